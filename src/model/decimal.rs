@@ -1,0 +1,156 @@
+//! Exact decimals, so that 214 × 0.1 is 21.4 and a counter keeps every digit. The only file that names bigdecimal.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bigdecimal::{BigDecimal, ToPrimitive};
+
+/// Scales, offsets and limits are written by people; more digits than this are a mistake or an attack.
+const MAX_TYPED_LEN: usize = 64;
+/// Powers of ten beyond this can't come from a register, and would let a short text ask for a huge number.
+const MAX_TYPED_EXPONENT: i64 = 400;
+
+/// An exact decimal number. Printing keeps the digits that its making gave it: 210 × 0.1 prints as `21.0`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Decimal(BigDecimal);
+
+/// Why a text is no decimal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecimalError {
+    /// Not of the form `-12.5` or `1e-3`.
+    #[error("{0:?} is not a decimal number such as 0.1, -40 or 1e-3")]
+    Syntax(String),
+    /// More digits, or a larger exponent, than any register needs.
+    #[error("{0:?} has more digits than any scale needs")]
+    TooLong(String),
+}
+
+impl Decimal {
+    /// `raw × scale + offset`, exactly.
+    pub fn scaled(raw: &Decimal, scale: Option<&Decimal>, offset: Option<&Decimal>) -> Decimal {
+        let scaled = scale.map_or_else(|| raw.0.clone(), |s| &raw.0 * &s.0);
+        Decimal(offset.map_or(scaled.clone(), |o| scaled + &o.0))
+    }
+
+    /// The shortest decimal that reads back as this `f32`; `None` for NaN and the infinities.
+    pub fn from_f32(value: f32) -> Option<Decimal> {
+        value.is_finite().then(|| Decimal::of_float_text(&format!("{value:e}")))
+    }
+
+    /// The shortest decimal that reads back as this `f64`; `None` for NaN and the infinities.
+    pub fn from_f64(value: f64) -> Option<Decimal> {
+        value.is_finite().then(|| Decimal::of_float_text(&format!("{value:e}")))
+    }
+
+    fn of_float_text(text: &str) -> Decimal {
+        Decimal(BigDecimal::from_str(text).expect("Rust prints finite floats as digits, a dot and an exponent"))
+    }
+
+    /// Whether this is 0; a scale of zero would turn every value into the offset.
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// The nearest `f64`, for comparisons that need no exactness.
+    pub fn to_f64(&self) -> f64 {
+        self.0.to_f64().unwrap_or(f64::NAN)
+    }
+}
+
+macro_rules! from_integer {
+    ($($t:ty),*) => {$(
+        impl From<$t> for Decimal {
+            fn from(value: $t) -> Decimal {
+                Decimal(BigDecimal::from(value))
+            }
+        }
+    )*};
+}
+from_integer!(u16, i16, u32, i32, u64, i64);
+
+impl FromStr for Decimal {
+    type Err = DecimalError;
+
+    fn from_str(text: &str) -> Result<Decimal, DecimalError> {
+        if text.len() > MAX_TYPED_LEN {
+            return Err(DecimalError::TooLong(text.into()));
+        }
+        // bigdecimal also takes `1_000` and `+.5e+1`; a YAML number has no underscores, so neither have we.
+        if text.contains('_') {
+            return Err(DecimalError::Syntax(text.into()));
+        }
+        let parsed = BigDecimal::from_str(text).map_err(|_| DecimalError::Syntax(text.into()))?;
+        if parsed.fractional_digit_count().abs() > MAX_TYPED_EXPONENT {
+            return Err(DecimalError::TooLong(text.into()));
+        }
+        Ok(Decimal(parsed))
+    }
+}
+
+impl fmt::Display for Decimal {
+    /// A JSON number: plain digits while that is readable, an exponent for the very large and very small.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (digits, scale) = self.0.as_bigint_and_exponent();
+        let digits = digits.to_string();
+        let magnitude = digits.trim_start_matches('-').len() as i64 - scale;
+        if (-9..=40).contains(&magnitude) || digits == "0" {
+            f.write_str(&self.0.to_plain_string())
+        } else {
+            write!(f, "{digits}e{}", -scale)
+        }
+    }
+}
+
+impl fmt::Debug for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn d(text: &str) -> Decimal {
+        text.parse().expect("a literal of this test")
+    }
+
+    #[test]
+    fn scaling_is_exact_and_keeps_the_resolution_of_the_scale() {
+        let scaled = |raw: i32, scale: &str, offset: &str| {
+            Decimal::scaled(&raw.into(), Some(&d(scale)), Some(&d(offset))).to_string()
+        };
+        assert_eq!(scaled(214, "0.1", "0"), "21.4");
+        assert_eq!(scaled(210, "0.1", "0"), "21.0");
+        assert_eq!(scaled(3, "0.1", "0.2"), "0.5");
+        assert_eq!(scaled(-32768, "0.01", "-40"), "-367.68");
+        assert_eq!(scaled(7, "1000", "0"), "7000");
+    }
+
+    #[test]
+    fn a_64_bit_counter_keeps_every_digit() {
+        let raw = Decimal::from(u64::MAX);
+        assert_eq!(raw.to_string(), "18446744073709551615");
+        assert_eq!(Decimal::scaled(&raw, Some(&d("0.001")), None).to_string(), "18446744073709551.615");
+    }
+
+    #[test]
+    fn a_float_is_its_shortest_text_and_not_its_binary_expansion() {
+        assert_eq!(Decimal::from_f32(21.4).map(|v| v.to_string()).as_deref(), Some("21.4"));
+        assert_eq!(Decimal::from_f32(f32::NAN), None);
+        assert_eq!(Decimal::from_f32(f32::INFINITY), None);
+        let tiny = Decimal::from_f32(f32::MIN_POSITIVE).expect("finite");
+        assert_eq!(Decimal::scaled(&tiny, Some(&d("0.1")), None).to_string().parse::<f64>(), Ok(1.1754944e-39));
+        let huge = Decimal::from_f32(f32::MAX).expect("finite");
+        assert_eq!(huge.to_string().parse::<f32>(), Ok(f32::MAX));
+    }
+
+    #[test]
+    fn texts_that_are_no_decimals_are_refused() {
+        for bad in ["", "abc", "0x10", "1_000", "1.2.3", "NaN", "inf"] {
+            assert_eq!(bad.parse::<Decimal>(), Err(DecimalError::Syntax(bad.into())));
+        }
+        assert!(matches!("1e99999".parse::<Decimal>(), Err(DecimalError::TooLong(_))));
+        assert!(matches!("1".repeat(65).parse::<Decimal>(), Err(DecimalError::TooLong(_))));
+    }
+}

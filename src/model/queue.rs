@@ -1,0 +1,19 @@
+//! The choices that a queue's owner makes.
+
+/// What is dropped when a queue is full. Every drop is counted, logged and told upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest message that is not in flight.
+    DropOldest,
+    /// The message that has just come.
+    DropNewest,
+}
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// `kill -9` (`synchronous=NORMAL`).
+    Normal,
+    /// Power loss (`synchronous=FULL`).
+    Full,
+}

@@ -14,3 +14,4 @@ pub mod clock;
 pub mod model;
 pub mod process;
 pub mod random;
+pub mod route;

@@ -1,0 +1,14 @@
+//! What leaves, where to and in which form: topics, payloads, forward rules. Pure, and free of anything but [`crate::model`].
+
+mod forward;
+mod gateway_topics;
+mod health;
+mod payload;
+mod readings;
+mod template;
+
+pub use forward::{ForwardRule, Forwarder, RetainRule};
+pub use gateway_topics::GatewayTopics;
+pub use health::{HealthReport, health};
+pub use readings::ReadingRouter;
+pub use template::{Template, TemplateError};

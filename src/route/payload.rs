@@ -1,0 +1,112 @@
+//! The JSON that readings leave as (`DESIGN.md` §5). Names are plain ASCII ([`Name`]), so only units need escaping.
+
+use std::fmt::Write;
+
+use crate::model::{Doubt, Name, Sample, Stamp};
+
+/// `{"ts":…,"values":{…},"bad":{…}}`: every point of a device as last read. Both objects are always there.
+pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name, &'a Sample)> + Clone) -> String {
+    let mut out = String::with_capacity(64 + 24 * points.size_hint().0);
+    write_stamp(&mut out, stamp);
+    out.push_str(",\"values\":{");
+    let values = points.clone().filter_map(|(name, sample)| match sample {
+        Sample::Good(value) | Sample::Uncertain(value, _) => Some((name, value)),
+        Sample::Bad(_) => None,
+    });
+    for (i, (name, value)) in values.enumerate() {
+        put(&mut out, format_args!("{}\"{name}\":{value}", comma(i)));
+    }
+    out.push_str("},\"bad\":{");
+    let faults = points.filter_map(|(name, sample)| match sample {
+        Sample::Bad(fault) => Some((name, fault)),
+        _ => None,
+    });
+    for (i, (name, fault)) in faults.enumerate() {
+        put(&mut out, format_args!("{}\"{name}\":\"{fault}\"", comma(i)));
+    }
+    out.push_str("}}");
+    out
+}
+
+/// `{"ts":…,"value":21.4,"quality":"good","unit":"°C"}`, or `{"ts":…,"quality":"bad","fault":"timeout"}`.
+pub(super) fn point(stamp: Stamp, sample: &Sample, unit: Option<&str>) -> String {
+    let mut out = String::with_capacity(96);
+    write_stamp(&mut out, stamp);
+    match sample {
+        Sample::Good(value) => put(&mut out, format_args!(",\"value\":{value},\"quality\":\"good\"")),
+        Sample::Uncertain(value, doubt) => put(
+            &mut out,
+            format_args!(",\"value\":{value},\"quality\":\"uncertain\",\"doubt\":\"{}\"", doubt_word(*doubt)),
+        ),
+        Sample::Bad(fault) => put(&mut out, format_args!(",\"quality\":\"bad\",\"fault\":\"{}\"", fault)),
+    }
+    if let (Some(unit), false) = (unit, matches!(sample, Sample::Bad(_))) {
+        put(&mut out, format_args!(",\"unit\":{}", serde_json::Value::from(unit)));
+    }
+    out.push('}');
+    out
+}
+
+fn write_stamp(out: &mut String, stamp: Stamp) {
+    put(out, format_args!("{{\"ts\":\"{}\"", stamp.wall));
+    if !stamp.synced {
+        out.push_str(",\"clock\":\"unsynced\"");
+    }
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to a String can't fail");
+}
+
+fn comma(index: usize) -> &'static str {
+    if index == 0 { "" } else { "," }
+}
+
+fn doubt_word(doubt: Doubt) -> &'static str {
+    match doubt {
+        Doubt::Stale => "stale",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fault, Monotonic, Timestamp, Value};
+
+    const AT: Stamp = Stamp { monotonic: Monotonic::from_millis(1), wall: Timestamp(1_795_187_045_123), synced: true };
+
+    #[test]
+    fn a_snapshot_holds_good_values_and_the_faults_of_the_others() {
+        let names = ["pump", "supply_temperature", "flow"].map(|n| Name::new(n).unwrap());
+        let samples = [Sample::Good(Value::Bool(true)), Sample::Good(Value::Float(21.4)), Sample::Bad(Fault::Timeout)];
+        assert_eq!(
+            snapshot(AT, names.iter().zip(&samples)),
+            r#"{"ts":"2026-11-20T15:04:05.123Z","values":{"pump":true,"supply_temperature":21.4},"bad":{"flow":"timeout"}}"#
+        );
+    }
+
+    #[test]
+    fn a_point_carries_value_and_unit_when_good_and_only_the_fault_when_bad() {
+        assert_eq!(
+            point(AT, &Sample::Good(Value::Integer(7)), Some("\"Nm\"")),
+            r#"{"ts":"2026-11-20T15:04:05.123Z","value":7,"quality":"good","unit":"\"Nm\""}"#
+        );
+        assert_eq!(
+            point(AT, &Sample::Bad(Fault::IllegalAddress), Some("°C")),
+            r#"{"ts":"2026-11-20T15:04:05.123Z","quality":"bad","fault":"illegal_address"}"#
+        );
+        assert_eq!(
+            point(AT, &Sample::Uncertain(Value::Integer(7), Doubt::Stale), None),
+            r#"{"ts":"2026-11-20T15:04:05.123Z","value":7,"quality":"uncertain","doubt":"stale"}"#
+        );
+    }
+
+    #[test]
+    fn a_stamp_of_a_clock_that_was_never_set_says_so() {
+        let unset = Stamp { wall: Timestamp(5_000), synced: false, ..AT };
+        assert_eq!(
+            point(unset, &Sample::Good(Value::Integer(7)), None),
+            r#"{"ts":"1970-01-01T00:00:05.000Z","clock":"unsynced","value":7,"quality":"good"}"#
+        );
+    }
+}

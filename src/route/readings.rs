@@ -1,0 +1,175 @@
+//! Readings become messages: snapshots, per-point messages and availability, on the topics of `DESIGN.md` §5.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{Device, Message, Name, QoS, Reading, Round, Sample, Topic, TopicError};
+
+use super::payload;
+
+/// Holds each device's last samples, because a snapshot shows every point as last read.
+#[derive(Debug)]
+pub struct ReadingRouter {
+    devices: HashMap<Name, DeviceRoute>,
+}
+
+#[derive(Debug)]
+struct DeviceRoute {
+    snapshot: Topic,
+    availability: Topic,
+    points: Vec<Topic>,
+    last: Vec<Option<Sample>>,
+}
+
+impl ReadingRouter {
+    /// Prepares the topics of all devices under `root`. Errors when one would be too long for MQTT.
+    pub fn new<'a>(root: &Topic, devices: impl Iterator<Item = &'a Arc<Device>>) -> Result<ReadingRouter, TopicError> {
+        let devices = devices.map(|device| Ok((device.name.clone(), DeviceRoute::new(root, device)?)));
+        Ok(ReadingRouter { devices: devices.collect::<Result<_, TopicError>>()? })
+    }
+
+    /// The messages for one finished poll: points with a topic of their own first, then the snapshot.
+    pub fn round(&mut self, round: &Round) -> Vec<Message> {
+        let Some(route) = self.devices.get_mut(&round.device.name) else {
+            return Vec::new();
+        };
+        let mut messages = Vec::new();
+        for reading in &round.readings {
+            let point = &round.device.points[reading.point];
+            if point.publish.mode.on_own_topic() {
+                let payload = payload::point(reading.stamp, &reading.sample, point.unit.as_deref());
+                let topic = route.points[reading.point].clone();
+                messages.push(Message::new(topic, payload, point.publish.qos, point.publish.retain));
+            }
+            route.last[reading.point] = Some(reading.sample.clone());
+        }
+        let in_snapshot = |reading: &&Reading| round.device.points[reading.point].publish.mode.in_snapshot();
+        let stamps = round.readings.iter().filter(in_snapshot).map(|reading| reading.stamp);
+        if let Some(stamp) = stamps.max_by_key(|stamp| stamp.monotonic) {
+            let publish = round.device.publish;
+            let points = round.device.points.iter().zip(&route.last);
+            let known = points
+                .filter(|(point, _)| point.publish.mode.in_snapshot())
+                .filter_map(|(point, last)| last.as_ref().map(|sample| (&point.name, sample)));
+            let payload = payload::snapshot(stamp, known);
+            messages.push(Message::new(route.snapshot.clone(), payload, publish.qos, publish.retain));
+        }
+        messages
+    }
+
+    /// `online` or `offline`, retained.
+    pub fn availability(&self, device: &Name, online: bool) -> Option<Message> {
+        let route = self.devices.get(device)?;
+        let payload = if online { "online" } else { "offline" };
+        Some(Message::new(route.availability.clone(), payload, QoS::AtLeastOnce, true))
+    }
+}
+
+impl DeviceRoute {
+    fn new(root: &Topic, device: &Device) -> Result<DeviceRoute, TopicError> {
+        let topic = |name: &str| Topic::new(&format!("{root}/{}/{name}", device.name));
+        Ok(DeviceRoute {
+            snapshot: Topic::new(&format!("{root}/{}", device.name))?,
+            availability: topic("availability")?,
+            points: device.points.iter().map(|point| topic(&point.name)).collect::<Result<_, _>>()?,
+            last: vec![None; device.points.len()],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{
+        ByteOrder, Fault, Monotonic, Point, PointType, Publish, PublishMode, RegisterTable, Stamp, Timestamp, Value,
+    };
+
+    fn publish(mode: PublishMode) -> Publish {
+        Publish { mode, qos: QoS::AtLeastOnce, retain: true }
+    }
+
+    fn point(name: &str, mode: PublishMode) -> Point {
+        Point {
+            name: Name::new(name).unwrap(),
+            table: RegisterTable::Holding,
+            address: 0,
+            kind: PointType::U16,
+            byte_order: ByteOrder::Abcd,
+            scale: None,
+            offset: None,
+            unit: Some("V".into()),
+            poll: Duration::from_secs(1),
+            publish: publish(mode),
+        }
+    }
+
+    fn device(points: Vec<Point>) -> Arc<Device> {
+        Arc::new(Device {
+            name: Name::new("meter").unwrap(),
+            bus: Name::new("line").unwrap(),
+            unit_id: 1,
+            max_registers: 125,
+            publish: publish(PublishMode::Device),
+            points,
+        })
+    }
+
+    fn reading(point: usize, ms: u64, sample: Sample) -> Reading {
+        let stamp = Stamp { monotonic: Monotonic::from_millis(ms), wall: Timestamp(ms as i64), synced: true };
+        Reading { point, sample, stamp }
+    }
+
+    fn texts(messages: &[Message]) -> Vec<(String, String)> {
+        let text = |m: &Message| (m.topic.to_string(), String::from_utf8_lossy(&m.payload).into_owned());
+        messages.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_snapshot_shows_every_point_as_last_read_with_the_time_of_the_newest_response() {
+        let meter = device(vec![point("a", PublishMode::Device), point("b", PublishMode::Device)]);
+        let mut router = ReadingRouter::new(&Topic::new("fw").unwrap(), [&meter].into_iter()).unwrap();
+        let first =
+            vec![reading(0, 1000, Sample::Good(Value::Integer(1))), reading(1, 1200, Sample::Good(Value::Integer(2)))];
+        router.round(&Round { device: meter.clone(), readings: first });
+        let second = vec![reading(1, 2000, Sample::Bad(Fault::Sentinel))];
+        let messages = router.round(&Round { device: meter, readings: second });
+        assert_eq!(
+            texts(&messages),
+            [(
+                "fw/meter".into(),
+                r#"{"ts":"1970-01-01T00:00:02.000Z","values":{"a":1},"bad":{"b":"sentinel"}}"#.into()
+            )]
+        );
+    }
+
+    #[test]
+    fn points_with_topics_of_their_own_are_published_there_and_in_the_snapshot_only_when_both() {
+        let meter = device(vec![point("own", PublishMode::Points), point("both", PublishMode::Both)]);
+        let mut router = ReadingRouter::new(&Topic::new("fw").unwrap(), [&meter].into_iter()).unwrap();
+        let readings =
+            vec![reading(0, 1000, Sample::Good(Value::Integer(1))), reading(1, 1000, Sample::Good(Value::Integer(2)))];
+        let messages = texts(&router.round(&Round { device: meter, readings }));
+        let topics: Vec<_> = messages.iter().map(|(topic, _)| topic.as_str()).collect();
+        assert_eq!(topics, ["fw/meter/own", "fw/meter/both", "fw/meter"]);
+        assert_eq!(messages[2].1, r#"{"ts":"1970-01-01T00:00:01.000Z","values":{"both":2},"bad":{}}"#);
+    }
+
+    #[test]
+    fn a_round_of_points_that_no_snapshot_carries_publishes_no_snapshot() {
+        let meter = device(vec![point("own", PublishMode::Points)]);
+        let mut router = ReadingRouter::new(&Topic::new("fw").unwrap(), [&meter].into_iter()).unwrap();
+        let readings = vec![reading(0, 1000, Sample::Good(Value::Integer(1)))];
+        assert_eq!(router.round(&Round { device: meter, readings }).len(), 1);
+    }
+
+    #[test]
+    fn availability_is_retained_on_the_devices_own_topic() {
+        let meter = device(vec![]);
+        let router = ReadingRouter::new(&Topic::new("fw").unwrap(), [&meter].into_iter()).unwrap();
+        let message = router.availability(&meter.name, false).unwrap();
+        assert_eq!((message.topic.as_str(), message.retain), ("fw/meter/availability", true));
+        assert_eq!(message.payload, "offline");
+    }
+}

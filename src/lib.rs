@@ -11,6 +11,7 @@
 //! subscribed here and has the store commit what an uplink must not lose; only then is the publisher acknowledged.
 
 pub mod clock;
+pub mod config;
 pub mod model;
 pub mod process;
 pub mod random;

@@ -1,0 +1,314 @@
+//! Addresses: `host:port` of a bus, listeners of the broker and the web, URLs of cloud brokers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::scalar::{Read, Wrong};
+use super::secrets::has_login;
+use super::tree::Scalar;
+use super::yaml::short;
+
+/// Modbus TCP (Modbus Messaging on TCP/IP 1.0b §4.2).
+const MODBUS_PORT: u16 = 502;
+/// MQTT without TLS, as registered with IANA.
+const MQTT_PORT: u16 = 1883;
+/// The longest DNS name (RFC 1035 §2.3.4).
+const MAX_HOST: usize = 253;
+
+const SCHEMES: [&str; 4] = ["mqtt", "mqtts", "ws", "wss"];
+
+/// A host and its port; IPv6 hosts without brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HostPort {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// `tcp:` of a bus.
+pub(super) struct BusAddress;
+
+impl Read for BusAddress {
+    type Out = HostPort;
+
+    fn wanted(&self) -> String {
+        "an address such as 192.168.1.50:502".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<HostPort, Wrong> {
+        let text = scalar.text.as_str();
+        if has_login(text) {
+            return Err(Wrong::new("a user name or password is in it, and Modbus has none"));
+        }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            let help = format!("write {}", short(rest));
+            return Err(Wrong::helped(format!("`{}://` is too much", short(scheme)), help));
+        }
+        host_port(text, MODBUS_PORT)
+    }
+}
+
+/// A listener of the broker: `mqtt://127.0.0.1:1883`.
+pub(super) struct ListenerUrl;
+
+impl Read for ListenerUrl {
+    type Out = SocketAddr;
+
+    fn wanted(&self) -> String {
+        "an address such as mqtt://127.0.0.1:1883".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<SocketAddr, Wrong> {
+        let address = socket(&mqtt_url(&scalar.text)?)?;
+        on_loopback(address, "the broker has no users yet, so anyone who reaches it may do anything", "mqtt://")
+    }
+}
+
+/// `web.listen`: `127.0.0.1:8080`.
+pub(super) struct WebAddress;
+
+impl Read for WebAddress {
+    type Out = SocketAddr;
+
+    fn wanted(&self) -> String {
+        "an address such as 127.0.0.1:8080".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<SocketAddr, Wrong> {
+        let text = scalar.text.as_str();
+        if has_login(text) {
+            return Err(Wrong::new("a user name or password is in it"));
+        }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(Wrong::helped(format!("`{}://` is too much", short(scheme)), format!("write {}", short(rest))));
+        }
+        let bare = text.strip_prefix('[').map_or_else(|| text.contains(':'), |rest| rest.contains("]:"));
+        if !bare {
+            let address = if text.parse::<u16>().is_ok() { "127.0.0.1" } else { text };
+            let port = if address == text { "8080" } else { text };
+            return Err(Wrong::helped("it takes an address and a port", format!("write {}:{port}", short(address))));
+        }
+        on_loopback(socket(&host_port(text, 0)?)?, "there are no users yet who could log in", "")
+    }
+}
+
+/// `url:` of an uplink: `mqtt://broker.example.com:1883`.
+pub(super) struct UplinkUrl;
+
+impl Read for UplinkUrl {
+    type Out = HostPort;
+
+    fn wanted(&self) -> String {
+        "an address such as mqtt://broker.example.com:1883".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<HostPort, Wrong> {
+        mqtt_url(&scalar.text)
+    }
+}
+
+/// `mqtt://host[:port]`
+fn mqtt_url(text: &str) -> Result<HostPort, Wrong> {
+    if has_login(text) {
+        return Err(Wrong::helped(
+            "a user name or password is in it",
+            "write `username:` and `password_file:` beside it",
+        ));
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(Wrong::helped(
+            format!("`{}` has no `mqtt://`", short(text)),
+            format!("write mqtt://{}", short(text)),
+        ));
+    };
+    let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+    match scheme {
+        "mqtt" => {}
+        _ if SCHEMES.contains(&scheme) => {
+            let reason =
+                if scheme == "ws" { "WebSocket is not there yet" } else { "connections are not encrypted yet" };
+            return Err(Wrong::told(
+                format!("`{scheme}://` is not there yet in this version"),
+                reason,
+                format!("use mqtt://{} for now, and only over a network that you trust", host_of(authority)),
+            ));
+        }
+        _ => {
+            return Err(Wrong::helped(
+                format!("`{}://` is not MQTT", short(scheme)),
+                format!("write mqtt://{}", short(rest)),
+            ));
+        }
+    }
+    if let Some(path) = path {
+        let help = format!("write mqtt://{}", short(authority));
+        return Err(Wrong::helped(format!("`/{}` has no meaning without WebSocket", short(path)), help));
+    }
+    host_port(authority, MQTT_PORT)
+}
+
+/// Without its port.
+fn host_of(authority: &str) -> String {
+    let cut = match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => colon,
+        _ => authority.len(),
+    };
+    short(&authority[..cut])
+}
+
+fn host_port(text: &str, default_port: u16) -> Result<HostPort, Wrong> {
+    if text.contains('@') {
+        return Err(Wrong::new("an `@` can't be in an address"));
+    }
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, "")) => (host, None),
+            Some((host, port)) if port.starts_with(':') => (host, Some(&port[1..])),
+            _ => return Err(Wrong::helped(format!("`{}` has no closing `]`", short(text)), "for example [::1]:502")),
+        },
+        None if text.matches(':').count() > 1 => {
+            return Err(match text.parse::<Ipv6Addr>() {
+                Ok(address) => Wrong::helped("an IPv6 address needs brackets", format!("write [{address}]:PORT")),
+                Err(_) => Wrong::new(format!("`{}` has more than one `:`", short(text))),
+            });
+        }
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.map_or(Ok(default_port), parse_port)?;
+    let in_brackets = text.starts_with('[');
+    check_host(host, in_brackets)?;
+    Ok(HostPort { host: host.into(), port })
+}
+
+fn parse_port(port: &str) -> Result<u16, Wrong> {
+    match port.parse::<u16>() {
+        Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
+        _ => Err(Wrong::new(format!("`{}` is not a port: they go from 1 to 65535", short(port)))),
+    }
+}
+
+fn check_host(host: &str, in_brackets: bool) -> Result<(), Wrong> {
+    let wrong = |why: &str| Err(Wrong::new(format!("`{}` {why}", short(host))));
+    if in_brackets {
+        return match host.parse::<Ipv6Addr>() {
+            Ok(_) => Ok(()),
+            Err(_) => wrong("is not an IPv6 address"),
+        };
+    }
+    if host.is_empty() {
+        return Err(Wrong::new("the host is missing"));
+    }
+    if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return match host.parse::<Ipv4Addr>() {
+            Ok(_) => Ok(()),
+            Err(_) => wrong("is not an IPv4 address: it has four numbers from 0 to 255, without leading zeros"),
+        };
+    }
+    if host.len() > MAX_HOST {
+        return wrong("is too long for a host name");
+    }
+    let good = |label: &str| {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if !host.strip_suffix('.').unwrap_or(host).split('.').all(good) {
+        return wrong("is not a host name");
+    }
+    Ok(())
+}
+
+fn socket(place: &HostPort) -> Result<SocketAddr, Wrong> {
+    match place.host.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, place.port)),
+        Err(_) if place.host == "localhost" => {
+            Err(Wrong::helped("to listen takes an IP address", "write 127.0.0.1 (or [::1]) instead of localhost"))
+        }
+        Err(_) => Err(Wrong::new(format!("to listen takes an IP address, and `{}` is a name", short(&place.host)))),
+    }
+}
+
+fn on_loopback(address: SocketAddr, why: &str, scheme: &str) -> Result<SocketAddr, Wrong> {
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(Wrong::told(
+        "listening beyond this machine is not there yet in this version",
+        format!("{address} can be reached from the network"),
+        format!("{why}; write {scheme}127.0.0.1:{}", address.port()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<R: Read>(reader: &R, text: &str) -> Result<R::Out, Wrong> {
+        reader.read(&Scalar { text: text.into(), plain: true })
+    }
+
+    fn at(host: &str, port: u16) -> Result<HostPort, Wrong> {
+        Ok(HostPort { host: host.into(), port })
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        assert_eq!(read(&BusAddress, "192.168.1.50:502"), at("192.168.1.50", 502));
+        assert_eq!(read(&BusAddress, "plc-1.local"), at("plc-1.local", 502));
+        assert_eq!(read(&BusAddress, "[fe80::1]:1502"), at("fe80::1", 1502));
+        assert_eq!(read(&UplinkUrl, "mqtt://broker.example.com"), at("broker.example.com", 1883));
+        assert_eq!(read(&UplinkUrl, "mqtt://[::1]:1884"), at("::1", 1884));
+        assert_eq!(read(&ListenerUrl, "mqtt://127.0.0.1:1883"), Ok(([127, 0, 0, 1], 1883).into()));
+        assert_eq!(read(&WebAddress, "[::1]:80").map(|a| a.to_string()), Ok("[::1]:80".into()));
+    }
+
+    #[test]
+    fn addresses_that_could_not_work_are_refused() {
+        for wrong in [
+            "192.168.1.500:502",
+            "192.168.001.050:502",
+            "plc:0",
+            "plc:65536",
+            "plc:+1",
+            "plc:",
+            ":502",
+            "::1",
+            "[::1",
+            "a b:1",
+            "-x:1",
+            "a..b",
+            "1:2:3",
+            "",
+            "tcp://plc:502",
+            "me@plc:502",
+            "[plc]:502",
+        ] {
+            assert!(read(&BusAddress, wrong).is_err(), "{wrong}");
+        }
+        for wrong in [
+            "mqtts://127.0.0.1:8883",
+            "ws://127.0.0.1",
+            "127.0.0.1:1883",
+            "mqtt://0.0.0.0:1883",
+            "mqtt://localhost:1883",
+            "mqtt://127.0.0.1/x",
+            "http://127.0.0.1",
+        ] {
+            assert!(read(&ListenerUrl, wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["8080", "127.0.0.1", "0.0.0.0:8080", "http://127.0.0.1:8080", "[::1]", "127.0.0.1:0"] {
+            assert!(read(&WebAddress, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_never_repeated() {
+        for url in ["mqtt://me:hunter2@host", "mqtts://hunter2@host", "tcp://me:hunter2@plc", "me:hunter2@plc:1"] {
+            for error in [
+                read(&UplinkUrl, url).map(|_| ()),
+                read(&BusAddress, url).map(|_| ()),
+                read(&WebAddress, url).map(|_| ()),
+            ] {
+                let shown = format!("{error:?}");
+                assert!(!shown.contains("hunter2"), "{shown}");
+            }
+        }
+    }
+}

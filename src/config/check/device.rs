@@ -1,0 +1,111 @@
+//! `devices:`: the units on the buses.
+
+use std::collections::BTreeMap;
+
+use super::bus::KnownBus;
+use super::names::{Named, Noun, hint, named};
+use super::point;
+use super::publish::Defaults;
+use crate::config::fields::Fields;
+use crate::config::keys;
+use crate::config::problem::{Problem, Problems};
+use crate::config::scalar::{Text, Whole};
+use crate::config::yaml::short;
+use crate::model::{Device, Name};
+
+const NOUN: Noun = Noun {
+    one: "device",
+    many: "devices",
+    shape: &keys::DEVICE,
+    reserved: &[("gateway", "that of the gateway's own state and health")],
+};
+
+/// The most registers of one request (Modbus Application Protocol 1.1b3 §6.3).
+const MAX_REGISTERS: u64 = 125;
+/// What a Modbus TCP device without units behind it takes.
+const TCP_UNIT: u8 = 1;
+
+struct Buses<'b, 'a> {
+    /// Whether a bus that is not among them is a mistake of its device.
+    sought: bool,
+    by_name: BTreeMap<&'a str, &'b KnownBus<'a>>,
+}
+
+pub(super) fn check(top: &Fields<'_>, buses: &[KnownBus<'_>], problems: &mut Problems) -> Vec<Device> {
+    let Some(entry) = top.entry("devices") else { return Vec::new() };
+    let mut stray = Vec::new();
+    // Without the section every bus would be missing, which is one mistake, not many.
+    let sought = top.entry("buses").is_some() || !(top.is_translated("buses") || problems.is_misplaced("buses"));
+    let devices = named(&entry.value, &NOUN, "", &mut stray, problems);
+    let buses = Buses { sought, by_name: buses.iter().map(|bus| (bus.key, bus)).collect() };
+    devices.iter().filter_map(|device| one(device, &buses, &stray, problems)).collect()
+}
+
+fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut Problems) -> Option<Device> {
+    let fields = &named.fields;
+    let points_node = fields.entry("points").map(|entry| &*entry.value);
+    // A key that was found one level up or down is told there; that it is missing here is the same mistake.
+    let lost = |key: &str| {
+        let inside = points_node.and_then(|node| node.entries()).unwrap_or_default();
+        stray.contains(&key) || inside.iter().any(|entry| entry.key == key && entry.value.entries().is_none())
+    };
+    let bus = match fields.entry("bus") {
+        None if lost("bus") => None,
+        _ => bus(fields, buses, problems),
+    };
+    let is_serial = bus.and_then(|known| known.is_serial);
+    let unit_id = match (fields.entry("unit_id"), is_serial) {
+        (Some(_), Some(false)) => fields.read("unit_id", &Whole(0..=255), problems).map(|id| id as u8),
+        // 0 is a broadcast, which nobody answers; 248 to 255 are reserved (Modbus over Serial Line 1.02 §2.2).
+        (Some(_), _) => fields.read("unit_id", &Whole(1..=247), problems).map(|id| id as u8),
+        (None, Some(true)) if !lost("unit_id") => {
+            let help = "write the number that is set at the device, for example `unit_id: 1`";
+            fields.missing("unit_id", help, problems);
+            None
+        }
+        (None, _) => Some(TCP_UNIT),
+    };
+    let max_registers = fields.read("max_registers", &Whole(1..=MAX_REGISTERS), problems).unwrap_or(MAX_REGISTERS);
+    let defaults = Defaults::GATEWAY.changed(fields, problems);
+    let has_template = fields.has("template");
+    let points = match points_node {
+        Some(node) => point::check(node, named.key, &defaults, problems),
+        None => Vec::new(),
+    };
+    if points_node.is_none_or(|node| node.is_nothing() || node.entries().is_some_and(<[_]>::is_empty))
+        && !lost("points")
+        && !has_template
+    {
+        let help = "below `points:` write for example `temperature: { holding: 107, type: i16, scale: 0.1 }`";
+        fields.missing("points", help, problems);
+    }
+    Some(Device {
+        name: named.name.clone()?,
+        bus: Name::new(bus?.key).ok()?,
+        unit_id: unit_id?,
+        max_registers: max_registers as u16,
+        publish: defaults.publish,
+        points,
+    })
+}
+
+fn bus<'b, 'a>(fields: &Fields<'_>, buses: &Buses<'b, 'a>, problems: &mut Problems) -> Option<&'b KnownBus<'a>> {
+    let reader = Text { wanted: "the name of a bus", max: 4_096 };
+    let name = fields.require("bus", &reader, "write the name of a bus: `bus: line1`", problems)?;
+    if let Some(known) = buses.by_name.get(name.as_str()) {
+        return Some(known);
+    }
+    if !buses.sought {
+        return None;
+    }
+    if problems.is_full() {
+        problems.push(Problem::of_file("unknown bus"));
+        return None;
+    }
+    problems.push(
+        Problem::at(&fields.entry("bus")?.value.span, format!("there is no bus `{}`", short(&name)))
+            .label(format!("{} is to be on this bus", fields.whose))
+            .help(hint(&name, "buses", buses.by_name.keys().copied())),
+    );
+    None
+}

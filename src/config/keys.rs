@@ -1,0 +1,353 @@
+//! Every key that there is, where it belongs, and whether its feature is there yet.
+
+use super::suggest::did_you_mean;
+
+/// A kind of mapping, with its keys.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// With its article: "a device".
+    pub(super) what: &'static str,
+    /// A small one, as it can be written in one line.
+    pub(super) example: &'static str,
+    /// Levels above it in the file; the top is 0.
+    pub(super) depth: usize,
+    pub(super) keys: &'static [Key],
+    /// What other gateways call our keys.
+    pub(super) foreign: &'static [(&'static str, &'static str)],
+}
+
+/// One key of a [`Shape`].
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// `Some` when the feature is not there yet: what to do without it.
+    pub(super) instead: Option<&'static str>,
+}
+
+const fn key(name: &'static str) -> Key {
+    Key { name, instead: None }
+}
+
+const fn later(name: &'static str, instead: &'static str) -> Key {
+    Key { name, instead: Some(instead) }
+}
+
+impl Shape {
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// The keys that may be written in this version.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().filter(|key| key.instead.is_none()).map(|key| key.name)
+    }
+
+    /// The key of this shape that another gateway's word stands for.
+    pub(super) fn translated(&self, wrong: &str) -> Option<&'static str> {
+        let lower = wrong.to_ascii_lowercase();
+        self.foreign.iter().find(|(theirs, _)| *theirs == lower).map(|(_, ours)| *ours)
+    }
+
+    /// The key of this shape that was most likely mistyped.
+    pub(super) fn mistyped(&self, wrong: &str) -> Option<&'static str> {
+        did_you_mean(wrong, self.keys.iter().map(|key| key.name))
+    }
+}
+
+/// Whether a key holds something that must not be shown, even when the key itself is misspelt.
+pub(super) fn is_secret(key: &str) -> bool {
+    let lower = key.to_ascii_lowercase();
+    if matches!(lower.as_str(), "password_file" | "private_key" | "passwd_file") {
+        return false;
+    }
+    ["pass", "pwd", "secret", "token", "pasword"].iter().any(|word| lower.contains(word))
+        || (6..=10).contains(&lower.len()) && did_you_mean(&lower, ["password"]).is_some()
+}
+
+/// Shapes that have `name` among their keys, the nearest relatives of `near` first.
+pub(super) fn owners(name: &str, near: &Shape) -> Vec<&'static Shape> {
+    let mut owners: Vec<&'static Shape> =
+        ALL.iter().copied().filter(|shape| shape.what != near.what && shape.key(name).is_some()).collect();
+    owners.sort_by_key(|shape| shape.depth.abs_diff(near.depth));
+    owners
+}
+
+/// The shape that a mapping with these keys looks like, if two of its keys say so.
+pub(super) fn looks_like<'a>(
+    keys: impl Iterator<Item = &'a str> + Clone,
+    among: &[&'static Shape],
+) -> Option<&'static Shape> {
+    among
+        .iter()
+        .map(|shape| (keys.clone().filter(|key| shape.key(key).is_some()).count(), *shape))
+        .filter(|(hits, _)| *hits >= 2)
+        .max_by_key(|(hits, _)| *hits)
+        .map(|(_, shape)| shape)
+}
+
+const NO_TLS: &str = "connections are not encrypted yet";
+const EVERY: &str = "every reading is published (`report: every`)";
+const READ_ONLY: &str = "points are read only";
+
+pub(super) static TOP: Shape = Shape {
+    what: "the top level",
+    example: "gateway: { id: plant-7 }",
+    depth: 0,
+    keys: &[
+        key("gateway"),
+        key("broker"),
+        key("web"),
+        key("buses"),
+        key("devices"),
+        key("uplinks"),
+        later("include", "put everything into this one file"),
+    ],
+    foreign: &[("mqtt", "broker"), ("bridges", "uplinks"), ("cloud", "uplinks"), ("http", "web")],
+};
+
+pub(super) static GATEWAY: Shape = Shape {
+    what: "`gateway`",
+    example: "{ id: plant-7 }",
+    depth: 1,
+    keys: &[key("id"), key("topic_root"), key("data_dir")],
+    foreign: &[("name", "id"), ("base_topic", "topic_root"), ("topic", "topic_root"), ("data", "data_dir")],
+};
+
+pub(super) static BROKER: Shape = Shape {
+    what: "`broker`",
+    example: "{ listeners: [mqtt://127.0.0.1:1883] }",
+    depth: 1,
+    keys: &[
+        key("listeners"),
+        key("server_keep_alive"),
+        later("session_expiry", "sessions live as long as their connection"),
+        later("users", "without users the broker listens on this machine only (127.0.0.1), for anyone on it"),
+    ],
+    foreign: &[("listen", "listeners"), ("listener", "listeners"), ("keep_alive", "server_keep_alive")],
+};
+
+pub(super) static LISTENER: Shape = Shape {
+    what: "a listener",
+    example: "{ url: mqtt://127.0.0.1:1883 }",
+    depth: 3,
+    keys: &[key("url"), later("certificate", NO_TLS), later("private_key", NO_TLS), later("client_ca", NO_TLS)],
+    foreign: &[("listen", "url"), ("address", "url"), ("bind", "url")],
+};
+
+/// Only for hints: `users` as a whole is not there yet.
+static USER: Shape = Shape {
+    what: "a user of the broker",
+    example: "{ name: hmi }",
+    depth: 3,
+    keys: &[key("password_hash"), key("may_subscribe"), key("may_publish"), key("deny")],
+    foreign: &[],
+};
+
+pub(super) static WEB: Shape = Shape {
+    what: "`web`",
+    example: "{ listen: 127.0.0.1:8080 }",
+    depth: 1,
+    keys: &[key("listen")],
+    foreign: &[("address", "listen"), ("port", "listen")],
+};
+
+pub(super) static BUS: Shape = Shape {
+    what: "a bus",
+    example: "{ serial: /dev/ttyUSB0, protocol: modbus-rtu }",
+    depth: 2,
+    keys: &[
+        key("serial"),
+        key("tcp"),
+        key("protocol"),
+        key("baud"),
+        key("data_bits"),
+        key("parity"),
+        key("stop_bits"),
+        key("timeout"),
+        key("retries"),
+        key("max_gap"),
+        key("in_flight"),
+        later("delimiter", "there is only Modbus, RTU on a serial line and TCP"),
+    ],
+    foreign: &[
+        ("host", "tcp"),
+        ("address", "tcp"),
+        ("port", "serial"),
+        ("device", "serial"),
+        ("path", "serial"),
+        ("baudrate", "baud"),
+        ("baud_rate", "baud"),
+        ("speed", "baud"),
+        ("bytesize", "data_bits"),
+        ("databits", "data_bits"),
+        ("type", "protocol"),
+        ("mode", "protocol"),
+    ],
+};
+
+pub(super) static DEVICE: Shape = Shape {
+    what: "a device",
+    example: "{ bus: line1, unit_id: 1, points: { flow: { holding: 107 } } }",
+    depth: 2,
+    keys: &[
+        key("bus"),
+        key("unit_id"),
+        key("poll"),
+        key("byte_order"),
+        key("max_registers"),
+        key("publish"),
+        key("report"),
+        key("qos"),
+        key("retain"),
+        key("points"),
+        later("template", "list the device's points under `points:`"),
+        later("deadband", EVERY),
+        later("max_silence", EVERY),
+    ],
+    foreign: &[
+        ("slave", "unit_id"),
+        ("slave_id", "unit_id"),
+        ("unit", "unit_id"),
+        ("address", "unit_id"),
+        ("interval", "poll"),
+        ("poll_interval", "poll"),
+        ("scan_interval", "poll"),
+        ("registers", "points"),
+        ("sensors", "points"),
+        ("tags", "points"),
+        ("word_order", "byte_order"),
+    ],
+};
+
+pub(super) static POINT: Shape = Shape {
+    what: "a point",
+    example: "{ holding: 107, type: u16 }",
+    depth: 4,
+    keys: &[
+        key("coil"),
+        key("discrete"),
+        key("input"),
+        key("holding"),
+        key("register"),
+        key("type"),
+        key("scale"),
+        key("offset"),
+        key("unit"),
+        key("poll"),
+        key("byte_order"),
+        key("publish"),
+        key("report"),
+        key("qos"),
+        key("retain"),
+        later("deadband", EVERY),
+        later("max_silence", EVERY),
+        later("write", READ_ONLY),
+        later("bits", "read it as `type: u16` and take the bits apart where it is used"),
+        later("bit", "read it as `type: u16` and take the bit where it is used"),
+        later("enum", "its number is published"),
+        later("invalid", "every value that can be read is published"),
+        later("length", "texts can't be read yet"),
+        later("match", "only Modbus devices can be read yet"),
+    ],
+    foreign: &[
+        ("reg", "register"),
+        ("data_type", "type"),
+        ("datatype", "type"),
+        ("format", "type"),
+        ("factor", "scale"),
+        ("multiplier", "scale"),
+        ("gain", "scale"),
+        ("discrete_input", "discrete"),
+        ("input_register", "input"),
+        ("holding_register", "holding"),
+        ("unit_of_measurement", "unit"),
+        ("interval", "poll"),
+        ("scan_interval", "poll"),
+        ("word_order", "byte_order"),
+        ("swap", "byte_order"),
+    ],
+};
+
+/// Only for hints: `write` as a whole is not there yet.
+static WRITE: Shape = Shape {
+    what: "`write` of a point",
+    example: "{ min: 30, max: 80 }",
+    depth: 5,
+    keys: &[key("min"), key("max"), key("step")],
+    foreign: &[],
+};
+
+pub(super) static UPLINK: Shape = Shape {
+    what: "an uplink",
+    example: "{ url: mqtt://broker.example.com, forward: [{ topic: \"#\" }] }",
+    depth: 2,
+    keys: &[
+        key("url"),
+        key("client_id"),
+        key("username"),
+        key("password"),
+        key("password_file"),
+        key("mqtt_version"),
+        key("keep_alive"),
+        key("window"),
+        key("queue"),
+        key("forward"),
+        later("ca", NO_TLS),
+        later("certificate", NO_TLS),
+        later("private_key", NO_TLS),
+        later("alpn", NO_TLS),
+        later("rate_limit", "messages go as fast as the cloud takes them; `window` bounds how many are on their way"),
+        later("session_lost", "messages go with QoS 1: what the cloud has not acknowledged is sent again"),
+        later("accept", "messages go up only"),
+    ],
+    foreign: &[
+        ("host", "url"),
+        ("server", "url"),
+        ("broker", "url"),
+        ("address", "url"),
+        ("user", "username"),
+        ("login", "username"),
+        ("clientid", "client_id"),
+        ("version", "mqtt_version"),
+        ("protocol", "mqtt_version"),
+        ("buffer", "queue"),
+        ("topics", "forward"),
+    ],
+};
+
+pub(super) static QUEUE: Shape = Shape {
+    what: "`queue` of an uplink",
+    example: "{ max_size: 2GiB }",
+    depth: 3,
+    keys: &[key("max_size"), key("max_age"), key("when_full"), key("durability"), key("commit_every")],
+    foreign: &[("size", "max_size"), ("age", "max_age"), ("limit", "max_size")],
+};
+
+pub(super) static FORWARD: Shape = Shape {
+    what: "a forward rule",
+    example: "{ topic: \"fieldway/#\" }",
+    depth: 4,
+    keys: &[
+        key("topic"),
+        key("except"),
+        key("to"),
+        key("qos"),
+        key("retain"),
+        later("when", "every message on `topic` is forwarded; `except` takes topics out"),
+        later("batch", "each message is sent by itself"),
+    ],
+    foreign: &[("from", "topic"), ("filter", "topic"), ("local", "topic"), ("remote", "to"), ("exclude", "except")],
+};
+
+/// Only for hints: `batch` as a whole is not there yet.
+static BATCH: Shape = Shape {
+    what: "`batch` of a forward rule",
+    example: "{ messages: 100 }",
+    depth: 5,
+    keys: &[key("messages"), key("delay"), key("compress")],
+    foreign: &[],
+};
+
+/// In the order in which a hint names them when several have a key.
+pub(super) static ALL: [&Shape; 14] =
+    [&TOP, &GATEWAY, &BROKER, &WEB, &BUS, &DEVICE, &POINT, &UPLINK, &QUEUE, &FORWARD, &LISTENER, &USER, &WRITE, &BATCH];

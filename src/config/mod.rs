@@ -1,0 +1,94 @@
+//! Configuration: from the text of `gateway.yaml` to a [`Config`] in which everything is true, or to a [`Report`]
+//! of everything that is not.
+//!
+//! `source` reads the file, `yaml` makes it a tree with places, `fields` and `check` hold the tree against the keys
+//! of `keys` and collect every problem, `report` shows them inside the user's own lines. Nothing here opens a port,
+//! resolves a name or writes a file.
+//!
+//! Refused: guessing. A key that this version does not know, or whose feature is not there yet, is a problem.
+
+mod address;
+mod check;
+mod fields;
+mod keys;
+mod problem;
+mod report;
+mod scalar;
+mod secrets;
+mod source;
+mod suggest;
+mod tree;
+mod types;
+mod units;
+mod yaml;
+
+use std::io;
+use std::path::Path;
+
+pub use problem::Problem;
+pub use report::{Look, Report};
+pub use tree::Span;
+pub use types::*;
+
+use problem::Problems;
+
+/// What a configuration may ask of the machine, so that tests can answer instead.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// A variable of the environment, for `${NAME}`.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// The bytes of a small file: for `password_file:` and the host's name.
+    pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+}
+
+impl Outside<'static> {
+    /// No environment and no files, for texts that need neither.
+    pub fn nothing() -> Outside<'static> {
+        Outside { env: &|_| None, read: &|_| Err(io::ErrorKind::NotFound.into()) }
+    }
+}
+
+/// Reads and checks a configuration file. `env` looks up environment variables.
+///
+/// The report has every problem of the file, or says why the file can't be read.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Report> {
+    match source::read(path) {
+        Ok(bytes) => parse(&bytes, path, &Outside { env, read: &source::read_small }),
+        Err(problem) => Err(Report::new(path, String::new(), single(problem))),
+    }
+}
+
+/// Checks the text of a configuration as [`load`] does, with no other input than what is given. `file` is the name
+/// that the report shows, and relative paths in the text are relative to its folder.
+pub fn parse(text: &[u8], file: &Path, outside: &Outside<'_>) -> Result<Config, Report> {
+    let text = match source::decode(text) {
+        Ok(text) => text,
+        Err(refused) => {
+            let (text, problem) = *refused;
+            let mut problems = single(problem);
+            secrets::hide_in_text(&text, &mut problems);
+            return Err(Report::new(file, text, problems));
+        }
+    };
+    let mut problems = Problems::default();
+    let config = match yaml::parse(&text, &mut problems) {
+        Some(root) => {
+            secrets::hide_in_tree(&root, &mut problems);
+            check::config(&root, &check::Context { file, text: &text, outside }, &mut problems)
+        }
+        None => {
+            secrets::hide_in_text(&text, &mut problems);
+            None
+        }
+    };
+    match config {
+        Some(config) if problems.count() == 0 => Ok(config),
+        _ => Err(Report::new(file, text, problems)),
+    }
+}
+
+fn single(problem: Problem) -> Problems {
+    let mut problems = Problems::default();
+    problems.push(problem);
+    problems
+}

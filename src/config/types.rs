@@ -1,0 +1,158 @@
+//! What is true: the checked configuration that the rest of the gateway is built from.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{Bus, Device, Name, Topic};
+pub use crate::model::{Durability, WhenFull};
+use crate::route::ForwardRule;
+
+/// A whole, checked configuration. Names are unique, references exist, numbers are in range.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// `gateway:`
+    pub gateway: GatewayConfig,
+    /// `broker:`
+    pub broker: BrokerConfig,
+    /// `web:`; `None` when it is not there.
+    pub web: Option<WebConfig>,
+    /// `buses:`, in the order of the file.
+    pub buses: Vec<Bus>,
+    /// `devices:`, in the order of the file.
+    pub devices: Vec<Device>,
+    /// `uplinks:`, in the order of the file.
+    pub uplinks: Vec<UplinkConfig>,
+}
+
+/// `gateway:`
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Default: the host name.
+    pub id: Name,
+    /// Default: `fieldway/<id>`.
+    pub topic_root: Topic,
+    /// Holds `queue.db`. Relative paths are relative to the file.
+    pub data_dir: PathBuf,
+}
+
+/// `broker:`
+#[derive(Debug, Clone, Default)]
+pub struct BrokerConfig {
+    /// Where clients connect; at least one, all on loopback while there are no users. Default: `mqtt://127.0.0.1:1883`.
+    pub listeners: Vec<ListenerConfig>,
+    /// Told to MQTT 5 clients, in whole seconds from 1 to 65,535.
+    pub server_keep_alive: Option<Duration>,
+}
+
+/// One listener of the broker.
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// The address as the file has it, for messages.
+    pub url: String,
+    /// Where to bind.
+    pub address: SocketAddr,
+    /// Where the file says so; `None` for a default.
+    pub place: Option<Place>,
+}
+
+/// `web:`
+#[derive(Debug, Clone)]
+pub struct WebConfig {
+    /// Where to bind; loopback while there are no users.
+    pub listen: SocketAddr,
+    /// Where the file says so.
+    pub place: Place,
+}
+
+/// A place in a configuration file, for errors that only show at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file as it was named on the command line.
+    pub file: PathBuf,
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
+
+/// One entry of `uplinks:`.
+#[derive(Debug, Clone)]
+pub struct UplinkConfig {
+    /// The key.
+    pub name: Name,
+    /// Host name or address of the cloud broker.
+    pub host: String,
+    /// Its port; 1883 unless the URL says otherwise.
+    pub port: u16,
+    /// Default: the gateway's id.
+    pub client_id: String,
+    /// Sent in CONNECT.
+    pub username: Option<String>,
+    /// From `password_file:` or `${NAME}`.
+    pub password: Option<Secret>,
+    /// `mqtt_version:`, default 5.
+    pub version: MqttVersion,
+    /// `keep_alive:`, default 60 s, in whole seconds from 1 to 65,535.
+    pub keep_alive: Duration,
+    /// Most messages in flight, 1 to 10,000; default 100.
+    pub window: u16,
+    /// `queue:`
+    pub queue: QueueConfig,
+    /// `forward:`, in the order of the file; the first that matches wins.
+    pub forward: Vec<ForwardRule>,
+}
+
+/// MQTT protocol level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum MqttVersion {
+    V311,
+    V5,
+}
+
+/// `queue:` of an uplink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Bytes that its messages may take; default 2 GiB.
+    pub max_size: u64,
+    /// Older messages are dropped; default 30 days.
+    pub max_age: Duration,
+    /// What goes when it is full.
+    pub when_full: WhenFull,
+    /// What a commit survives.
+    pub durability: Durability,
+    /// The longest that a message waits for its commit; default 250 ms.
+    pub commit_every: Duration,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    /// The text, for the packet that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

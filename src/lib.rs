@@ -12,7 +12,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod driver;
 pub mod model;
+pub mod poll;
 pub mod process;
 pub mod random;
 pub mod route;

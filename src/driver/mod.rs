@@ -1,0 +1,179 @@
+//! Drivers: how a protocol's requests are planned, sent and understood. One folder or file a protocol, one line in
+//! the [table](for_bus) each.
+//!
+//! A driver owns its line (a serial port, a connection) and what is on it. It refuses to decide *when* something is
+//! read, what a failure means for a device, and how a reading is published: that is `poll`'s and `route`'s.
+
+pub mod modbus;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::model::{Bus, Device, Fault, Protocol, RegisterTable, Sample, Transport};
+
+/// What a driver's I/O returns: a boxed future, so that drivers can stand in a table.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One protocol on one line.
+///
+/// `plan`, `split` and `longest` are pure. `open` and `read` may be dropped half-way only if the driver is dropped too.
+pub trait Driver: Send {
+    /// The requests that read `points` (indices into [`Device::points`]), all of them due together. Every point is in
+    /// exactly one request, and no request is without points.
+    fn plan(&self, device: &Device, points: &[usize]) -> Vec<Request>;
+
+    /// Smaller requests for the same points, after the device refused `request` with `fault`. Empty when smaller
+    /// ones would not help; then the refusal is about each of its points.
+    fn split(&self, device: &Device, request: &Request, fault: Fault) -> Vec<Request>;
+
+    /// The longest that [`read`](Driver::read) keeps the line busy when nothing answers.
+    fn longest(&self) -> Duration;
+
+    /// Opens the line, or opens it again after [`Failure::LineGone`].
+    fn open(&mut self) -> Pending<'_, Result<(), LineError>>;
+
+    /// Sends one request, waits for its answer, and appends one sample for each of the request's points, in their
+    /// order. Appends nothing when it fails.
+    fn read<'a>(
+        &'a mut self,
+        device: &'a Device,
+        request: &'a Request,
+        samples: &'a mut Vec<Sample>,
+    ) -> Pending<'a, Result<(), Failure>>;
+}
+
+/// The drivers. A new one is a folder or file beside `modbus` and a line here.
+const TABLE: &[(Protocol, MakeDriver)] = &[(Protocol::ModbusRtu, modbus::rtu), (Protocol::ModbusTcp, modbus::tcp)];
+
+type MakeDriver = fn(&Bus, Clock) -> Result<Box<dyn Driver>, DriverError>;
+
+/// The driver that speaks the bus's protocol; its line is not open yet.
+///
+/// Errors when nothing in the table speaks it, or not over this transport.
+pub fn for_bus(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
+    let (_, make) =
+        TABLE.iter().find(|(protocol, _)| *protocol == bus.protocol).ok_or(DriverError::NoDriver(bus.protocol))?;
+    make(bus, clock)
+}
+
+/// One exchange on the line: a run of cells of one device that holds some of its points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Which table is read.
+    pub table: RegisterTable,
+    /// 0-based address of the first cell.
+    pub address: u16,
+    /// How many cells, at least 1; `address + count` never passes 65,536.
+    pub count: u16,
+    /// The points in it: indices into [`Device::points`].
+    pub points: Vec<usize>,
+}
+
+/// Why a request brought no samples. Each kind has a scope of its own, and the smallest is blamed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The device answered, and said no: about this request's points.
+    #[error("the device refuses: {0}")]
+    Refused(Fault),
+    /// No answer that can be believed: about this device. The line is fine.
+    #[error("no usable answer: {0}")]
+    NoAnswer(Fault),
+    /// The port or the connection is gone: about every device on the line.
+    #[error(transparent)]
+    LineGone(#[from] LineError),
+}
+
+/// Why a line can't be used, and what to try.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// `ENOENT`, `ENODEV` or `ENXIO`.
+    #[error("{0}: there is no such serial port; is the adapter plugged in? `ls -l /dev/serial/by-id/` lists what is")]
+    PortMissing(String),
+    /// `EACCES`.
+    #[error("{0}: permission denied; add the gateway's user to the group that owns the port, usually `dialout`")]
+    PortForbidden(String),
+    /// `EBUSY`, or another program's lock.
+    #[error("{0}: another program holds this port; `fuser -v {0}` names it")]
+    PortBusy(String),
+    /// Anything else at opening.
+    #[error("{path}: can't be opened as a serial port: {cause}; do baud, data_bits, parity and stop_bits suit it?")]
+    PortUnusable {
+        /// The port.
+        path: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// It was open and failed.
+    #[error("{path}: the serial port is gone ({cause}); waiting for it to come back")]
+    PortGone {
+        /// The port.
+        path: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// `ECONNREFUSED`.
+    #[error("{0}: connection refused; is its Modbus TCP server switched on, and the port right?")]
+    Refused(String),
+    /// No connection within the time given.
+    #[error("{0}: no answer to the connection attempt; is the device on, and reachable from here?")]
+    Unreachable(String),
+    /// The host name has no address.
+    #[error("{address}: the host name can't be resolved: {cause}")]
+    Unresolved {
+        /// `host:port`
+        address: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// Anything else while connecting.
+    #[error("{address}: can't connect: {cause}")]
+    Connect {
+        /// `host:port`
+        address: String,
+        /// What the system said.
+        cause: String,
+    },
+}
+
+/// Why there is no driver for a bus.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DriverError {
+    /// Nothing in the table.
+    #[error("no driver speaks {0:?}")]
+    NoDriver(Protocol),
+    /// The driver does not work over this transport.
+    #[error("{protocol:?} does not run over {}", match transport { Transport::Serial(_) => "a serial port", Transport::Tcp { .. } => "TCP" })]
+    WrongTransport {
+        /// What was to be spoken.
+        protocol: Protocol,
+        /// Where.
+        transport: Transport,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{MaxGap, Name};
+
+    #[tokio::test]
+    async fn every_protocol_has_a_driver_and_a_wrong_transport_is_refused() {
+        let tcp = Transport::Tcp { host: "localhost".into(), port: 502 };
+        let mut bus = Bus {
+            name: Name::new("plc").unwrap(),
+            transport: tcp.clone(),
+            protocol: Protocol::ModbusTcp,
+            timeout: Duration::from_millis(500),
+            retries: 1,
+            max_gap: MaxGap::Auto,
+        };
+        assert!(for_bus(&bus, Clock::start()).is_ok());
+        bus.protocol = Protocol::ModbusRtu;
+        let error = for_bus(&bus, Clock::start()).err();
+        assert_eq!(error, Some(DriverError::WrongTransport { protocol: Protocol::ModbusRtu, transport: tcp }));
+    }
+}

@@ -1,0 +1,71 @@
+//! The line: frames out, frames in. The only folder that knows which Modbus and serial libraries are used.
+//!
+//! Frames are ours (`rtu_frame`, `tcp_frame`), what is in them is tokio-modbus's (`pdu`), and the two lines add what a
+//! field needs: timeouts, silence between frames, stale answers thrown away, lost connections made anew.
+//! Why not tokio-modbus's client: `docs/decisions/0004-modbus-client.md`.
+
+mod pdu;
+mod rtu;
+mod rtu_frame;
+mod serial;
+mod tcp;
+mod tcp_frame;
+
+use std::time::Duration;
+
+use super::super::{Failure, LineError, Request};
+use crate::clock::Clock;
+use crate::model::SerialLine;
+
+pub use pdu::Answer;
+
+/// What the fuzzer feeds: everything here that reads bytes from outside.
+pub mod frames {
+    pub use super::pdu::{Answer, answer};
+    pub use super::rtu_frame::{Collector, crc16};
+    pub use super::tcp_frame::{Frame, NotModbus, parse};
+}
+
+/// One line, speaking one of Modbus's framings.
+pub enum Client {
+    /// RTU frames on a serial port.
+    Rtu(serial::Serial),
+    /// Modbus TCP.
+    Tcp(tcp::Tcp),
+}
+
+impl Client {
+    /// RTU on a serial port; not open yet.
+    pub fn rtu(line: SerialLine, timeout: Duration, clock: Clock) -> Client {
+        Client::Rtu(serial::Serial::new(line, timeout, clock))
+    }
+
+    /// Modbus TCP; not connected yet.
+    pub fn tcp(host: String, port: u16, timeout: Duration, clock: Clock) -> Client {
+        Client::Tcp(tcp::Tcp::new(host, port, timeout, clock))
+    }
+
+    /// Opens the port or connects.
+    pub async fn open(&mut self) -> Result<(), LineError> {
+        match self {
+            Client::Rtu(serial) => serial.open(),
+            Client::Tcp(tcp) => tcp.open().await,
+        }
+    }
+
+    /// One request to one unit, and its answer.
+    pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, Failure> {
+        match self {
+            Client::Rtu(serial) => serial.read(unit, request).await,
+            Client::Tcp(tcp) => tcp.read(unit, request).await,
+        }
+    }
+
+    /// The longest that [`Client::read`] takes when nothing answers.
+    pub fn longest(&self) -> Duration {
+        match self {
+            Client::Rtu(serial) => serial.longest(),
+            Client::Tcp(tcp) => tcp.longest(),
+        }
+    }
+}

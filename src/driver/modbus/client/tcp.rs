@@ -1,0 +1,174 @@
+//! Modbus TCP: one connection, one request at a time, every answer checked against its request.
+//!
+//! After a silence or an answer that makes no sense the connection is closed: what still comes on it is nobody's answer.
+//! The next request connects anew.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::super::super::{Failure, LineError, Request};
+use super::pdu::{self, Answer};
+use super::tcp_frame::{self, MAX_FRAME};
+use crate::clock::Clock;
+use crate::model::Fault;
+
+/// A connection attempt gets at least this long: a lost SYN is repeated after one second.
+const LEAST_CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// A Modbus TCP server and the connection to it.
+pub struct Tcp {
+    host: String,
+    port: u16,
+    timeout: Duration,
+    clock: Clock,
+    stream: Option<TcpStream>,
+    transaction: u16,
+    buffer: Box<[u8; MAX_FRAME]>,
+}
+
+/// How an exchange on a connection ended without an answer.
+enum Ended {
+    /// The connection can go on.
+    Failure(Failure),
+    /// The peer closed it.
+    Closed {
+        /// Some bytes of an answer were there.
+        heard: bool,
+    },
+}
+
+impl Tcp {
+    /// Not connected yet.
+    pub fn new(host: String, port: u16, timeout: Duration, clock: Clock) -> Tcp {
+        Tcp { host, port, timeout, clock, stream: None, transaction: 0, buffer: Box::new([0; MAX_FRAME]) }
+    }
+
+    /// Connects.
+    pub async fn open(&mut self) -> Result<(), LineError> {
+        self.stream = None;
+        let limit = self.timeout.max(LEAST_CONNECT_TIME);
+        let stream = match tokio::time::timeout(limit, self.connect()).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(LineError::Unreachable(self.address())),
+        };
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    /// One request and its answer; connects first when there is no connection.
+    pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, Failure> {
+        let used_before = self.is_usable();
+        if !used_before {
+            self.open().await?;
+        }
+        let mut ended = self.exchange(unit, request).await;
+        // Many devices close a connection that was idle, and a request can cross that. Reading again is harmless.
+        if used_before && matches!(ended, Err(Ended::Closed { heard: false })) {
+            self.open().await?;
+            ended = self.exchange(unit, request).await;
+        }
+        match ended {
+            Ok(answer) => Ok(answer),
+            Err(Ended::Failure(failure)) => {
+                if matches!(failure, Failure::NoAnswer(Fault::Timeout | Fault::Framing)) {
+                    self.stream = None;
+                }
+                Err(failure)
+            }
+            Err(Ended::Closed { .. }) => {
+                self.stream = None;
+                Err(Failure::NoAnswer(Fault::Disconnected))
+            }
+        }
+    }
+
+    /// The longest that [`Tcp::read`] takes when nothing answers.
+    pub fn longest(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether there is a connection, still open, and with nothing on it that nobody asked for.
+    fn is_usable(&self) -> bool {
+        let Some(stream) = &self.stream else { return false };
+        matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    async fn connect(&self) -> Result<TcpStream, LineError> {
+        let address = self.address();
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let unresolved = |cause: String| LineError::Unresolved { address: address.clone(), cause };
+        let mut last = unresolved("it has no address".into());
+        for candidate in found.map_err(|error| unresolved(error.to_string()))? {
+            match TcpStream::connect(candidate).await {
+                Ok(stream) => {
+                    // A request is one small packet that must not wait for others.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(error) => last = cant_connect(&address, &error),
+            }
+        }
+        Err(last)
+    }
+
+    async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Answer, Ended> {
+        let Some(stream) = &mut self.stream else { return Err(Ended::Closed { heard: false }) };
+        self.transaction = self.transaction.wrapping_add(1);
+        let deadline = self.clock.now() + self.timeout;
+        let frame = tcp_frame::request_frame(self.transaction, unit, request);
+        match tokio::time::timeout(self.timeout, stream.write_all(&frame)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Ended::Closed { heard: false }),
+            Err(_) => return Err(Ended::Failure(Failure::NoAnswer(Fault::Timeout))),
+        }
+        let mut filled = 0;
+        let mut heard = false;
+        loop {
+            let left = deadline.since(self.clock.now());
+            match tokio::time::timeout(left, stream.read(&mut self.buffer[filled..])).await {
+                Ok(Ok(0) | Err(_)) => return Err(Ended::Closed { heard }),
+                // A stream without a pause always has something to read: the clock ends it.
+                Ok(Ok(more)) if !left.is_zero() => filled += more,
+                _ => {
+                    let fault = if heard { Fault::Framing } else { Fault::Timeout };
+                    return Err(Ended::Failure(Failure::NoAnswer(fault)));
+                }
+            }
+            heard = true;
+            loop {
+                let framing = Ended::Failure(Failure::NoAnswer(Fault::Framing));
+                match tcp_frame::parse(&self.buffer[..filled]) {
+                    Err(_) => return Err(framing),
+                    Ok(None) => break,
+                    Ok(Some(frame)) if frame.transaction != self.transaction => {
+                        // Somebody else's or an old answer: passed over. The clock runs, so a flood of them ends.
+                        let len = frame.len;
+                        self.buffer.copy_within(len..filled, 0);
+                        filled -= len;
+                    }
+                    Ok(Some(frame)) if frame.unit != unit || frame.len != filled => return Err(framing),
+                    Ok(Some(frame)) => return pdu::answer(request, frame.pdu).map_err(Ended::Failure),
+                }
+            }
+        }
+    }
+
+    fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn cant_connect(address: &str, error: &io::Error) -> LineError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => LineError::Refused(address.to_owned()),
+        io::ErrorKind::TimedOut => LineError::Unreachable(address.to_owned()),
+        _ => LineError::Connect { address: address.to_owned(), cause: error.to_string() },
+    }
+}

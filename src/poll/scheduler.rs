@@ -1,0 +1,285 @@
+//! The bus scheduler: what is asked next on one line, and when. Pure.
+//!
+//! Reads go by deadline, and among equal deadlines in the order in which they became due. A request that may be in vain
+//! (a repetition, a device that failed its last poll, a probe) waits for a gap in which a silence costs the others
+//! nothing, and when that takes too long, for those that answer. `advance` and `handle_*` take the time, `next_action`
+//! and `take_outputs` say what to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::agenda::{Agenda, Output, Shared};
+use super::backoff::Backoff;
+use super::budget::Budget;
+use super::grid::Grid;
+use super::group::Group;
+use super::turn::{Patience, Pending, Turn};
+use crate::driver::Request;
+use crate::model::{BusState, BusStatus, Device, Fault, Monotonic, Name, Sample, Stamp};
+
+/// A line that is gone is tried again this soon at first, and never more rarely than the second: nobody else waits for it.
+const FIRST_REOPEN: Duration = Duration::from_millis(500);
+const RAREST_REOPEN: Duration = Duration::from_millis(1500);
+/// On a line without gaps, devices that were silent get one part in so many of the time.
+const SILENT_PART_IN: u32 = 5;
+
+/// What to do now.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Open the line; then [`Scheduler::handle_opened`] or [`Scheduler::handle_line_gone`].
+    Open,
+    /// Send a request to a device; then [`Scheduler::handle_outcome`] or [`Scheduler::handle_line_gone`].
+    Read {
+        /// To whom.
+        device: Arc<Device>,
+        /// What.
+        request: Arc<Request>,
+    },
+    /// Nothing before that moment.
+    Wait(Monotonic),
+}
+
+/// How a request ended while the line is there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// One sample a point.
+    Answer(Vec<Sample>),
+    /// Refused; `parts` are smaller requests that may be answered, none when there are no smaller ones.
+    Refused {
+        /// How.
+        fault: Fault,
+        /// What to ask instead.
+        parts: Vec<Request>,
+    },
+    /// No answer that counts.
+    Silence(Fault),
+}
+
+/// The points of a device that share an interval, as the planner arranged them.
+#[derive(Debug, Clone)]
+pub struct PlannedGroup {
+    /// How often they are read.
+    pub interval: Duration,
+    /// What reads them.
+    pub requests: Vec<Request>,
+}
+
+/// One line and the devices on it.
+#[derive(Debug)]
+pub struct Scheduler {
+    bus: Name,
+    agendas: Vec<Agenda>,
+    shared: Shared,
+    line: Line,
+    reopen: Backoff,
+    in_flight: Option<InFlight>,
+    /// Until then, whoever answers goes before whoever did not.
+    spared_until: Monotonic,
+    busy: Duration,
+    has_changed: bool,
+}
+
+#[derive(Debug)]
+enum Line {
+    Closed { again_at: Monotonic, why: Option<String> },
+    Open,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    agenda: usize,
+    asked: Pending,
+    since: Monotonic,
+}
+
+impl Scheduler {
+    /// The line is closed and opened first. `longest` is what a request without an answer takes.
+    pub fn new(
+        now: Monotonic,
+        bus: &Name,
+        retries: u32,
+        longest: Duration,
+        devices: Vec<(Arc<Device>, Vec<PlannedGroup>)>,
+    ) -> Scheduler {
+        let shared = Shared {
+            outputs: Vec::new(),
+            // A silence on a bus of one device costs nobody anything.
+            budget: (devices.len() > 1).then(|| Budget::new(now, longest)),
+            longest,
+            next_order: 0,
+        };
+        let spread = Spread::new(bus, &devices);
+        let mut slow = 0;
+        let agendas = devices.into_iter().map(|(device, groups)| {
+            let group = |planned: PlannedGroup| {
+                let offset = spread.offset(planned.interval, &mut slow);
+                Group::new(Grid::new(now, offset, planned.interval), planned.requests)
+            };
+            Agenda::new(device, groups.into_iter().map(group).collect(), retries)
+        });
+        Scheduler {
+            bus: bus.clone(),
+            agendas: agendas.collect(),
+            shared,
+            line: Line::Closed { again_at: now, why: None },
+            reopen: Backoff::new(FIRST_REOPEN, RAREST_REOPEN),
+            in_flight: None,
+            spared_until: now,
+            busy: Duration::ZERO,
+            has_changed: true,
+        }
+    }
+
+    /// Begins and ends turns as the time says. Call it before [`Scheduler::next_action`], and take the outputs between.
+    pub fn advance(&mut self, stamp: Stamp) {
+        if matches!(self.line, Line::Open) && self.in_flight.is_none() {
+            // The budget for probes goes to whoever has waited longest for it.
+            let waiting =
+                self.agendas.iter().enumerate().filter_map(|(i, agenda)| Some((agenda.waits_for_probe()?, i)));
+            let first = waiting.min().map(|(_, index)| index);
+            for (index, agenda) in self.agendas.iter_mut().enumerate() {
+                agenda.advance(stamp, first == Some(index), &mut self.shared);
+            }
+        }
+    }
+
+    /// What to do now. A request counts as sent once this has returned it.
+    pub fn next_action(&mut self, now: Monotonic) -> Action {
+        match self.line {
+            Line::Closed { again_at, .. } if again_at <= now => return Action::Open,
+            Line::Closed { again_at, .. } => return Action::Wait(again_at),
+            Line::Open => {}
+        }
+        let Some(index) = self.pick(now) else { return Action::Wait(self.wake_at(now)) };
+        let agenda = &mut self.agendas[index];
+        let device = Arc::clone(&agenda.device);
+        let next = agenda.turn.as_mut().and_then(|turn| turn.pending.pop_front());
+        let mut asked = next.expect("only turns with something pending are picked");
+        asked.tries += 1;
+        agenda.status.requests += 1;
+        let request = Arc::clone(&asked.request);
+        self.in_flight = Some(InFlight { agenda: index, asked, since: now });
+        Action::Read { device, request }
+    }
+
+    /// The line is open.
+    pub fn handle_opened(&mut self) {
+        self.line = Line::Open;
+        self.has_changed = true;
+    }
+
+    /// The request of [`Action::Read`] is over.
+    pub fn handle_outcome(&mut self, stamp: Stamp, outcome: Outcome) {
+        let Some(InFlight { agenda, asked, since }) = self.in_flight.take() else { return };
+        let agenda = &mut self.agendas[agenda];
+        let took = stamp.monotonic.since(since);
+        self.busy += took;
+        // Only now is the line known to carry anything.
+        self.reopen.reset();
+        let is_probe = agenda.turn.as_ref().is_some_and(|turn| turn.is_probe && !turn.is_answered);
+        if let Some(budget) = self.shared.budget.as_mut().filter(|_| is_probe) {
+            budget.give_back(self.shared.longest.saturating_sub(took));
+        }
+        match outcome {
+            Outcome::Answer(samples) => agenda.answered(stamp, &asked, samples, &mut self.shared),
+            Outcome::Refused { fault, parts } => agenda.refused(stamp, &asked, fault, parts, &mut self.shared),
+            Outcome::Silence(fault) => {
+                self.has_changed = true;
+                self.spared_until = stamp.monotonic + took * (SILENT_PART_IN - 1);
+                agenda.silent(stamp, asked, fault, &mut self.shared);
+            }
+        }
+    }
+
+    /// The line could not be opened, or is gone. Returns whether that is new.
+    pub fn handle_line_gone(&mut self, stamp: Stamp, why: String) -> bool {
+        self.in_flight = None;
+        for agenda in &mut self.agendas {
+            agenda.line_gone(stamp, &mut self.shared);
+        }
+        let is_new = !matches!(&self.line, Line::Closed { why: Some(before), .. } if *before == why);
+        self.line = Line::Closed { again_at: stamp.monotonic + self.reopen.wait(), why: Some(why) };
+        self.has_changed = true;
+        is_new
+    }
+
+    /// What has happened since the last call, in order.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        let outputs = std::mem::take(&mut self.shared.outputs);
+        self.has_changed |= !outputs.is_empty();
+        outputs
+    }
+
+    /// Whether [`Scheduler::write_status`] would say something new; asking resets it.
+    pub fn has_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// How the bus and its devices are doing.
+    pub fn write_status(&self, status: &mut BusStatus) {
+        status.bus = self.bus.clone();
+        status.state = match &self.line {
+            Line::Open => BusState::Open,
+            Line::Closed { why: None, .. } => BusState::Starting,
+            Line::Closed { why: Some(why), .. } => BusState::Down(why.clone()),
+        };
+        status.busy = self.busy;
+        status.devices.clear();
+        status.devices.extend(self.agendas.iter().map(|agenda| agenda.status.clone()));
+    }
+
+    /// The device whose turn goes on now.
+    fn pick(&self, now: Monotonic) -> Option<usize> {
+        let turns = || self.agendas.iter().enumerate().filter_map(|(i, a)| a.turn.as_ref().map(|turn| (i, turn)));
+        let first = |(i, turn): (usize, &Turn)| ((turn.deadline, turn.order), i);
+        // Many that died together would otherwise go one after the other, and nobody between them.
+        let waits =
+            |i: usize, turn: &Turn| !self.agendas[i].is_trusted() && !turn.is_answered && now < self.spared_until;
+        let urgent = turns().filter(|(_, turn)| turn.patience == Patience::None);
+        let urgent = urgent.map(|(i, turn)| (waits(i, turn), first((i, turn)))).min().map(|(_, first)| first);
+        let patient = || turns().filter(|(i, _)| self.fits(*i, now)).map(first).min();
+        urgent.or_else(patient).map(|(_, index)| index)
+    }
+
+    /// Whether a silence of that device would be over before anyone else needs the line.
+    fn fits(&self, index: usize, now: Monotonic) -> bool {
+        let others = self.agendas.iter().enumerate().filter(|(i, _)| *i != index);
+        others.filter_map(|(_, agenda)| agenda.needs_line_at(now)).all(|moment| now + self.shared.longest <= moment)
+    }
+
+    fn wake_at(&mut self, now: Monotonic) -> Monotonic {
+        let shared = &mut self.shared;
+        let moments = self.agendas.iter().filter_map(|agenda| agenda.wake_at(now, shared));
+        // Nothing to do ever: a bus without points. A day is as good as never.
+        moments.min().unwrap_or(now + Duration::from_secs(86_400))
+    }
+}
+
+/// Where on their grids the groups of a bus begin, so that not everything is due at one moment.
+///
+/// Buses differ by a share of their shortest interval that their name gives. On one bus the groups of the shortest interval
+/// stay together: read in one go, they leave the longest gaps. Slower ones are dealt out over those moments.
+struct Spread {
+    step: Duration,
+    phase: Duration,
+}
+
+impl Spread {
+    fn new(bus: &Name, devices: &[(Arc<Device>, Vec<PlannedGroup>)]) -> Spread {
+        let intervals = devices.iter().flat_map(|(_, groups)| groups.iter().map(|group| group.interval));
+        let step = intervals.min().unwrap_or_default();
+        // FNV-1a, and a multiplication by the golden ratio so that similar names end up far apart.
+        let fnv = bus.bytes().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let hash = (fnv ^ (fnv >> 15)).wrapping_mul(0x9E37_79B1);
+        Spread { step, phase: step.mul_f64(f64::from(hash) / (f64::from(u32::MAX) + 1.0)) }
+    }
+
+    fn offset(&self, interval: Duration, slow: &mut u32) -> Duration {
+        let steps = u32::try_from(interval.as_nanos() / self.step.as_nanos().max(1)).unwrap_or(u32::MAX);
+        if steps <= 1 {
+            return self.phase;
+        }
+        *slow += 1;
+        self.phase + self.step * (*slow % steps)
+    }
+}

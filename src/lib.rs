@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod model;
+pub mod mqtt;
 pub mod poll;
 pub mod process;
 pub mod random;

@@ -1,0 +1,26 @@
+//! The MQTT protocol, sans I/O: packets, their codec, and the session state that both ends of a connection keep.
+//!
+//! The broker's connections and the uplinks share it. It knows packets alone: no devices, no queue, no socket, no clock.
+//!
+//! - [`Codec`]: bytes to [`Packet`]s and back, with every check that needs no state.
+//! - [`Outbound`]: packet ids, the in-flight window and resending. [`Inbound`]: acknowledgements in order, once released.
+//! - [`TopicAliases`], [`ServerKeepAlive`], [`ClientKeepAlive`]: what their names say.
+
+mod alias;
+mod codec;
+mod error;
+mod frame;
+mod in_flight;
+mod keep_alive;
+mod packet;
+mod publish;
+mod reason;
+mod session;
+
+pub use alias::TopicAliases;
+pub use codec::{Codec, CodecError, Role};
+pub use keep_alive::{ClientKeepAlive, KeepAliveStep, ServerKeepAlive};
+pub use packet::*;
+pub use publish::{PublishRef, encoded_publish_len};
+pub use reason::Reason;
+pub use session::{Acked, Inbound, Outbound, Received, SendError};

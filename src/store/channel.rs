@@ -1,0 +1,54 @@
+//! The words between whoever has something to keep (the hub) and the writer task that keeps it.
+//!
+//! The hub sends [`Append`]s on a bounded channel, numbered by itself with rising tickets; the writer answers with a
+//! [`CommitReport`] a group commit. Tickets are reported in order, so one number says what is safe.
+
+use crate::model::Message;
+
+/// Which queue of the store: an index into the list that the store was opened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId(pub usize);
+
+/// The number of one append, rising by at least one from each to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Ticket(pub u64);
+
+/// How soon a commit is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Within the queue's `commit_every`: nobody waits for it.
+    Batched,
+    /// A client waits for its PUBACK: commit as soon as the writer is free.
+    Awaited,
+}
+
+/// A message to keep in a queue.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Comes back in the report.
+    pub ticket: Ticket,
+    /// Where to.
+    pub queue: QueueId,
+    /// As it will leave: topic, payload and QoS are final.
+    pub message: Message,
+    /// How soon.
+    pub urgency: Urgency,
+}
+
+/// What a group commit, or its failure, settled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitReport {
+    /// Every ticket up to this one is settled: safe, unless it is listed below.
+    pub through: Ticket,
+    /// Those that were not kept, and must not be acknowledged.
+    pub refused: Vec<(Ticket, Refusal)>,
+}
+
+/// Why a message was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The queue is at `max_size` and its policy is `drop_newest`, or the message alone is larger than the queue.
+    QueueFull,
+    /// The disk or the database said no.
+    Storage(String),
+}

@@ -1,0 +1,217 @@
+//! Which rows of a queue its reader holds, so that the writer neither drops them nor forgets what was acknowledged.
+//!
+//! The one piece of state that the reader's side and the writer's side share. It is small, pure, and locked for moments only.
+
+use std::collections::VecDeque;
+
+/// Acknowledged rows that one commit may delete; more wake the writer before `commit_every` is over.
+const MANY: usize = 4096;
+
+/// How soon the writer should look at what was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// It knows already.
+    No,
+    /// Within the usual commit interval, or, when `true`, now.
+    Soon(bool),
+}
+
+/// What the next commit deletes because the cloud has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Acknowledged {
+    /// Every row up to here.
+    pub through: u64,
+    /// Their bytes as accounted.
+    pub bytes: u64,
+    /// Of these, rows that the cloud will never take, and why.
+    pub aside: Vec<(u64, String)>,
+    /// The uplink has connected with a clean session.
+    pub seasoned: bool,
+}
+
+/// The rows that a reader holds.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// Handed out and not yet deleted: number and bytes, rising.
+    held: VecDeque<(u64, u64)>,
+    held_bytes: u64,
+    /// Every row up to here was handed out or is gone.
+    cursor: u64,
+    acknowledged: u64,
+    deleted: u64,
+    aside: Vec<(u64, String)>,
+    seasoned: bool,
+    /// The rows that a running transaction drops, first to last.
+    dropping: Option<(u64, u64)>,
+    writer_knows: bool,
+}
+
+impl Claims {
+    /// Nothing is held; every row up to `done` is gone.
+    pub(super) fn new(done: u64) -> Claims {
+        Claims { cursor: done, acknowledged: done, deleted: done, ..Claims::default() }
+    }
+
+    /// The row after which to read on.
+    pub(super) fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// How many bytes of `most` are left for more rows.
+    pub(super) fn room(&self, most: u64) -> u64 {
+        most.saturating_sub(self.held_bytes)
+    }
+
+    /// Takes rows that were read after [`Claims::cursor`]. False when some of them are being dropped: read again after the next commit.
+    pub(super) fn claim(&mut self, rows: impl Iterator<Item = (u64, u64)> + Clone) -> bool {
+        let collides = |n: u64| self.dropping.is_some_and(|(first, last)| (first..=last).contains(&n));
+        if rows.clone().any(|(n, _)| collides(n)) {
+            return false;
+        }
+        for (n, bytes) in rows {
+            self.held.push_back((n, bytes));
+            self.held_bytes += bytes;
+            self.cursor = n;
+        }
+        true
+    }
+
+    /// Every row up to `n` that was not handed out is gone.
+    pub(super) fn pass(&mut self, n: u64) {
+        self.cursor = self.cursor.max(n);
+    }
+
+    /// Gives back every row above `n`: it was read and never sent.
+    pub(super) fn release_above(&mut self, n: u64) {
+        while let Some((_, bytes)) = self.held.pop_back_if(|(held, _)| *held > n) {
+            self.held_bytes -= bytes;
+        }
+        self.cursor = self.cursor.min(n.max(self.acknowledged));
+    }
+
+    /// Every row up to `through` is the cloud's.
+    pub(super) fn acknowledge(&mut self, through: u64) -> Wake {
+        if through <= self.acknowledged {
+            return Wake::No;
+        }
+        self.acknowledged = through;
+        self.cursor = self.cursor.max(through);
+        let many = self.held.get(MANY).is_some_and(|(n, _)| *n <= through);
+        self.wake(many)
+    }
+
+    /// Row `n` is to be kept apart and counted; it is acknowledged like the others.
+    pub(super) fn set_aside(&mut self, n: u64, reason: String) {
+        self.aside.push((n, reason));
+    }
+
+    /// The uplink has connected with a clean session: the queue is not fresh any more.
+    pub(super) fn season(&mut self) -> Wake {
+        self.seasoned = true;
+        self.wake(false)
+    }
+
+    fn wake(&mut self, many: bool) -> Wake {
+        let known = std::mem::replace(&mut self.writer_knows, true);
+        if known && !many { Wake::No } else { Wake::Soon(many) }
+    }
+
+    /// What the next commit has to delete; `None` when there is nothing. Later acknowledgements wake the writer again.
+    pub(super) fn acknowledged(&mut self) -> Option<Acknowledged> {
+        self.writer_knows = false;
+        if self.acknowledged == self.deleted && !self.seasoned {
+            return None;
+        }
+        let through = self.acknowledged;
+        let bytes = self.held.iter().take_while(|(n, _)| *n <= through).map(|(_, bytes)| bytes).sum();
+        let aside = self.aside.iter().filter(|(n, _)| *n <= through).cloned().collect();
+        Some(Acknowledged { through, bytes, aside, seasoned: self.seasoned })
+    }
+
+    /// The commit that deleted them is done.
+    pub(super) fn deleted(&mut self, acknowledged: &Acknowledged) {
+        self.deleted = acknowledged.through;
+        self.aside.retain(|(n, _)| *n > acknowledged.through);
+        self.seasoned &= !acknowledged.seasoned;
+        while let Some((_, bytes)) = self.held.pop_front_if(|(n, _)| *n <= acknowledged.through) {
+            self.held_bytes -= bytes;
+        }
+    }
+
+    /// Starts dropping rows `first` to `last`. False when the reader has taken some of them since they were looked at.
+    pub(super) fn begin_drop(&mut self, first: u64, last: u64) -> bool {
+        if first <= self.cursor {
+            return false;
+        }
+        let (first, last) = self.dropping.map_or((first, last), |(f, l)| (f.min(first), l.max(last)));
+        self.dropping = Some((first, last));
+        true
+    }
+
+    /// The transaction that dropped them is over, either way.
+    pub(super) fn end_drop(&mut self) {
+        self.dropping = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(range: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = (u64, u64)> + Clone {
+        range.map(|n| (n, 10))
+    }
+
+    #[test]
+    fn rows_that_a_reader_holds_are_not_dropped() {
+        let mut claims = Claims::new(0);
+        assert!(claims.claim(rows(1..=5)));
+        assert!(!claims.begin_drop(5, 9));
+        assert!(claims.begin_drop(6, 9));
+    }
+
+    #[test]
+    fn rows_that_are_being_dropped_are_not_handed_out() {
+        let mut claims = Claims::new(0);
+        assert!(claims.begin_drop(1, 3));
+        assert!(!claims.claim(rows(1..=5)));
+        assert_eq!(claims.cursor(), 0);
+        claims.end_drop();
+        assert!(claims.claim(rows(4..=5)));
+    }
+
+    #[test]
+    fn what_was_read_and_not_sent_is_given_back() {
+        let mut claims = Claims::new(10);
+        claims.claim(rows(11..=20));
+        claims.release_above(13);
+        assert_eq!(claims.cursor(), 13);
+        assert_eq!(claims.room(100), 70);
+        assert!(claims.begin_drop(14, 20));
+    }
+
+    #[test]
+    fn the_writer_is_woken_once_until_it_has_looked() {
+        let mut claims = Claims::new(0);
+        claims.claim(rows(1..=5));
+        assert_eq!(claims.acknowledge(2), Wake::Soon(false));
+        assert_eq!(claims.acknowledge(3), Wake::No);
+        claims.set_aside(4, "no".into());
+        let acknowledged = claims.acknowledged().expect("three rows");
+        assert_eq!((acknowledged.through, acknowledged.bytes, acknowledged.aside.len()), (3, 30, 0));
+        assert_eq!(claims.acknowledge(5), Wake::Soon(false));
+        claims.deleted(&acknowledged);
+        let acknowledged = claims.acknowledged().expect("two more, one of them aside");
+        assert_eq!((acknowledged.through, acknowledged.bytes, acknowledged.aside.len()), (5, 20, 1));
+        claims.deleted(&acknowledged);
+        assert_eq!(claims.acknowledged(), None);
+    }
+
+    #[test]
+    fn a_commit_that_failed_leaves_everything_to_the_next() {
+        let mut claims = Claims::new(0);
+        claims.claim(rows(1..=5));
+        claims.acknowledge(5);
+        assert_eq!(claims.acknowledged(), claims.acknowledged());
+    }
+}

@@ -1,0 +1,308 @@
+//! Opening the store: the directory, the database, its queues, the writer; and closing it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::channel::{Append, CommitReport};
+use super::data_dir::{self, DataDir};
+use super::episode::Loss;
+use super::policy::Limits;
+use super::queue::{Bell, Queue, Receipts, Rows, Shared};
+use super::record::Record;
+use super::salvage::salvage;
+use super::slot::Slot;
+use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
+use super::writer::Writer;
+use super::{StoreError, batch};
+use crate::clock::Clock;
+use crate::model::{Durability, Name, QueueStatus};
+use crate::random;
+
+/// A database that was not closed is read through and checked up to this size: about 0.2 s on an SSD, 2 s on a card.
+const CHECKED_BYTES: u64 = 64 << 20;
+
+/// Reports of lost messages that may wait to be collected.
+const GAPS_WAITING: usize = 16;
+
+/// Reports of commits that may wait; when the hub is behind, they are merged.
+const REPORTS_WAITING: usize = 64;
+
+/// How long [`Store::close`] waits for the last commit.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// One queue to open.
+#[derive(Debug, Clone)]
+pub struct QueueSpec {
+    /// The uplink's name. The queue of that name is taken up again.
+    pub name: Name,
+    /// What it may hold.
+    pub limits: Limits,
+    /// What its commits survive. There is one writer, so the strictest queue decides for all.
+    pub durability: Durability,
+    /// The longest that a row waits for its commit when nobody waits for it.
+    pub commit_every: Duration,
+}
+
+/// Messages that an uplink will never get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The uplink whose queue they were in.
+    pub uplink: Name,
+    /// How many, since when, why.
+    pub loss: Loss,
+}
+
+/// An open store: the ends that its users take.
+pub struct Opened {
+    /// To be closed last.
+    pub store: Store,
+    /// One a [`QueueSpec`], in their order; [`QueueId`](super::QueueId) is the index.
+    pub queues: Vec<Queue>,
+    /// What is to be kept.
+    pub appends: mpsc::Sender<Append>,
+    /// What is safe.
+    pub reports: mpsc::Receiver<CommitReport>,
+    /// What was lost by policy, once an episode.
+    pub gaps: mpsc::Receiver<Gap>,
+}
+
+/// The writer task, until it is closed.
+pub struct Store {
+    writer: JoinHandle<Result<(), DbError>>,
+    cancel: CancellationToken,
+    database: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `data_dir` with these queues. Both are made if they do not exist.
+    ///
+    /// A database that is damaged is moved aside to `queue.db.corrupt-<time>`, and what can be read of it goes into a new one; the
+    /// log says so.
+    pub async fn open(data_dir: &Path, queues: Vec<QueueSpec>, clock: Clock) -> Result<Opened, StoreError> {
+        if let Some(twice) =
+            queues.iter().enumerate().find(|(i, q)| queues[..*i].iter().any(|other| other.name == q.name))
+        {
+            return Err(StoreError::NamedTwice(twice.1.name.to_string()));
+        }
+        let dir = DataDir::take(data_dir)?;
+        let path = dir.database();
+        let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Normal);
+        let (database, records) = open_or_replace(&dir, durability, &queues, clock).await?;
+        start(dir, database, records, queues, clock).await.map_err(|e| in_database(&path, &e))
+    }
+
+    /// Commits what was handed in, brings the log into the file and closes it, within 2 s. Whoever appends and whoever
+    /// reads should have ended before.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.cancel.cancel();
+        let problem = match tokio::time::timeout(CLOSE_WITHIN, self.writer).await {
+            Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(panic)) => panic.to_string(),
+            Err(_) => "the disk took more than 2 s for the last commit".into(),
+        };
+        Err(StoreError::Database { path: self.database, problem })
+    }
+}
+
+/// Starts the writer on a database that is open.
+async fn start(
+    dir: DataDir,
+    mut database: Database,
+    records: Vec<Record>,
+    queues: Vec<QueueSpec>,
+    clock: Clock,
+) -> Result<Opened, DbError> {
+    let path = dir.database();
+    let bell = Arc::new(Bell::default());
+    let mut slots = Vec::new();
+    let mut handles = Vec::new();
+    for (spec, record) in queues.into_iter().zip(records) {
+        let shared = Arc::new(Shared::new(record.done, bell.clone()));
+        let (committed_tx, committed) = watch::channel(record.next_n - 1);
+        let (status_tx, status) = watch::channel(QueueStatus::default());
+        handles.push(Queue {
+            name: spec.name.clone(),
+            epoch: record.epoch,
+            fresh: record.fresh,
+            done: record.done,
+            last: record.next_n - 1,
+            rows: Rows {
+                database: path.clone(),
+                reader: database.reader(record.id),
+                shared: shared.clone(),
+                committed,
+                most_bytes: spec.limits.max_size / 4,
+            },
+            receipts: Receipts(shared.clone()),
+            status,
+        });
+        let mut slot = Slot::new(spec, record, shared, committed_tx, status_tx);
+        slot.refresh(&mut database).await?;
+        slot.publish(clock.stamp(), None);
+        slots.push(slot);
+    }
+
+    let (appends, appends_rx) = mpsc::channel(batch::MAX_ROWS);
+    let (reports_tx, reports) = mpsc::channel(REPORTS_WAITING);
+    let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
+    let cancel = CancellationToken::new();
+    let writer = Writer::new(dir, database, slots, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let writer = tokio::spawn(writer.run(cancel.clone()));
+    let store = Store { writer, cancel, database: path };
+    Ok(Opened { store, queues: handles, appends, reports, gaps })
+}
+
+fn in_database(path: &Path, error: &DbError) -> StoreError {
+    StoreError::Database { path: path.to_owned(), problem: error.to_string() }
+}
+
+async fn open_or_replace(
+    dir: &DataDir,
+    durability: Durability,
+    queues: &[QueueSpec],
+    clock: Clock,
+) -> Result<(Database, Vec<Record>), StoreError> {
+    let path = dir.database();
+    let refuse = |error| match error {
+        OpenError::Newer { theirs, ours } => StoreError::Newer { path: path.clone(), theirs, ours },
+        OpenError::Db(problem) => in_database(&path, &problem),
+    };
+    // An earlier start may have been cut off before the last step.
+    put_in_place(dir, clock)?;
+    let check = dir.wants_check(CHECKED_BYTES);
+    let problem = match open_all(&path, durability, check, queues).await {
+        Ok(opened) => {
+            dir.trust();
+            return Ok(opened);
+        }
+        Err(OpenError::Db(problem)) if problem.kind == DbErrorKind::Damaged => problem,
+        Err(other) => return Err(refuse(other)),
+    };
+    error!(error = %problem, "queue.db is damaged: a new one is begun with what can be read of it");
+    // Whatever cuts this start off, a full disk for one, the next one salvages again. Opening may have removed the log that had this
+    // one check.
+    data_dir::suspect(&path).map_err(|cause| StoreError::DataDir { path: path.clone(), cause })?;
+    let successor = dir.begin_successor()?;
+    let mut database = Database::open(&successor, durability, false).await.map_err(refuse)?;
+    let salvaged = salvage(&path, &mut database).await;
+    let closed = database.close().await;
+    salvaged.and(closed).map_err(|problem| in_database(&successor, &problem))?;
+    dir.finish_successor()?;
+    put_in_place(dir, clock)?;
+    dir.trust();
+    open_all(&path, durability, false, queues).await.map_err(refuse)
+}
+
+/// Moves a successor that is whole to its place, if there is one.
+fn put_in_place(dir: &DataDir, clock: Clock) -> Result<(), StoreError> {
+    if let Some(aside) = dir.replace(clock.wall().0 / 1000)? {
+        warn!(file = %aside.display(), "the damaged queue.db was moved aside; nothing deletes it");
+    }
+    Ok(())
+}
+
+async fn open_all(
+    path: &Path,
+    durability: Durability,
+    check: bool,
+    queues: &[QueueSpec],
+) -> Result<(Database, Vec<Record>), OpenError> {
+    let mut database = Database::open(path, durability, check).await?;
+    match records(&mut database, queues).await {
+        Ok(records) => Ok((database, records)),
+        Err(error) => {
+            database.abandon().await;
+            Err(OpenError::Db(error))
+        }
+    }
+}
+
+/// One record a queue that is named, made if need be. Queues that nobody names any more are removed when they are empty.
+async fn records(database: &mut Database, queues: &[QueueSpec]) -> Result<Vec<Record>, DbError> {
+    let known = database.records().await?;
+    for queue in queues.iter().filter(|queue| !known.iter().any(|record| record.name == queue.name.as_str())) {
+        database.create_queue(&queue.name, random::generation()).await?;
+    }
+    for record in known.iter().filter(|record| !queues.iter().any(|queue| queue.name.as_str() == record.name)) {
+        if record.depth == 0 {
+            database.drop_queue(record.id).await?;
+            info!(uplink = %record.name, "its queue was empty and is removed: no uplink has this name any more");
+        } else {
+            warn!(
+                uplink = %record.name,
+                messages = record.depth,
+                "messages wait in queue.db for an uplink that is not in the configuration any more; they are kept until it is back"
+            );
+        }
+    }
+    let mut opened = Vec::new();
+    let known = database.records().await?;
+    for queue in queues {
+        let found = known.iter().find(|record| record.name == queue.name.as_str());
+        let mut record = found.cloned().ok_or_else(|| DbError::damaged("a queue that was just made is not there"))?;
+        // They are written in one transaction; should they still disagree, no number may be given out twice.
+        record.next_n = record.next_n.max(database.highest(record.id).await? + 1).max(record.done + 1);
+        opened.push(record);
+    }
+    Ok(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{QueueId, Refusal, Ticket, Urgency};
+    use super::*;
+    use crate::model::{Message, QoS, Topic, WhenFull};
+
+    async fn keep(opened: &mut Opened, ticket: u64) -> Option<Refusal> {
+        let message = Message::new(Topic::new("t").expect("a topic"), vec![7; 4000], QoS::AtLeastOnce, false);
+        let append = Append { ticket: Ticket(ticket), queue: QueueId(0), message, urgency: Urgency::Awaited };
+        opened.appends.send(append).await.expect("the writer runs");
+        let report = opened.reports.recv().await.expect("the writer runs");
+        assert_eq!(report.through, Ticket(ticket));
+        report.refused.into_iter().map(|(_, why)| why).next()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_what_comes_keeps_what_is_there_and_is_noticed_when_it_has_room_again() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let dir = DataDir::take(temp.path()).expect("ours");
+        let limits = Limits { max_size: 1 << 20, max_age: Duration::from_secs(60), when_full: WhenFull::DropOldest };
+        let name = Name::new("cloud").expect("a name");
+        let commit_every = Duration::from_millis(1);
+        let specs = vec![QueueSpec { name, limits, durability: Durability::Full, commit_every }];
+        let (mut database, records) =
+            open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
+        database.fill_disk(4).await.expect("limited");
+        let mut opened = start(dir, database, records, specs, Clock::start()).await.expect("it starts");
+        let status = opened.queues[0].status.clone();
+
+        let mut kept = 0;
+        let refusal = loop {
+            match keep(&mut opened, kept + 1).await {
+                None => kept += 1,
+                Some(refusal) => break refusal,
+            }
+        };
+        assert!(matches!(&refusal, Refusal::Storage(why) if why.contains("disk is full")), "{refusal:?}");
+        assert!(kept > 0 && status.borrow().error.as_deref().is_some_and(|e| e.contains("free some space")));
+        assert_eq!(status.borrow().depth, kept);
+        let again = keep(&mut opened, kept + 2).await;
+        assert!(matches!(again, Some(Refusal::Storage(_))), "the disk is left alone for a second: {again:?}");
+
+        // The limit goes with the connection that had it, as space is freed.
+        let mut watch = status.clone();
+        let recovered = watch.wait_for(|status| status.error.is_none());
+        tokio::time::timeout(Duration::from_secs(20), recovered).await.expect("by itself").expect("the writer runs");
+        assert_eq!(keep(&mut opened, kept + 3).await, None);
+        let rows = opened.queues[0].rows.read(100, u64::MAX).await.expect("it reads");
+        assert!(rows.iter().map(super::super::Entry::n).eq(1..=kept + 1), "{rows:?}");
+        opened.store.close().await.expect("it closes");
+    }
+}

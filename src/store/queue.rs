@@ -1,0 +1,151 @@
+//! A queue as its reader has it: rows in order, read ahead and claimed, acknowledged when the cloud has them.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::StoreError;
+use super::claims::{Claims, Wake};
+use super::data_dir;
+use super::policy::row_bytes;
+use super::row::Entry;
+use super::sqlite::{DbError, DbErrorKind, Reader};
+use crate::model::{Name, QueueStatus};
+
+/// A queue, as its one reader gets it.
+pub struct Queue {
+    /// The uplink's name.
+    pub name: Name,
+    /// The queue's generation: random, and another one after the database was lost or replaced. With a row's number it
+    /// names a message for good.
+    pub epoch: u32,
+    /// Whether this queue has never been connected with a clean session: the cloud may hold a session that belongs to an
+    /// earlier generation.
+    pub fresh: bool,
+    /// Every row up to here was acknowledged when the queue was opened.
+    pub done: u64,
+    /// The last row that there was when the queue was opened. Later ones can't have been sent before.
+    pub last: u64,
+    /// Its rows, to be read in order.
+    pub rows: Rows,
+    /// What became of them.
+    pub receipts: Receipts,
+    /// How it is doing; it changes with every commit.
+    pub status: watch::Receiver<QueueStatus>,
+}
+
+/// The rows of a queue, in order, each handed out once.
+pub struct Rows {
+    pub(super) database: PathBuf,
+    pub(super) reader: Reader,
+    pub(super) shared: Arc<Shared>,
+    /// The number of the last row that is committed. Touched after every transaction.
+    pub(super) committed: watch::Receiver<u64>,
+    /// A reader may hold this much at most, so that a small queue is not all in flight and keeps something to drop.
+    pub(super) most_bytes: u64,
+}
+
+/// Tells the store what became of the rows that were read.
+#[derive(Debug, Clone)]
+pub struct Receipts(pub(super) Arc<Shared>);
+
+/// What the reader's side and the writer's side of a queue share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    claims: Mutex<Claims>,
+    bell: Arc<Bell>,
+}
+
+/// Wakes the writer for acknowledgements.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    pub notify: Notify,
+    /// There are so many that the usual interval should not be waited for.
+    pub hurry: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(done: u64, bell: Arc<Bell>) -> Shared {
+        Shared { claims: Mutex::new(Claims::new(done)), bell }
+    }
+
+    pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
+        // Nothing in `Claims` panics halfway through a change, so a poisoned lock holds a sound value.
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, wake: Wake) {
+        if let Wake::Soon(hurry) = wake {
+            self.bell.hurry.fetch_or(hurry, Ordering::Relaxed);
+            self.bell.notify.notify_one();
+        }
+    }
+}
+
+impl Rows {
+    /// The next rows that are committed and were not read yet, in order: at most `rows`, and none after the one that reaches
+    /// `bytes`. They are the caller's until they are acknowledged or [`Receipts::release_above`]; the policy leaves them alone.
+    ///
+    /// Empty when there is nothing new, or when the reader holds a quarter of what the queue may hold: then wait with [`Rows::changed`].
+    pub async fn read(&mut self, rows: usize, bytes: u64) -> Result<Vec<Entry>, StoreError> {
+        let last = *self.committed.borrow_and_update();
+        let (cursor, room) = {
+            let claims = self.shared.claims();
+            (claims.cursor(), claims.room(self.most_bytes))
+        };
+        if cursor >= last || rows == 0 || room == 0 {
+            return Ok(Vec::new());
+        }
+        let found = self.reader.read(cursor, rows, bytes.min(room)).await.map_err(|error| self.unreadable(&error))?;
+        let mut claims = self.shared.claims();
+        if found.is_empty() {
+            claims.pass(last);
+        }
+        let sizes = found.iter().map(|columns| (columns.n, row_bytes(columns.content_bytes())));
+        if !claims.claim(sizes) {
+            return Ok(Vec::new());
+        }
+        drop(claims);
+        Ok(found.into_iter().map(super::row::Columns::check).collect())
+    }
+
+    fn unreadable(&self, error: &DbError) -> StoreError {
+        let mut problem = error.to_string();
+        if error.kind == DbErrorKind::Damaged && data_dir::suspect(&self.database).is_ok() {
+            problem += "; restart the gateway: the file is then checked, and what can be read of it is salvaged";
+        }
+        StoreError::Database { path: self.database.clone(), problem }
+    }
+
+    /// Waits for the next commit after the last [`Rows::read`]. Fails when the store is closed.
+    pub async fn changed(&mut self) -> Result<(), StoreError> {
+        self.committed.changed().await.map_err(|_| StoreError::Closed)
+    }
+}
+
+impl Receipts {
+    /// The cloud has every row up to `through`. They are deleted with the next group commit.
+    pub fn acknowledge(&self, through: u64) {
+        let wake = self.0.claims().acknowledge(through);
+        self.0.wake(wake);
+    }
+
+    /// Row `n` can't be delivered. It is kept apart with the reason, counted and reported; to be called before the
+    /// [`Receipts::acknowledge`] that passes it.
+    pub fn set_aside(&self, n: u64, reason: String) {
+        self.0.claims().set_aside(n, reason);
+    }
+
+    /// Gives rows above `n` back: they were read and never sent. The next [`Rows::read`] has them again.
+    pub fn release_above(&self, n: u64) {
+        self.0.claims().release_above(n);
+    }
+
+    /// The uplink has connected with a clean session.
+    pub fn season(&self) {
+        let wake = self.0.claims().season();
+        self.0.wake(wake);
+    }
+}

@@ -10,6 +10,7 @@
 //! There is one publish path. A reading and a client's PUBLISH enter the same hub, which delivers them to whoever is
 //! subscribed here and has the store commit what an uplink must not lose; only then is the publisher acknowledged.
 
+pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod driver;

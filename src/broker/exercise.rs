@@ -1,0 +1,257 @@
+//! The whole server path without sockets, for the fuzz target and the property test: bytes → codec → machine → hub → machine → bytes.
+//!
+//! What it checks by itself: nothing panics, every call ends, a client can read whatever it is sent, and nobody leaves anything behind.
+
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+
+use super::Limits;
+use super::hub::Hub;
+use super::machine::Machine;
+use super::words::{Key, ToClient};
+use crate::model::{Message, Monotonic, QoS};
+use crate::mqtt::{Codec, Packet, Version};
+use crate::store::{CommitReport, QueueId, Refusal, Ticket};
+
+const CLIENTS: usize = 3;
+
+/// Limits that a few hundred bytes reach.
+fn limits() -> Limits {
+    Limits {
+        packet_size: 4_096,
+        in_flight_out: 3,
+        in_flight_in: 3,
+        queue_messages: 4,
+        subscriptions: 3,
+        topic_levels: 6,
+        retained_messages: 5,
+        ..Limits::default()
+    }
+}
+
+/// Plays `script`: a byte says who does what, the next how much of the rest goes with it.
+///
+/// # Panics
+/// When something is not as it should be.
+pub fn exercise(script: &[u8]) {
+    let mut world = World::new();
+    let mut rest = script;
+    while let [what, length, tail @ ..] = rest {
+        let (piece, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        rest = tail;
+        match what % 16 {
+            15 => world.now = world.now + std::time::Duration::from_millis(u64::from(*length) * 100),
+            14 => world.report(*length % 5 == 0),
+            13 => world.reconnect(usize::from(*length) % CLIENTS, Version::V5),
+            12 => world.reconnect(usize::from(*length) % CLIENTS, Version::V311),
+            11 => world.broke(usize::from(*length) % CLIENTS),
+            who => world.receive(usize::from(who) % CLIENTS, piece),
+        }
+        world.settle();
+    }
+    (0..CLIENTS).for_each(|client| world.broke(client));
+    world.report(false);
+    world.settle();
+    let (clients, subscriptions, retained) = world.hub.counts();
+    assert_eq!((clients, subscriptions), (0, 0), "somebody has left something behind");
+    assert!(retained <= limits().retained_messages);
+}
+
+struct World {
+    hub: Hub,
+    now: Monotonic,
+    clients: Vec<Client>,
+    seats: HashMap<Key, usize>,
+    waiting: Vec<Ticket>,
+}
+
+struct Client {
+    machine: Machine,
+    input: BytesMut,
+    key: Option<Key>,
+    reader: Option<Codec>,
+    sent: BytesMut,
+}
+
+impl Client {
+    fn new(now: Monotonic) -> Client {
+        let machine = Machine::new(limits(), None, 7, now);
+        Client { machine, input: BytesMut::new(), key: None, reader: None, sent: BytesMut::new() }
+    }
+
+    /// Reads what was sent as the client would.
+    fn read(&mut self) {
+        self.sent.unsplit(self.machine.out.split());
+        if self.reader.is_none() && self.key.is_some() {
+            self.reader = Some(Codec::client(self.machine.version(), 1 << 20));
+        }
+        let Some(reader) = &mut self.reader else { return };
+        while let Some(packet) = reader.decode(&mut self.sent).expect("what the broker sends can be read") {
+            if let Packet::Publish(publish) = packet {
+                assert!(publish.qos < QoS::ExactlyOnce && publish.topic.is_some());
+            }
+        }
+        assert!(self.sent.is_empty(), "the broker sent half a packet");
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let select = |message: &Message| message.topic.starts_with("up").then(|| message.clone());
+        World {
+            hub: Hub::new(limits(), vec![(QueueId(0), Box::new(select))]),
+            now: Monotonic::default(),
+            clients: (0..CLIENTS).map(|_| Client::new(Monotonic::default())).collect(),
+            seats: HashMap::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    fn receive(&mut self, client: usize, bytes: &[u8]) {
+        self.clients[client].input.extend_from_slice(bytes);
+        self.clients[client].machine.heard(self.now);
+    }
+
+    fn reconnect(&mut self, client: usize, version: Version) {
+        self.broke(client);
+        self.settle();
+        let level = if version == Version::V5 { 5 } else { 4 };
+        // Keep-alive 60 s, will "x" on topic "w", identifier "c".
+        let mut connect = vec![0x10, 0, 0, 4, b'M', b'Q', b'T', b'T', level, 0x0E, 0, 60];
+        let no_properties: &[u8] = if version == Version::V5 { &[0] } else { &[] };
+        connect.extend_from_slice(no_properties);
+        connect.extend_from_slice(b"\0\x01c");
+        connect.extend_from_slice(no_properties);
+        connect.extend_from_slice(b"\0\x01w\0\x01x");
+        connect[1] = connect.len() as u8 - 2;
+        self.receive(client, &connect);
+    }
+
+    fn broke(&mut self, client: usize) {
+        self.clients[client].machine.broke();
+    }
+
+    fn report(&mut self, refuse: bool) {
+        let Some(through) = self.waiting.last().copied() else { return };
+        let refused = self.waiting.drain(..).filter(|_| refuse).map(|ticket| (ticket, Refusal::QueueFull)).collect();
+        self.hub.report(&CommitReport { through, refused });
+    }
+
+    /// Until nobody has anything more to say.
+    fn settle(&mut self) {
+        let mut busy = true;
+        let mut rounds = 0;
+        while busy {
+            rounds += 1;
+            assert!(rounds < 10_000, "the broker talks to itself");
+            busy = false;
+            for client in 0..CLIENTS {
+                busy |= self.step(client);
+            }
+            busy |= self.hub.is_feeding();
+            self.hub.feed(self.now);
+            busy |= self.deliver();
+        }
+    }
+
+    fn step(&mut self, index: usize) -> bool {
+        let now = self.now;
+        let client = &mut self.clients[index];
+        client.machine.tick(now);
+        let before = client.input.len();
+        if let Some(greeting) = client.machine.receive(&mut client.input, now) {
+            let key = self.hub.connect(greeting, now);
+            self.seats.insert(key, index);
+            client.key = Some(key);
+            client.machine.admitted();
+        }
+        client.machine.pump(now);
+        let mut busy = client.input.len() != before;
+        for word in std::mem::take(&mut client.machine.to_hub) {
+            busy = true;
+            if let Some(key) = client.key {
+                self.hub.client_says(key, word, now);
+            }
+        }
+        client.read();
+        let closing = client.machine.closing().map(|closing| closing.lost);
+        if let Some(lost) = closing {
+            let old = std::mem::replace(client, Client::new(now));
+            if let Some(key) = old.key {
+                self.hub.disconnect(key, lost, now);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    fn deliver(&mut self) -> bool {
+        let touched = std::mem::take(&mut self.hub.out.touched);
+        let busy = !touched.is_empty();
+        for key in touched {
+            let mut list: Vec<ToClient> = Vec::new();
+            self.hub.take_list(key, &mut list);
+            let seat = self.seats.get(&key).copied().filter(|seat| self.clients[*seat].key == Some(key));
+            let Some(seat) = seat else { continue };
+            for word in list {
+                self.clients[seat].machine.hub_says(word);
+            }
+        }
+        for key in std::mem::take(&mut self.hub.out.removed) {
+            self.seats.remove(&key);
+            self.hub.forget(key);
+        }
+        self.waiting.extend(self.hub.out.appends.drain(..).map(|append| append.ticket));
+        self.hub.out.live.clear();
+        self.hub.out.refused.clear();
+        busy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Packets and halves of packets that lead somewhere, for clients of both versions.
+    const WORDS: &[&[u8]] = &[
+        b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x01\x00\x01a", // CONNECT 3.1.1 as "a", keep-alive 1 s
+        b"\x10\x0E\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01b", // CONNECT 5 as "b"
+        b"\x10\x13\x00\x04MQTT\x05\x02\x00\x00\x05\x27\x00\x00\x00\x0A\x00\x01b", // CONNECT 5 that takes packets of 10 bytes
+        b"\x82\x06\x00\x01\x00\x01#\x01",                                         // SUBSCRIBE 3.1.1 to # at QoS 1
+        b"\x82\x07\x00\x01\x00\x00\x01#\x01",                                     // the same in MQTT 5
+        b"\x82\x09\x00\x02\x02\x0B\x05\x00\x01+\x0C", // SUBSCRIBE 5 to +, id 5, no-local, retain as published
+        b"\xA2\x06\x00\x03\x00\x00\x01#",             // UNSUBSCRIBE 5
+        b"\x31\x05\x00\x01rxx",                       // PUBLISH 3.1.1, retained
+        b"\x30\x05\x00\x01r\x00x",                    // PUBLISH 5
+        b"\x32\x06\x00\x02up\x00\x01",                // PUBLISH 3.1.1 at QoS 1 to a durable topic
+        b"\x33\x08\x00\x02up\x00\x02\x00x",           // PUBLISH 5 at QoS 1, retained, to a durable topic
+        b"\x30\x07\x00\x01t\x03\x23\x00\x01",         // PUBLISH 5 that names alias 1
+        b"\x30\x06\x00\x00\x03\x23\x00\x01",          // PUBLISH 5 by alias 1
+        b"\x40\x02\x00\x01",                          // PUBACK 1
+        b"\x40\x02\x00\x02",                          // PUBACK 2
+        b"\xC0\x00",                                  // PINGREQ
+        b"\xE0\x00",                                  // DISCONNECT
+        b"\xE0\x01\x04",                              // DISCONNECT 5 with will
+        b"\x32",                                      // half of something
+    ];
+
+    fn script() -> impl Strategy<Value = Vec<u8>> {
+        let word =
+            (0u8..11, prop::sample::select(WORDS)).prop_map(|(who, word)| [&[who, word.len() as u8], word].concat());
+        let event = (11u8..16, any::<u8>()).prop_map(|(what, how)| vec![what, how]);
+        let noise = (0u8..11, prop::collection::vec(any::<u8>(), 0..20))
+            .prop_map(|(who, noise)| [&[who, noise.len() as u8], &noise[..]].concat());
+        prop::collection::vec(prop_oneof![8 => word, 3 => event, 1 => noise], 0..80).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn whatever_three_clients_do_the_broker_keeps_its_word(script in script()) {
+            exercise(&script);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The hub without tasks: what goes in, and what lies ready to be carried out.
+
+use super::*;
+use crate::model::Properties;
+use crate::mqtt::{Received, RetainHandling, SubscribeOptions};
+use crate::store::Ticket;
+
+const NOW: Monotonic = Monotonic::from_millis(0);
+
+/// A hub with an uplink that wants everything below `up`.
+fn hub() -> Hub {
+    let select = |message: &Message| message.topic.starts_with("up").then(|| message.clone());
+    Hub::new(Limits::default(), vec![(QueueId(0), Box::new(select))])
+}
+
+fn connect(hub: &mut Hub, id: &str, will: Option<&str>) -> Key {
+    let will = will.map(|topic| message(topic, "will", false));
+    hub.connect(Greeting { client_id: id.into(), will }, NOW)
+}
+
+fn message(topic: &str, payload: &str, retain: bool) -> Message {
+    Message::new(Topic::new(topic).unwrap(), payload.to_string(), QoS::AtLeastOnce, retain)
+}
+
+fn subscribe(hub: &mut Hub, key: Key, filter: &str) {
+    let options = SubscribeOptions { retain_handling: RetainHandling::Send, ..SubscribeOptions::new(QoS::AtLeastOnce) };
+    let filters = vec![Ok((Filter::new(filter).unwrap(), options))];
+    hub.client_says(key, FromClient::Subscribe { packet_id: 1, id: None, filters }, NOW);
+}
+
+fn publish(hub: &mut Hub, key: Key, topic: &str, received: Option<u64>) {
+    let said = FromClient::Publish { message: message(topic, "x", false), received: received.map(Received) };
+    hub.client_says(key, said, NOW);
+}
+
+/// What a client has been given, in short.
+fn list(hub: &mut Hub, key: Key) -> Vec<String> {
+    let mut list = Vec::new();
+    hub.take_list(key, &mut list);
+    list.iter()
+        .map(|entry| match entry {
+            ToClient::Deliver(d) => {
+                format!("{}={}", d.published.message.topic, String::from_utf8_lossy(&d.published.message.payload))
+            }
+            ToClient::Release(received, reason) => format!("release {} {:02x}", received.0, reason.0),
+            ToClient::SubAck(_) | ToClient::UnsubAck(_) => "suback".into(),
+            ToClient::More => "more".into(),
+            ToClient::Close(reason) => format!("close {:02x}", reason.0),
+        })
+        .collect()
+}
+
+#[test]
+fn a_late_word_of_a_client_that_was_taken_over_is_not_heard() {
+    let mut hub = hub();
+    let old = connect(&mut hub, "same", Some("wills"));
+    let watcher = connect(&mut hub, "watcher", None);
+    subscribe(&mut hub, watcher, "#");
+    let new = connect(&mut hub, "same", None);
+    assert_eq!(list(&mut hub, old), ["close 8e"]);
+    publish(&mut hub, old, "late", Some(0));
+    subscribe(&mut hub, old, "#");
+    hub.disconnect(old, true, NOW);
+    hub.forget(old);
+    hub.disconnect(old, true, NOW);
+    // The will came once, the late message not at all, and the new client is still in.
+    assert_eq!(list(&mut hub, watcher), ["suback", "wills=will"]);
+    publish(&mut hub, new, "alive", Some(0));
+    assert_eq!(list(&mut hub, watcher), ["alive=x"]);
+    assert_eq!(list(&mut hub, new), ["release 0 00"]);
+    assert_eq!(hub.counts(), (2, 1, 0));
+}
+
+#[test]
+fn a_seat_that_was_left_is_used_again_under_another_key() {
+    let mut hub = hub();
+    let first = connect(&mut hub, "a", None);
+    hub.disconnect(first, false, NOW);
+    hub.forget(first);
+    let second = connect(&mut hub, "b", None);
+    assert!(first.slot == second.slot && first != second);
+    subscribe(&mut hub, second, "t");
+    assert!(list(&mut hub, first).is_empty());
+    assert_eq!(list(&mut hub, second), ["suback"]);
+}
+
+#[test]
+fn local_subscribers_are_served_at_once_and_the_publisher_after_the_commit() {
+    let mut hub = hub();
+    let (publisher, subscriber) = (connect(&mut hub, "p", None), connect(&mut hub, "s", None));
+    subscribe(&mut hub, subscriber, "up/+");
+    list(&mut hub, subscriber);
+    publish(&mut hub, publisher, "up/a", Some(5));
+    assert_eq!(list(&mut hub, subscriber), ["up/a=x"]);
+    assert!(list(&mut hub, publisher).is_empty());
+    let ticket = hub.out.appends[0].ticket;
+    hub.report(&CommitReport { through: ticket, refused: Vec::new() });
+    assert_eq!(list(&mut hub, publisher), ["release 5 00"]);
+}
+
+#[test]
+fn a_publisher_that_nobody_listens_to_is_told_so() {
+    let mut hub = hub();
+    let client = connect(&mut hub, "a", None);
+    publish(&mut hub, client, "nobody", Some(0));
+    assert_eq!(list(&mut hub, client), ["release 0 10"]);
+}
+
+#[test]
+fn a_commit_for_a_client_that_is_gone_hurts_nobody() {
+    let mut hub = hub();
+    let client = connect(&mut hub, "a", None);
+    publish(&mut hub, client, "up/a", Some(0));
+    hub.disconnect(client, true, NOW);
+    hub.forget(client);
+    let next = connect(&mut hub, "b", None);
+    hub.report(&CommitReport { through: Ticket(1), refused: Vec::new() });
+    assert!(list(&mut hub, next).is_empty());
+}
+
+#[test]
+fn retained_messages_come_in_portions_and_live_ones_in_between() {
+    let mut hub = hub();
+    let client = connect(&mut hub, "a", None);
+    for n in 0..100 {
+        hub.publish_local(message(&format!("r/{n:03}"), "old", true), None, NOW);
+    }
+    subscribe(&mut hub, client, "r/#");
+    hub.feed(NOW);
+    let portion = list(&mut hub, client);
+    assert_eq!((portion.len(), &*portion[1], &*portion[65]), (66, "r/000=old", "more"));
+    // Until it asks, nothing more comes but what is published now; and what was replaced comes as it is then.
+    assert!(!hub.is_feeding());
+    hub.publish_local(message("r/090", "new", true), None, NOW);
+    hub.publish_local(message("r/091", "", true), None, NOW);
+    assert_eq!(list(&mut hub, client), ["r/090=new", "r/091="]);
+    hub.client_says(client, FromClient::Ready, NOW);
+    hub.feed(NOW);
+    let rest = list(&mut hub, client);
+    assert_eq!((rest.len(), &*rest[0], &*rest[26], &*rest[27]), (36, "r/064=old", "r/090=new", "r/092=old"));
+    assert_eq!(rest[35], "more");
+    assert!(!hub.is_feeding());
+}
+
+#[test]
+fn a_client_that_subscribes_again_and_again_without_reading_is_owed_one_portion() {
+    let mut hub = hub();
+    let client = connect(&mut hub, "a", None);
+    hub.publish_local(message("r/1", "x", true), None, NOW);
+    for _ in 0..100 {
+        subscribe(&mut hub, client, "r/#");
+        hub.client_says(
+            client,
+            FromClient::Unsubscribe { packet_id: 2, filters: vec![Filter::new("r/#").unwrap()] },
+            NOW,
+        );
+        subscribe(&mut hub, client, "r/#");
+        hub.feed(NOW);
+    }
+    assert!(!hub.is_feeding());
+    let portions = list(&mut hub, client).iter().filter(|entry| *entry == "r/1=x").count();
+    assert_eq!(portions, 1);
+    hub.client_says(client, FromClient::Ready, NOW);
+    hub.feed(NOW);
+    assert_eq!(list(&mut hub, client), ["r/1=x", "more"]);
+}
+
+#[test]
+fn unsubscribing_ends_the_retained_messages_and_subscribing_again_begins_anew() {
+    let mut hub = hub();
+    let client = connect(&mut hub, "a", None);
+    for n in 0..200 {
+        hub.publish_local(message(&format!("r/{n:03}"), "x", true), None, NOW);
+    }
+    subscribe(&mut hub, client, "r/#");
+    hub.feed(NOW);
+    let filters = vec![Filter::new("r/#").unwrap()];
+    hub.client_says(client, FromClient::Unsubscribe { packet_id: 2, filters }, NOW);
+    subscribe(&mut hub, client, "r/#");
+    hub.client_says(client, FromClient::Ready, NOW);
+    list(&mut hub, client);
+    hub.feed(NOW);
+    assert_eq!(list(&mut hub, client)[0], "r/000=x");
+}
+
+#[test]
+fn an_expired_retained_message_is_not_sent_even_before_it_is_forgotten() {
+    let mut hub = hub();
+    let mut old = message("r", "x", true);
+    old.properties = Some(Box::new(Properties { message_expiry_s: Some(1), ..Properties::default() }));
+    hub.publish_local(old, None, NOW);
+    let later = Monotonic::from_millis(1_000);
+    assert_eq!(hub.next_expiry(), Some(later));
+    let client = connect(&mut hub, "a", None);
+    subscribe(&mut hub, client, "r");
+    hub.feed(later);
+    assert_eq!(list(&mut hub, client), ["suback"]);
+    hub.expire(later);
+    assert_eq!(hub.counts().2, 0);
+}
+
+#[test]
+fn the_filters_of_a_client_are_limited_by_what_they_cost_and_room_comes_back() {
+    let mut hub = hub();
+    let client = connect(&mut hub, "a", None);
+    for _ in 0..3 {
+        for filter in [|n| format!("{n}/{}", "x".repeat(60_000)), |n| format!("{n}{}", "/x".repeat(127))] {
+            (0..100).for_each(|n| subscribe(&mut hub, client, &filter(n)));
+            let granted = hub.counts().1;
+            assert!((30..60).contains(&granted), "{granted}");
+            let filters = (0..100).map(|n| Filter::new(&filter(n)).unwrap()).collect();
+            hub.client_says(client, FromClient::Unsubscribe { packet_id: 2, filters }, NOW);
+            assert_eq!(hub.counts().1, 0);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! How much is too much, with defaults that suit a small gateway.
+
+use std::time::Duration;
+
+/// Limits. What is over one of them is refused, dropped or disconnected, and counted; never buffered.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Clients connected at once.
+    pub connections: usize,
+    /// Bytes of a packet, fixed header included.
+    pub packet_size: usize,
+    /// Time from the connection to a whole CONNECT.
+    pub connect_within: Duration,
+    /// QoS 1 messages in flight to a client; its Receive Maximum may lower it.
+    pub in_flight_out: u16,
+    /// QoS 1 messages from a client that are not acknowledged: the Receive Maximum that MQTT 5 clients are told. Of a 3.1.1 client
+    /// nothing more is read meanwhile.
+    pub in_flight_in: u16,
+    /// Messages waiting for one client.
+    pub queue_messages: usize,
+    /// Their bytes: topic, payload, properties and a fixed part.
+    pub queue_bytes: usize,
+    /// A client with a full queue that takes nothing for so long is disconnected.
+    pub stalled_after: Duration,
+    /// Subscriptions of one client.
+    pub subscriptions: usize,
+    /// What they are taken to cost: the text of the filters and a fixed part for each level.
+    pub subscription_bytes: usize,
+    /// Levels of a topic or filter.
+    pub topic_levels: usize,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Their bytes: topic, payload, properties and a fixed part.
+    pub retained_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 1_000,
+            packet_size: 1 << 20,
+            connect_within: Duration::from_secs(10),
+            in_flight_out: 100,
+            in_flight_in: 1_000,
+            queue_messages: 20_000,
+            queue_bytes: 4 << 20,
+            stalled_after: Duration::from_secs(30),
+            subscriptions: 1_000,
+            subscription_bytes: 4 << 20,
+            topic_levels: 128,
+            retained_messages: 100_000,
+            retained_bytes: 64 << 20,
+        }
+    }
+}

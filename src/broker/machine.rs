@@ -1,0 +1,425 @@
+//! One client's connection as a pure machine: packets in, packets out, what the hub has to know, and when to close.
+//!
+//! The task around it ([`super::connection`]) moves bytes, asks the time and does nothing else.
+//!
+//! Choices that the standard leaves open: a client's PUBLISH to a `$` topic is refused with 0x87 in MQTT 5, and acknowledged but
+//! dropped in 3.1.1, which knows no refusal. QoS 2 and shared subscriptions are not offered, and MQTT 5 clients are told so.
+
+mod admission;
+mod closing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Limits;
+use super::words::{Delivery, FromClient, Greeting, ToClient};
+use crate::model::{Monotonic, QoS};
+use crate::mqtt::{
+    Ack, Codec, ConnAck, Disconnect, Inbound, Outbound, Packet, Publish, PublishRef, Reason, ServerKeepAlive,
+    Subscribe, TopicAliases, Unsubscribe, Version,
+};
+
+use closing::{Closing, Complaint};
+
+/// The largest CONNECT, in bytes: the identifier, will, user name and password of an ordinary client are far below.
+const CONNECT_LIMIT: usize = 128 << 10;
+/// The aliases that an MQTT 5 client may use.
+const TOPIC_ALIASES: u16 = 16;
+/// Bytes in the send buffer above which nothing more is written to it, and nothing more is read that would be answered.
+const SEND_BUFFER: usize = 64 << 10;
+/// Packet ids for messages to the client go round within this range: far more than can be in flight, and the table of them stays small.
+const OUT_IDS: std::ops::RangeInclusive<u16> = 1..=4_096;
+/// Packets decoded before what came of them is handed to the hub.
+const BATCH: usize = 256;
+
+/// The machine.
+pub(super) struct Machine {
+    limits: Limits,
+    server_keep_alive_s: Option<u16>,
+    codec: Codec,
+    state: State,
+    /// For a client that comes without an identifier.
+    random: u128,
+    inbound: Inbound,
+    outbound: Outbound<()>,
+    aliases: TopicAliases,
+    keep_alive: Option<ServerKeepAlive>,
+    connect_by: Monotonic,
+    /// While messages wait for the client: since when it has taken nothing, neither bytes nor by acknowledging a message.
+    stuck_since: Option<Monotonic>,
+    queue: VecDeque<ToClient>,
+    freed: Freed,
+    closing: Option<Closing>,
+    /// Bytes to send.
+    pub out: BytesMut,
+    /// For the hub, in this order.
+    pub to_hub: Vec<FromClient>,
+    /// PUBLISH packets written, and messages not written because they were too large or too old.
+    pub tally: Tally,
+}
+
+enum State {
+    AwaitsConnect,
+    /// CONNECT is with the hub; this is the answer.
+    AwaitsHub(Box<ConnAck>),
+    Open,
+}
+
+/// Room that came free in the outbox.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Freed {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+/// What the machine counts; the task takes it away.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub sent: u64,
+    pub dropped: u64,
+}
+
+impl Machine {
+    /// A connection that was just accepted. `random` names the client if it does not name itself.
+    pub fn new(limits: Limits, server_keep_alive_s: Option<u16>, random: u128, now: Monotonic) -> Machine {
+        Machine {
+            limits,
+            server_keep_alive_s,
+            codec: Codec::server(CONNECT_LIMIT.min(limits.packet_size)),
+            state: State::AwaitsConnect,
+            random,
+            inbound: Inbound::default(),
+            outbound: Outbound::new(limits.in_flight_out.min(*OUT_IDS.end()), OUT_IDS),
+            aliases: TopicAliases::new(TOPIC_ALIASES),
+            keep_alive: None,
+            connect_by: now + limits.connect_within,
+            stuck_since: None,
+            queue: VecDeque::new(),
+            freed: Freed::default(),
+            closing: None,
+            out: BytesMut::new(),
+            to_hub: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Set once the connection has to end, after what is in `out` has been sent.
+    pub fn closing(&self) -> Option<&Closing> {
+        self.closing.as_ref()
+    }
+
+    /// Whether more bytes are wanted. A client that floods, or does not read what it is answered, is not read from.
+    pub fn wants_read(&self) -> bool {
+        self.to_hub.is_empty() && self.may_decode()
+    }
+
+    fn may_decode(&self) -> bool {
+        let room = self.inbound.len() < usize::from(self.limits.in_flight_in) || self.version() == Version::V5;
+        self.closing.is_none() && !matches!(self.state, State::AwaitsHub(_)) && self.out.len() < SEND_BUFFER && room
+    }
+
+    /// The version spoken; 3.1.1 until CONNECT says so.
+    pub fn version(&self) -> Version {
+        self.codec.version().unwrap_or(Version::V311)
+    }
+
+    /// Bytes came.
+    pub fn heard(&mut self, now: Monotonic) {
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.heard(now);
+        }
+    }
+
+    /// Decodes what is in `input` and acts on it, until that is used up or the hub has to be asked first.
+    /// Returns a greeting for the hub, to be answered by [`Machine::admitted`].
+    pub fn receive(&mut self, input: &mut BytesMut, now: Monotonic) -> Option<Greeting> {
+        while self.to_hub.len() < BATCH && self.may_decode() {
+            match self.codec.decode(input) {
+                Ok(None) => break,
+                Ok(Some(Packet::Connect(connect))) => return self.connect(*connect, now),
+                Ok(Some(packet)) => self.packet(packet, now),
+                Err(error) => self.refuse(error),
+            }
+        }
+        None
+    }
+
+    fn packet(&mut self, packet: Packet, now: Monotonic) {
+        match packet {
+            Packet::Publish(publish) => self.publish(publish),
+            Packet::PubAck(ack) => {
+                self.outbound.acknowledge(ack.packet_id);
+                self.progressed(now);
+            }
+            // Nothing is sent at QoS 2, so these belong to another time. They are answered so that the client forgets them.
+            Packet::PubRec(ack) if !ack.reason.is_failure() => {
+                self.send(&Packet::PubRel(self.not_found(ack.packet_id)))
+            }
+            Packet::PubRel(ack) => self.send(&Packet::PubComp(self.not_found(ack.packet_id))),
+            Packet::PubRec(_) | Packet::PubComp(_) => {}
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe),
+            Packet::Unsubscribe(Unsubscribe { packet_id, filters, .. }) => {
+                self.to_hub.push(FromClient::Unsubscribe { packet_id, filters });
+            }
+            Packet::PingReq => self.send(&Packet::PingResp),
+            Packet::Disconnect(disconnect) => self.left(&disconnect),
+            Packet::Auth(_) => {
+                self.expel(Reason::PROTOCOL_ERROR, Complaint::Protocol("AUTH without an authentication method"));
+            }
+            Packet::Connect(_) | Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                self.expel(Reason::PROTOCOL_ERROR, Complaint::Protocol("a packet that only a server sends"));
+            }
+        }
+    }
+
+    fn not_found(&self, packet_id: u16) -> Ack {
+        let reason = if self.version() == Version::V5 { Reason::PACKET_ID_NOT_FOUND } else { Reason::SUCCESS };
+        Ack { packet_id, reason }
+    }
+
+    fn publish(&mut self, mut publish: Publish) {
+        if publish.qos == QoS::ExactlyOnce {
+            return self.expel(Reason::QOS_NOT_SUPPORTED, Complaint::QoS2);
+        }
+        let topic = match self.aliases.resolve(publish.topic.take(), publish.topic_alias) {
+            Ok(topic) => topic,
+            Err(reason) => return self.expel(reason, Complaint::Protocol("a topic alias that stands for nothing")),
+        };
+        if let Err(complaint) = self.check_topic(&topic) {
+            return self.expel(Reason::TOPIC_NAME_INVALID, complaint);
+        }
+        let received = (publish.qos == QoS::AtLeastOnce).then(|| self.inbound.receive(publish.packet_id));
+        if self.inbound.len() > usize::from(self.limits.in_flight_in) {
+            return self.expel(Reason::RECEIVE_MAXIMUM_EXCEEDED, Complaint::ReceiveMaximum);
+        }
+        if topic.starts_with('$') {
+            if let Some(received) = received {
+                let v5 = self.version() == Version::V5;
+                self.release(received, if v5 { Reason::NOT_AUTHORIZED } else { Reason::SUCCESS });
+            }
+            return;
+        }
+        // Out of the read buffer, which a queued or retained message would otherwise keep in memory whole: it may be sixty times as large.
+        publish.payload = Bytes::copy_from_slice(&publish.payload);
+        if let Some(data) = publish.properties.as_mut().and_then(|p| p.correlation_data.as_mut()) {
+            *data = Bytes::copy_from_slice(data);
+        }
+        self.to_hub.push(FromClient::Publish { message: publish.into_message(topic), received });
+    }
+
+    fn check_topic(&self, topic: &str) -> Result<(), Complaint> {
+        let most = self.limits.topic_levels;
+        if topic.split('/').nth(most).is_some() { Err(Complaint::TooDeep(most)) } else { Ok(()) }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) {
+        let filters = subscribe.filters.into_iter().map(|(filter, options)| {
+            if filter.starts_with("$share/") {
+                Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
+            } else if self.check_topic(&filter).is_err() {
+                Err(Reason::TOPIC_FILTER_INVALID)
+            } else {
+                Ok((filter, options))
+            }
+        });
+        let filters = filters.collect();
+        self.to_hub.push(FromClient::Subscribe {
+            packet_id: subscribe.packet_id,
+            id: subscribe.subscription_id,
+            filters,
+        });
+    }
+
+    fn left(&mut self, disconnect: &Disconnect) {
+        if disconnect.session_expiry_s.is_some_and(|s| s > 0) {
+            let complaint =
+                Complaint::Protocol("a session that ends with the connection can't be prolonged at its end");
+            return self.expel(Reason::PROTOCOL_ERROR, complaint);
+        }
+        self.closing = Some(Closing { lost: disconnect.reason != Reason::SUCCESS, complaint: None });
+    }
+
+    /// Something from the hub. Messages wait for [`Machine::pump`]; answers go out at once.
+    pub fn hub_says(&mut self, what: ToClient) {
+        match what {
+            ToClient::Release(received, reason) => self.release(received, reason),
+            ToClient::SubAck(ack) => self.send(&Packet::SubAck(ack)),
+            ToClient::UnsubAck(ack) => self.send(&Packet::UnsubAck(ack)),
+            ToClient::Close(reason) => self.close(reason),
+            ToClient::Deliver(_) | ToClient::More => self.queue.push_back(what),
+        }
+    }
+
+    fn release(&mut self, received: crate::mqtt::Received, reason: Reason) {
+        self.inbound.release(received, reason);
+        while let Some((packet_id, reason)) = self.inbound.next_ack() {
+            if reason.is_failure() && self.version() == Version::V311 {
+                return self.expel(reason, Complaint::NotKept);
+            }
+            let reason = if self.version() == Version::V5 { reason } else { Reason::SUCCESS };
+            self.send(&Packet::PubAck(Ack { packet_id, reason }));
+        }
+    }
+
+    /// Writes waiting messages as far as the send buffer and the window allow.
+    pub fn pump(&mut self, now: Monotonic) -> Freed {
+        while self.out.len() < SEND_BUFFER && self.closing.is_none() {
+            match self.queue.front() {
+                None => break,
+                Some(ToClient::Deliver(delivery)) if delivery.qos > QoS::AtMostOnce && !self.outbound.can_send() => {
+                    break;
+                }
+                Some(_) => {}
+            }
+            match self.queue.pop_front() {
+                Some(ToClient::Deliver(delivery)) => self.deliver(&delivery, now),
+                Some(ToClient::More) => self.to_hub.push(FromClient::Ready),
+                _ => {}
+            }
+        }
+        std::mem::take(&mut self.freed)
+    }
+
+    fn deliver(&mut self, delivery: &Delivery, now: Monotonic) {
+        self.freed.messages += 1;
+        self.freed.bytes += delivery.published.cost();
+        let published = &delivery.published;
+        let waited_s = u32::try_from(now.since(published.at).as_secs()).unwrap_or(u32::MAX);
+        let mut packet = PublishRef {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            subscription_ids: delivery.subscription_ids.as_slice(),
+            ..PublishRef::new(&published.message, 0)
+        };
+        if let Some(seconds) = &mut packet.message_expiry_s {
+            if *seconds <= waited_s {
+                self.tally.dropped += 1;
+                return;
+            }
+            *seconds -= waited_s;
+        }
+        if packet.qos > QoS::AtMostOnce {
+            match self.outbound.send(()) {
+                Ok(id) => packet.packet_id = id,
+                // The caller has seen room; if there were none, the message would be lost silently.
+                Err(_) => return self.close(Reason::UNSPECIFIED),
+            }
+        }
+        match self.codec.encode_publish(&packet, &mut self.out) {
+            Ok(()) => self.tally.sent += 1,
+            // Larger than the client takes [MQTT-3.1.2-25]: to it, it has been delivered.
+            Err(_) => {
+                self.tally.dropped += 1;
+                self.outbound.acknowledge(packet.packet_id);
+            }
+        }
+    }
+
+    /// So many bytes of `out` were sent.
+    pub fn wrote(&mut self, bytes: usize, now: Monotonic) {
+        if bytes > 0 {
+            self.progressed(now);
+        }
+    }
+
+    fn progressed(&mut self, now: Monotonic) {
+        self.stuck_since = self.stuck_since.map(|_| now);
+    }
+
+    /// To be called when everything that can be written has been: `overflowed` is whether the outbox had to drop QoS 1 messages and is still
+    /// nearly full. The client's time runs from when there is something to wait for: one to whom nothing was sent for long has not stalled.
+    pub fn note_backlog(&mut self, overflowed: bool, now: Monotonic) {
+        let waits = overflowed || self.out.len() >= SEND_BUFFER;
+        self.stuck_since = waits.then(|| self.stuck_since.unwrap_or(now));
+    }
+
+    fn stalled_at(&self) -> Option<Monotonic> {
+        self.stuck_since.map(|since| since + self.limits.stalled_after)
+    }
+
+    /// When [`Machine::tick`] is due at the latest.
+    pub fn deadline(&self) -> Option<Monotonic> {
+        let patience = match self.state {
+            State::AwaitsConnect => Some(self.connect_by),
+            _ => self.keep_alive.as_ref().and_then(ServerKeepAlive::deadline),
+        };
+        [self.stalled_at(), patience].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Monotonic) {
+        if self.closing.is_some() {
+            return;
+        }
+        if self.stalled_at().is_some_and(|at| now >= at) {
+            return self.expel(Reason::QUOTA_EXCEEDED, Complaint::Stalled);
+        }
+        match self.state {
+            State::AwaitsConnect if now >= self.connect_by => {
+                self.closing = Some(Closing { lost: false, complaint: Some(Complaint::NoConnect) });
+            }
+            State::Open if self.keep_alive.is_some_and(|keep_alive| keep_alive.is_expired(now)) => {
+                if self.wants_read() {
+                    self.expel(Reason::KEEP_ALIVE_TIMEOUT, Complaint::KeepAlive);
+                } else {
+                    // It is us who does not listen.
+                    self.heard(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives back the room that a burst took.
+    pub fn shrink(&mut self) {
+        if self.out.is_empty() {
+            self.out = BytesMut::new();
+        }
+        self.queue.shrink_to(0);
+        self.to_hub.shrink_to(0);
+    }
+
+    /// The connection broke.
+    pub fn broke(&mut self) {
+        self.closing.get_or_insert(Closing { lost: true, complaint: None });
+    }
+
+    /// The broker wants the client to go.
+    pub fn close(&mut self, reason: Reason) {
+        // At a takeover the hub has published the will already.
+        self.end(reason, None, reason != Reason::SERVER_SHUTTING_DOWN);
+    }
+
+    /// The client did something that ends the connection.
+    fn expel(&mut self, reason: Reason, complaint: Complaint) {
+        self.end(reason, Some(complaint), true);
+    }
+
+    fn end(&mut self, reason: Reason, complaint: Option<Complaint>, lost: bool) {
+        if self.closing.is_some() {
+            return;
+        }
+        if matches!(self.state, State::Open) && self.version() == Version::V5 {
+            let words = complaint.as_ref().map(ToString::to_string);
+            let disconnect = Disconnect { reason_string: words, ..Disconnect::new(reason) };
+            // If the words are too long for the client, the code has to do [MQTT-3.14.2-3].
+            if self.codec.encode(&Packet::Disconnect(disconnect), &mut self.out).is_err() {
+                self.send(&Packet::Disconnect(Disconnect::new(reason)));
+            }
+        }
+        self.closing = Some(Closing { lost, complaint });
+    }
+
+    fn send(&mut self, packet: &Packet) {
+        // Only a client with an absurdly small Maximum Packet Size refuses these; it gets nothing then [MQTT-3.1.2-24].
+        if self.codec.encode(packet, &mut self.out).is_err() {
+            self.closing.get_or_insert(Closing {
+                lost: true,
+                complaint: Some(Complaint::Protocol("it takes not even an answer")),
+            });
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Time is given, so nothing here waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::broker::words::{Published, SubscriptionIds};
+use crate::model::{Message, Properties, Topic};
+use crate::mqtt::Connect;
+
+const fn at(seconds: u64) -> Monotonic {
+    Monotonic(Duration::from_secs(seconds))
+}
+
+/// A machine whose client was let in at time 0, and the client's codec.
+fn admitted(connect: Connect) -> (Machine, Codec) {
+    let mut machine =
+        Machine::new(Limits { stalled_after: Duration::from_secs(30), ..Limits::default() }, None, 7, at(0));
+    let mut client = Codec::client(connect.version, 1 << 20);
+    let mut input = BytesMut::new();
+    client.encode(&Packet::Connect(Box::new(connect)), &mut input).unwrap();
+    assert!(machine.receive(&mut input, at(0)).is_some());
+    machine.admitted();
+    assert!(matches!(sent(&mut machine, &mut client)[..], [Packet::ConnAck(_)]));
+    (machine, client)
+}
+
+fn sent(machine: &mut Machine, client: &mut Codec) -> Vec<Packet> {
+    let mut wire = machine.out.split();
+    machine.wrote(wire.len(), at(0));
+    std::iter::from_fn(|| client.decode(&mut wire).unwrap()).collect()
+}
+
+fn say(machine: &mut Machine, client: &mut Codec, packet: &Packet, now: Monotonic) {
+    let mut input = BytesMut::new();
+    client.encode(packet, &mut input).unwrap();
+    machine.heard(now);
+    assert!(machine.receive(&mut input, now).is_none());
+}
+
+fn delivery(qos: QoS, expiry_s: Option<u32>, payload: usize) -> ToClient {
+    let mut message = Message::new(Topic::new("t").unwrap(), vec![b'x'; payload], qos, false);
+    message.properties = expiry_s.map(|s| Box::new(Properties { message_expiry_s: Some(s), ..Properties::default() }));
+    let published = Arc::new(Published { message, at: at(0) });
+    ToClient::Deliver(Delivery {
+        published,
+        qos,
+        retain: false,
+        from_retained: false,
+        subscription_ids: SubscriptionIds::None,
+    })
+}
+
+fn complaint(machine: &Machine) -> Option<Complaint> {
+    machine.closing().and_then(|closing| closing.complaint.clone())
+}
+
+#[test]
+fn a_client_that_only_receives_is_lost_and_one_that_sends_anything_is_not() {
+    let connect = || Connect { keep_alive_s: 10, ..Connect::new(Version::V311, "a") };
+    let (mut receives, mut codec) = admitted(connect());
+    let (mut sends, mut other) = admitted(connect());
+    for second in [5, 10, 14] {
+        receives.hub_says(delivery(QoS::AtMostOnce, None, 1));
+        receives.pump(at(second));
+        assert_eq!(sent(&mut receives, &mut codec).len(), 1);
+        receives.tick(at(second));
+        assert!(receives.closing().is_none());
+        say(&mut sends, &mut other, &Packet::PubAck(Ack::success(1)), at(second));
+    }
+    receives.tick(at(15));
+    sends.tick(at(15));
+    assert_eq!((complaint(&receives), complaint(&sends)), (Some(Complaint::KeepAlive), None));
+    assert!(receives.closing().unwrap().lost);
+    assert_eq!(sends.deadline(), Some(at(29)));
+}
+
+#[test]
+fn without_a_keep_alive_silence_is_fine() {
+    let (mut machine, _) = admitted(Connect::new(Version::V5, "a"));
+    machine.tick(at(1_000_000));
+    assert_eq!((complaint(&machine), machine.deadline()), (None, None));
+}
+
+#[test]
+fn while_the_broker_does_not_listen_a_client_is_not_blamed_for_silence() {
+    let (mut machine, mut codec) = admitted(Connect { keep_alive_s: 10, ..Connect::new(Version::V311, "a") });
+    let message = Message::new(Topic::new("t").unwrap(), "x", QoS::AtLeastOnce, false);
+    say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 1)), at(0));
+    assert!(!machine.wants_read(), "what it said is still to be handed to the hub");
+    machine.tick(at(15));
+    assert!(machine.closing().is_none());
+    machine.to_hub.clear();
+    machine.tick(at(29));
+    assert!(machine.closing().is_none());
+    machine.tick(at(30));
+    assert_eq!(complaint(&machine), Some(Complaint::KeepAlive));
+}
+
+#[test]
+fn half_a_connect_is_waited_for_no_longer_than_the_limit() {
+    let mut machine = Machine::new(Limits::default(), None, 7, at(0));
+    assert!(machine.receive(&mut BytesMut::from(&b"\x10\x0D\x00\x04MQ"[..]), at(5)).is_none());
+    machine.heard(at(9));
+    assert_eq!(machine.deadline(), Some(at(10)));
+    machine.tick(at(10));
+    assert_eq!(complaint(&machine), Some(Complaint::NoConnect));
+}
+
+#[test]
+fn an_expiry_is_less_what_the_message_waited_and_an_expired_message_is_dropped_and_counted() {
+    let (mut machine, mut codec) = admitted(Connect::new(Version::V5, "a"));
+    machine.hub_says(delivery(QoS::AtLeastOnce, Some(100), 1));
+    machine.hub_says(delivery(QoS::AtLeastOnce, Some(3), 1));
+    machine.hub_says(delivery(QoS::AtLeastOnce, None, 1));
+    let freed = machine.pump(at(3));
+    let expiries: Vec<_> = sent(&mut machine, &mut codec)
+        .into_iter()
+        .map(|packet| match packet {
+            Packet::Publish(publish) => publish.properties.and_then(|p| p.message_expiry_s),
+            other => panic!("expected PUBLISH, got {other:?}"),
+        })
+        .collect();
+    assert_eq!(expiries, [Some(97), None]);
+    assert_eq!((freed.messages, machine.tally), (3, Tally { sent: 2, dropped: 1 }));
+}
+
+#[test]
+fn a_client_whose_queue_overflows_is_given_time_while_it_takes_anything() {
+    let (mut machine, mut codec) = admitted(Connect::new(Version::V5, "a"));
+    machine.note_backlog(true, at(0));
+    assert_eq!(machine.deadline(), Some(at(30)));
+    say(&mut machine, &mut codec, &Packet::PubAck(Ack::success(1)), at(20));
+    machine.tick(at(49));
+    assert!(machine.closing().is_none());
+    machine.tick(at(50));
+    assert_eq!(complaint(&machine), Some(Complaint::Stalled));
+}
+
+#[test]
+fn a_client_to_which_nothing_was_sent_for_long_has_its_full_time_when_something_comes() {
+    for (overflowed, payload) in [(false, SEND_BUFFER), (true, 1)] {
+        let (mut machine, _) = admitted(Connect::new(Version::V311, "a"));
+        machine.note_backlog(false, at(1));
+        machine.hub_says(delivery(QoS::AtMostOnce, None, payload));
+        machine.pump(at(3_600));
+        machine.note_backlog(overflowed, at(3_600));
+        machine.tick(at(3_600));
+        assert_eq!((complaint(&machine), machine.deadline()), (None, Some(at(3_630))));
+        machine.tick(at(3_630));
+        assert_eq!(complaint(&machine), Some(Complaint::Stalled));
+    }
+}
+
+#[test]
+fn the_window_and_the_send_buffer_bound_what_is_written() {
+    let (mut machine, mut codec) = admitted(Connect { receive_maximum: 2, ..Connect::new(Version::V5, "a") });
+    (0..4).for_each(|_| machine.hub_says(delivery(QoS::AtLeastOnce, None, 1)));
+    // QoS 0 waits behind QoS 1: the order is kept.
+    machine.hub_says(delivery(QoS::AtMostOnce, None, 1));
+    assert_eq!(machine.pump(at(0)).messages, 2);
+    assert_eq!(sent(&mut machine, &mut codec).len(), 2);
+    say(&mut machine, &mut codec, &Packet::PubAck(Ack::success(2)), at(0));
+    assert_eq!(machine.pump(at(0)).messages, 1);
+
+    let (mut machine, _) = admitted(Connect::new(Version::V311, "a"));
+    (0..10).for_each(|_| machine.hub_says(delivery(QoS::AtMostOnce, None, 40_000)));
+    machine.pump(at(0));
+    assert!((SEND_BUFFER..SEND_BUFFER + 50_000).contains(&machine.out.len()));
+}
+
+#[test]
+fn an_mqtt_5_client_reads_why_it_has_to_go_unless_the_words_are_too_long_for_it() {
+    for (limit, words) in [(None, true), (Some(20), false)] {
+        let (mut machine, mut codec) =
+            admitted(Connect { maximum_packet_size: limit, ..Connect::new(Version::V5, "abc") });
+        let message = Message::new(Topic::new("t").unwrap(), "x", QoS::ExactlyOnce, false);
+        say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 1)), at(0));
+        match &sent(&mut machine, &mut codec)[..] {
+            [Packet::Disconnect(d)] => {
+                assert_eq!((d.reason, d.reason_string.is_some()), (Reason::QOS_NOT_SUPPORTED, words))
+            }
+            other => panic!("expected DISCONNECT, got {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_message_does_not_keep_the_read_buffer_in_memory() {
+    let (mut machine, mut codec) = admitted(Connect::new(Version::V5, "a"));
+    for payload in [1, 17_000, 1_000_000] {
+        let message = Message::new(Topic::new("t").unwrap(), vec![b'x'; payload], QoS::AtMostOnce, true);
+        let mut input = BytesMut::new();
+        codec.encode(&Packet::Publish(Publish::new(&message, 0)), &mut input).unwrap();
+        // The next packet has begun to arrive in the same buffer.
+        input.extend_from_slice(b"\x30");
+        machine.receive(&mut input, at(0));
+        match machine.to_hub.pop() {
+            Some(FromClient::Publish { message, .. }) => {
+                assert!(message.payload.len() == payload && message.payload.is_unique(), "{payload}");
+            }
+            other => panic!("expected the message, got {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The local broker: MQTT 3.1.1 and 5 for clients on the plant network, and the one path that every message takes.
+//!
+//! A message enters the hub from a client, from the gateway ([`HubHandle::publish`]) or, later, from a cloud. It reaches local
+//! subscribers at once; each [`Outlet`] that wants it at QoS 1 has it written to its queue, and only then is the publisher acknowledged.
+//!
+//! The hub is a pure core (`hub`, `routing`, `retained`, `durable`) owned by one task (`hub_task`); each connection is a pure
+//! machine (`machine`) moved by one task (`connection`). Between the two is a bounded `outbox`.
+//!
+//! What this version does not have, it says: no sessions that outlive their connection (session present is always 0, MQTT 5 clients
+//! are told a session expiry of 0), no QoS 2 (Maximum QoS 1), no shared subscriptions. Retained messages of clients are in memory and
+//! do not survive a restart; the gateway publishes its own again. At an orderly stop clients are told that the server shuts down, and
+//! no will is published.
+
+mod connection;
+mod durable;
+#[doc(hidden)]
+pub mod exercise;
+mod hub;
+mod hub_handle;
+mod hub_task;
+mod lifecycle;
+mod limits;
+mod listeners;
+mod machine;
+mod outbox;
+mod retained;
+mod routing;
+mod words;
+
+pub use hub::Select;
+pub use hub_handle::{HubClosed, HubHandle, PublishError, Subscription};
+pub use hub_task::Outlet;
+pub use lifecycle::{Broker, BrokerError};
+pub use limits::Limits;

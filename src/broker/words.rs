@@ -1,0 +1,147 @@
+//! The words that connections and the hub exchange. Plain data.
+
+use std::sync::Arc;
+
+use crate::model::{Filter, Message, Monotonic, QoS};
+use crate::mqtt::{Reason, Received, SubAck, SubscribeOptions};
+
+/// What each queued message is taken to cost beside what its publisher put into it, in bytes.
+const FIXED_COST: usize = 96;
+
+/// A message in the broker, shared by all who get it.
+#[derive(Debug)]
+pub struct Published {
+    /// As it was published.
+    pub message: Message,
+    /// When, for its expiry.
+    pub at: Monotonic,
+}
+
+impl Published {
+    /// What it is taken to cost in a queue, in bytes.
+    pub fn cost(&self) -> usize {
+        FIXED_COST + self.message.size()
+    }
+
+    /// When it may no longer be delivered; `None` without an expiry.
+    pub fn expires_at(&self) -> Option<Monotonic> {
+        let seconds = self.message.properties.as_ref()?.message_expiry_s?;
+        Some(self.at + std::time::Duration::from_secs(seconds.into()))
+    }
+}
+
+/// A message on its way to one client.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What.
+    pub published: Arc<Published>,
+    /// The level granted for it.
+    pub qos: QoS,
+    /// The retain flag to send.
+    pub retain: bool,
+    /// From the retained store: sent as the queue drains, so never dropped for want of room.
+    pub from_retained: bool,
+    /// The identifiers of the subscriptions that matched.
+    pub subscription_ids: SubscriptionIds,
+}
+
+/// Subscription identifiers; nearly always none or one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SubscriptionIds {
+    #[default]
+    None,
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl SubscriptionIds {
+    /// From a subscription that may have one.
+    pub fn of(id: Option<u32>) -> SubscriptionIds {
+        id.map_or(SubscriptionIds::None, SubscriptionIds::One)
+    }
+
+    /// Adds that of another subscription.
+    pub fn add(&mut self, id: Option<u32>) {
+        let Some(id) = id else { return };
+        *self = match std::mem::take(self) {
+            SubscriptionIds::None => SubscriptionIds::One(id),
+            SubscriptionIds::One(first) => SubscriptionIds::Many(vec![first, id]),
+            SubscriptionIds::Many(mut ids) => {
+                ids.push(id);
+                SubscriptionIds::Many(ids)
+            }
+        };
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            SubscriptionIds::None => &[],
+            SubscriptionIds::One(id) => std::slice::from_ref(id),
+            SubscriptionIds::Many(ids) => ids,
+        }
+    }
+}
+
+/// Who somebody is to the hub: a connected client or a subscription of the gateway itself. Never used again for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+/// A client that asks to be let in.
+#[derive(Debug)]
+pub struct Greeting {
+    /// Its identifier, never empty. The gateway's own publishers have none, so no client can be taken for one.
+    pub client_id: Arc<str>,
+    /// Published when it is lost.
+    pub will: Option<Message>,
+}
+
+/// From a client to the hub.
+#[derive(Debug)]
+pub enum FromClient {
+    /// A PUBLISH; `received` is there when it wants an acknowledgement.
+    Publish {
+        /// The message.
+        message: Message,
+        /// The handle to release.
+        received: Option<Received>,
+    },
+    /// A SUBSCRIBE.
+    Subscribe {
+        /// For the SUBACK.
+        packet_id: u16,
+        /// The Subscription Identifier.
+        id: Option<u32>,
+        /// What is wanted; an error is a refusal that is decided already.
+        filters: Vec<Result<(Filter, SubscribeOptions), Reason>>,
+    },
+    /// An UNSUBSCRIBE.
+    Unsubscribe {
+        /// For the UNSUBACK.
+        packet_id: u16,
+        /// What is no longer wanted.
+        filters: Vec<Filter>,
+    },
+    /// [`ToClient::More`] was reached: the queue has drained.
+    Ready,
+}
+
+/// From the hub to a client.
+#[derive(Debug)]
+pub enum ToClient {
+    /// A message for it.
+    Deliver(Delivery),
+    /// Its message is safe, or refused.
+    Release(Received, Reason),
+    /// The answer to a SUBSCRIBE.
+    SubAck(SubAck),
+    /// The answer to an UNSUBSCRIBE.
+    UnsubAck(SubAck),
+    /// More retained messages follow when everything before this has been sent.
+    More,
+    /// Say why and go.
+    Close(Reason),
+}

@@ -21,3 +21,4 @@ pub mod process;
 pub mod random;
 pub mod route;
 pub mod store;
+pub mod uplink;

@@ -1,0 +1,118 @@
+//! How a row looks on the wire: its PUBLISH, marked so that the cloud can tell a repetition from a new message. Pure.
+
+use std::fmt::{self, Write};
+
+use bytes::BytesMut;
+
+use super::delivery;
+use crate::model::{Message, Properties, QoS, Timestamp};
+use crate::mqtt::{Codec, CodecError, PublishRef, Version};
+use crate::store::Row;
+
+/// What is the same for every row of a connection.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    version: Version,
+    gateway: String,
+    epoch: String,
+    retain_available: bool,
+    /// The properties of a row that has none of its own; only the last value changes from row to row.
+    marks: Properties,
+}
+
+/// Why a row can never be sent to this cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unfit(CodecError);
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            CodecError::PeerLimit { size, limit } => {
+                write!(f, "it makes a packet of {size} bytes, and the cloud takes at most {limit}")
+            }
+            other => write!(f, "it can't be sent: {other}"),
+        }
+    }
+}
+
+impl Envelope {
+    /// For the queue generation `epoch` of this gateway.
+    pub(super) fn new(version: Version, gateway: &str, epoch: u32) -> Envelope {
+        let epoch = epoch.to_string();
+        let user = mark(gateway, &epoch, String::new()).to_vec();
+        let marks = Properties { user, ..Properties::default() };
+        Envelope { version, gateway: gateway.to_owned(), epoch, retain_available: true, marks }
+    }
+
+    /// Whether the cloud keeps retained messages; one that does not refuses the flag.
+    pub(super) fn set_retain_available(&mut self, available: bool) {
+        self.retain_available = available;
+    }
+
+    /// Appends the PUBLISH of a row at QoS 1 to `out`. `wall` is now, if the clock is set: what is left of an expiry depends on it.
+    pub(super) fn write(
+        &mut self,
+        codec: &Codec,
+        row: &Row,
+        packet_id: u16,
+        dup: bool,
+        wall: Option<Timestamp>,
+        out: &mut BytesMut,
+    ) -> Result<(), Unfit> {
+        debug_assert!((1..=delivery::ROW_IDS).contains(&packet_id), "{packet_id} is not a row's");
+        let mut own;
+        let properties = match (&row.message.properties, self.version) {
+            (_, Version::V311) => None,
+            (None, Version::V5) => {
+                if let Some((_, n)) = self.marks.user.last_mut() {
+                    n.clear();
+                    // Writing to a String does not fail.
+                    let _ = write!(n, "{}", row.n);
+                }
+                Some(&self.marks)
+            }
+            (Some(properties), Version::V5) => {
+                own = properties.clone();
+                own.user.extend(mark(&self.gateway, &self.epoch, row.n.to_string()));
+                Some(&*own)
+            }
+        };
+        let packet = PublishRef {
+            dup,
+            qos: QoS::AtLeastOnce,
+            retain: row.message.retain && self.retain_available,
+            properties,
+            message_expiry_s: expiry_left(row, wall),
+            ..PublishRef::new(&row.message, packet_id)
+        };
+        codec.encode_publish(&packet, out).map_err(Unfit)
+    }
+
+    /// Appends the PUBLISH of a message that is in no queue.
+    pub(super) fn write_plain(
+        &self,
+        codec: &Codec,
+        message: &Message,
+        packet_id: u16,
+        out: &mut BytesMut,
+    ) -> Result<(), CodecError> {
+        let retain = message.retain && self.retain_available;
+        codec.encode_publish(&PublishRef { retain, ..PublishRef::new(message, packet_id) }, out)
+    }
+}
+
+fn mark(gateway: &str, epoch: &str, n: String) -> [(String, String); 3] {
+    [("gateway".into(), gateway.into()), ("epoch".into(), epoch.into()), ("n".into(), n)]
+}
+
+/// The expiry less the time in the queue (MQTT 5, §3.3.2.3.3). What has expired goes out with the shortest expiry: whether it is
+/// still wanted is the cloud's to say.
+fn expiry_left(row: &Row, wall: Option<Timestamp>) -> Option<u32> {
+    let expiry = row.message.properties.as_ref()?.message_expiry_s?;
+    let waited_ms = match (wall, row.queued) {
+        (Some(wall), Some(queued)) => wall.0.saturating_sub(queued.0),
+        _ => 0,
+    };
+    let waited_s = u32::try_from(waited_ms / 1000).unwrap_or(if waited_ms < 0 { 0 } else { u32::MAX });
+    Some(expiry.saturating_sub(waited_s).max(1))
+}

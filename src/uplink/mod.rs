@@ -1,0 +1,77 @@
+//! An uplink: takes a queue's messages to a cloud broker, in order, at least once.
+//!
+//! A row is deleted when the cloud has acknowledged it and not before. Everything else follows: what was not acknowledged when a
+//! connection ended, or the process did, goes out again.
+//!
+//! - `delivery`, `envelope`: what goes next, with which packet id and marks; pure
+//! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
+//! - `client`: the only file with sockets
+//! - `prefetch`: rows read ahead of their turn, while others are on the wire
+//! - `online`: one connection, from CONNACK to its end; `task`: one connection after another
+//! - `report`: state and counters, and each cause in the log once
+
+mod backoff;
+mod client;
+mod delivery;
+mod envelope;
+mod liveness;
+mod online;
+mod prefetch;
+mod report;
+mod task;
+mod verdict;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::Secret;
+use crate::model::{Name, Topic};
+use crate::mqtt::Version;
+
+pub use task::run;
+
+/// Where an uplink connects, and as whom.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name, for logs and status.
+    pub name: Name,
+    /// Host name or address of the cloud broker.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Empty: the cloud assigns one.
+    pub client_id: String,
+    /// Sent in CONNECT.
+    pub username: Option<String>,
+    /// Sent in CONNECT.
+    pub password: Option<Secret>,
+    /// What to speak.
+    pub version: Version,
+    /// Unless the cloud names another one. Whole seconds, 1 to 65,535.
+    pub keep_alive: Duration,
+    /// Most messages in flight, 1 to 10,000; the cloud may want fewer.
+    pub window: u16,
+    /// The gateway's id, as MQTT 5 user property `gateway` on each message.
+    pub gateway: String,
+    /// What tells the cloud whether the gateway is connected.
+    pub presence: Option<Presence>,
+    /// A connection on which something is in flight and nothing moves for so long is given up.
+    pub stall_after: Duration,
+}
+
+impl Settings {
+    /// The usual [`Settings::stall_after`].
+    pub const STALL_AFTER: Duration = Duration::from_secs(20);
+}
+
+/// A retained message for as long as the gateway is connected, another one when it is not.
+#[derive(Debug, Clone)]
+pub struct Presence {
+    /// Where both go.
+    pub topic: Topic,
+    /// Published after each CONNACK.
+    pub online: Bytes,
+    /// The will, and published before an orderly DISCONNECT.
+    pub offline: Bytes,
+}

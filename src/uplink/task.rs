@@ -1,0 +1,179 @@
+//! The task of an uplink: one connection after another, until it is told to stop.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::backoff::Backoff;
+use super::client::Connection;
+use super::delivery::Delivery;
+use super::envelope::Envelope;
+use super::online::End;
+use super::prefetch::Prefetch;
+use super::report::Report;
+use crate::clock::Clock;
+use crate::model::{Message, QueueStatus, UplinkStatus};
+use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
+use crate::random;
+use crate::store::{Queue, Receipts};
+
+/// An uplink and all that outlives a connection.
+pub(super) struct Uplink {
+    pub settings: Arc<Settings>,
+    pub clock: Clock,
+    pub cancel: CancellationToken,
+    pub delivery: Delivery,
+    pub prefetch: Prefetch,
+    pub receipts: Receipts,
+    pub report: Report,
+    pub backoff: Backoff,
+    /// QoS 0 messages, to be sent at once or dropped. `None` when no more will come.
+    pub live: Option<mpsc::Receiver<Message>>,
+    /// Changes with each commit. `None` when the store is closed.
+    pub queue: Option<watch::Receiver<QueueStatus>>,
+    /// The configured one, or the one that the cloud gave us.
+    client_id: String,
+    fresh: bool,
+}
+
+/// Runs an uplink until `cancel`; then it says goodbye and returns within about a second. It never fails: whatever happens, the
+/// messages are in the queue, and the cloud is tried again.
+///
+/// `live` brings QoS 0 messages: sent when online, else dropped and counted.
+pub async fn run(
+    settings: Settings,
+    queue: Queue,
+    live: mpsc::Receiver<Message>,
+    clock: Clock,
+    status: watch::Sender<UplinkStatus>,
+    cancel: CancellationToken,
+) {
+    let envelope = Envelope::new(settings.version, &settings.gateway, queue.epoch);
+    let mut uplink = Uplink {
+        clock,
+        cancel,
+        delivery: Delivery::new(settings.window, queue.done, queue.last, envelope),
+        prefetch: Prefetch::new(queue.rows),
+        receipts: queue.receipts,
+        report: Report::new(settings.name.clone(), status, queue.status.clone()),
+        backoff: Backoff::default(),
+        live: Some(live),
+        queue: Some(queue.status),
+        client_id: settings.client_id.clone(),
+        fresh: queue.fresh,
+        settings: Arc::new(settings),
+    };
+    uplink.run().await;
+    uplink.report.stopped(clock.now());
+}
+
+impl Uplink {
+    async fn run(&mut self) {
+        loop {
+            let settings = self.settings.clone();
+            let (client_id, clean_start) = (self.client_id.clone(), self.fresh);
+            let attempt = async move { Connection::open(&settings, &client_id, clean_start).await };
+            let (why, lasted) = match self.meanwhile(attempt).await {
+                None => return,
+                Some(Ok((connection, connack))) => {
+                    let since = self.clock.now();
+                    let end = self.connected(connection, connack).await;
+                    self.settle_last_words();
+                    self.prefetch.settle().await;
+                    self.receipts.release_above(self.delivery.disconnected());
+                    match end {
+                        End::Stopped => return,
+                        End::Again => continue,
+                        End::Lost(why) => {
+                            let lasted = self.clock.now().since(since);
+                            self.backoff.ended_after(lasted);
+                            (why, Some(lasted))
+                        }
+                    }
+                }
+                Some(Err(problem)) => (problem.to_string(), None),
+            };
+            self.report.offline(self.clock.now(), why, lasted);
+            let delay = self.backoff.next(random::fraction());
+            let clock = self.clock;
+            if self.meanwhile(async move { clock.sleep(delay).await }).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn connected(&mut self, mut connection: Connection, connack: ConnAck) -> End {
+        if let Some(assigned) = &connack.assigned_client_id {
+            self.client_id.clone_from(assigned);
+        }
+        if std::mem::take(&mut self.fresh) {
+            self.receipts.season();
+            if self.settings.version == Version::V311 {
+                // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
+                return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
+                    Ok(()) => hang_up(connection).await,
+                    Err(error) => End::Lost(error.to_string()),
+                };
+            }
+        }
+        self.online(connection, connack).await
+    }
+
+    /// Waits for `task` while nobody is connected: QoS 0 messages are dropped and counted, and the queue's state is passed on.
+    /// `None` when the uplink is to stop.
+    async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Option<T> {
+        let mut task = std::pin::pin!(task);
+        loop {
+            let deadline = self.report.deadline();
+            tokio::select! {
+                () = self.cancel.cancelled() => return None,
+                done = &mut task => return Some(done),
+                message = next_live(&mut self.live) => {
+                    self.report.counters.dropped_qos0 += u64::from(message.is_some());
+                    self.report.changed(self.clock.now());
+                }
+                () = queue_changed(&mut self.queue) => self.report.changed(self.clock.now()),
+                () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
+                    self.report.tick(self.clock.now());
+                }
+            }
+        }
+    }
+}
+
+/// Ends a connection in order; another is to follow at once.
+async fn hang_up(mut connection: Connection) -> End {
+    while !connection.outbox.is_empty() {
+        if let Err(error) = connection.write().await {
+            return End::Lost(error.to_string());
+        }
+    }
+    connection.close().await;
+    End::Again
+}
+
+/// The next QoS 0 message; waits for ever when there will be none. Cancel-safe.
+pub(super) async fn next_live(live: &mut Option<mpsc::Receiver<Message>>) -> Option<Message> {
+    let message = match live {
+        Some(open) => open.recv().await,
+        None => std::future::pending().await,
+    };
+    if message.is_none() {
+        *live = None;
+    }
+    message
+}
+
+/// Waits until the queue has changed; for ever when the store is closed. Cancel-safe.
+pub(super) async fn queue_changed(queue: &mut Option<watch::Receiver<QueueStatus>>) {
+    let closed = match queue {
+        Some(open) => open.changed().await.is_err(),
+        None => std::future::pending().await,
+    };
+    if closed {
+        *queue = None;
+    }
+}

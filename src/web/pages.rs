@@ -1,0 +1,79 @@
+//! Which address answers what.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::Value;
+
+use crate::model::Snapshot;
+
+use super::{metrics, readiness};
+
+/// Gives the gateway's present state.
+pub type Source = Arc<dyn Fn() -> Snapshot + Send + Sync>;
+
+/// The pages. `GET` routes answer `HEAD` too.
+pub fn router(source: Source) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(source)
+}
+
+const PAGES: &str = "\
+/healthz  is the program alive and does every part make progress?
+/readyz   has every bus and uplink had its first try?
+/metrics  figures for Prometheus
+";
+
+async fn index(State(source): State<Source>) -> Response {
+    let Snapshot { gateway, version, .. } = source();
+    text(StatusCode::OK, format!("Fieldway {version}, gateway {gateway}\n\n{PAGES}"))
+}
+
+async fn healthz(State(source): State<Source>) -> Response {
+    let (healthy, body) = readiness::health(&source());
+    json(healthy, &body)
+}
+
+async fn readyz(State(source): State<Source>) -> Response {
+    let (ready, body) = readiness::readiness(&source());
+    json(ready, &body)
+}
+
+async fn scrape(State(source): State<Source>) -> Response {
+    let headers = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
+    (headers, metrics::render(source())).into_response()
+}
+
+async fn unknown(uri: Uri) -> Response {
+    // Headers bound what a client can make us repeat; the path alone is what it asked for.
+    text(StatusCode::NOT_FOUND, format!("There is nothing at {}. What is here:\n\n{PAGES}", uri.path()))
+}
+
+async fn wrong_method() -> Response {
+    text(StatusCode::METHOD_NOT_ALLOWED, "These pages can only be read: use GET or HEAD.\n".into())
+}
+
+fn text(status: StatusCode, body: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, body).into_response()
+}
+
+fn json(good: bool, body: &Value) -> Response {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, format!("{body}\n")).into_response()
+}

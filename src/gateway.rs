@@ -1,0 +1,198 @@
+//! Builds the gateway from its configuration: who talks to whom, and in which order they start and stop.
+//!
+//! Start: store, broker, web, uplinks, buses. What can fail for a reason that the user can mend (a directory that can't be
+//! written, a taken port) comes first. Stop: buses, so that nothing new is read; what was read is published; uplinks, which
+//! say goodbye; the broker; the store, which commits what it has.
+
+mod intake;
+mod reports;
+mod stage;
+mod status;
+mod uplinks;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::broker::{Broker, HubHandle, Limits};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, Snapshot};
+use crate::poll::{self, Event};
+use crate::route::{GatewayTopics, ReadingRouter};
+use crate::web::{self, Web};
+
+use stage::Stage;
+use status::StatusBoard;
+use uplinks::Keeping;
+
+/// Polls that may wait for the broker; when there are more, the buses wait, skip intervals and count them.
+const EVENTS_WAITING: usize = 256;
+
+/// A running gateway. Call [`Gateway::stop`]; dropping it leaves its tasks to the runtime's end.
+pub struct Gateway {
+    topics: GatewayTopics,
+    board: Arc<StatusBoard>,
+    broker: Arc<Broker>,
+    keeping: Keeping,
+    web: Option<(Web, CancellationToken)>,
+    buses: Stage,
+    /// Keeps the intake waiting where there are no buses; it ends when this and the buses' ends are gone.
+    events: mpsc::Sender<Event>,
+    intake: Stage,
+    reports: Stage,
+    uplinks: Stage,
+}
+
+impl Gateway {
+    /// Opens everything and starts. Errors name what could not be opened, where the file says so, and what to try.
+    pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Gateway> {
+        let root = &config.gateway.topic_root;
+        let topics = GatewayTopics::new(root).context("gateway.topic_root is too long")?;
+        let devices: Vec<Arc<Device>> = config.devices.iter().cloned().map(Arc::new).collect();
+        let router = ReadingRouter::new(root, devices.iter()).context("gateway.topic_root is too long")?;
+
+        let mut keeping = Keeping::open(&config, &topics, clock).await?;
+        let (outlets, appends, reports) = keeping.broker_ends();
+        let broker = match Broker::start(&config.broker, Limits::default(), outlets, appends, reports, clock) {
+            Ok(broker) => Arc::new(broker),
+            Err(error) => {
+                keeping.close().await;
+                return Err(error.into());
+            }
+        };
+        let mut board = StatusBoard::new(config.gateway.id.clone(), clock, broker.clone());
+        let hub = broker.hub();
+
+        let mut uplinks = Stage::new("uplink");
+        keeping.start_uplinks(&mut uplinks, &mut board, clock);
+
+        let mut buses = Stage::new("bus");
+        let (events, arrived) = mpsc::channel(EVENTS_WAITING);
+        for bus in &config.buses {
+            let on_bus: Vec<_> = devices.iter().filter(|device| device.bus == bus.name).cloned().collect();
+            let (status, watched) = watch::channel(initial_status(bus.name.clone(), &on_bus));
+            board.buses.push(watched);
+            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), status, buses.cancel_token());
+            buses.spawn(&bus.name, task);
+        }
+        let mut intake = Stage::new("intake");
+        intake.spawn("readings", intake::run(arrived, router, hub.clone()));
+
+        let board = Arc::new(board);
+        let mut gateway = Gateway {
+            topics,
+            board,
+            broker,
+            keeping,
+            web: None,
+            buses,
+            events,
+            intake,
+            reports: Stage::new("reports"),
+            uplinks,
+        };
+        if let Err(error) = gateway.announce(&config, hub, clock).await {
+            gateway.stop().await;
+            return Err(error);
+        }
+        Ok(gateway)
+    }
+
+    /// The web pages, the first state message and the regular reports.
+    async fn announce(&mut self, config: &Config, hub: HubHandle, clock: Clock) -> anyhow::Result<()> {
+        if let Some(web) = &config.web {
+            let board = self.board.clone();
+            let cancel = CancellationToken::new();
+            let source = move || board.snapshot();
+            let started = web::start(web.listen, web.place.clone(), source, cancel.clone()).await?;
+            info!(address = %started.address(), "web pages, health and metrics are served");
+            self.web = Some((started, cancel));
+        }
+        hub.publish(self.topics.state_message(true)).await.context("the broker ended while starting")?;
+        let (board, topics) = (self.board.clone(), self.topics.clone());
+        self.reports
+            .spawn("health", reports::health(board, topics.clone(), hub.clone(), clock, self.reports.cancel_token()));
+        if let Some(gaps) = self.keeping.take_gaps() {
+            self.reports.spawn("gaps", reports::gaps(gaps, topics, hub, self.reports.cancel_token()));
+        }
+        for (listener, address) in config.broker.listeners.iter().zip(self.broker.addresses()) {
+            info!(listener = %listener.url, %address, "the broker listens");
+        }
+        info!(
+            gateway = %config.gateway.id,
+            buses = config.buses.len(),
+            devices = config.devices.len(),
+            uplinks = config.uplinks.len(),
+            "the gateway runs"
+        );
+        Ok(())
+    }
+
+    /// The gateway's own way into its broker.
+    pub fn hub(&self) -> HubHandle {
+        self.broker.hub()
+    }
+
+    /// Where the broker listens.
+    pub fn broker_addresses(&self) -> &[SocketAddr] {
+        self.broker.addresses()
+    }
+
+    /// How everything is doing now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.board.snapshot()
+    }
+
+    /// Waits until a part ends that should not have ended; never returns while all is well.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.buses.ended() => error,
+            error = self.intake.ended() => error,
+            error = self.reports.ended() => error,
+            error = self.uplinks.ended() => error,
+        }
+    }
+
+    /// Stops in order; each step has a bound of its own.
+    pub async fn stop(self) {
+        self.reports.stop().await;
+        self.buses.stop().await;
+        drop(self.events);
+        self.intake.stop().await;
+        // Waits until the hub has dealt with it, so that the broker's stop does not overtake it.
+        if let Err(error) = self.broker.hub().publish_committed(self.topics.state_message(false)).await {
+            warn!(%error, "could not tell the local clients that the gateway goes");
+        }
+        self.uplinks.stop().await;
+        // The board holds the broker for its numbers; the web pages hold the board.
+        if let Some((web, cancel)) = self.web {
+            cancel.cancel();
+            web.stopped().await;
+        }
+        drop(self.board);
+        match Arc::try_unwrap(self.broker) {
+            Ok(broker) => broker.stop().await,
+            Err(_) => warn!("the broker is still in use and is left to the end of the process"),
+        }
+        self.keeping.close().await;
+    }
+}
+
+fn initial_status(bus: Name, devices: &[Arc<Device>]) -> BusStatus {
+    let devices = devices.iter().map(|device| DeviceStatus {
+        device: device.name.clone(),
+        online: None,
+        fault: None,
+        last_answer: None,
+        requests: 0,
+        failures: 0,
+        skipped: 0,
+    });
+    BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, devices: devices.collect() }
+}

@@ -1,0 +1,7 @@
+//! The local broker on real sockets: by raw packets here, by other people's clients in [`clients`].
+
+mod clients;
+mod durability;
+mod endings;
+mod limits;
+mod messages;

@@ -1,0 +1,20 @@
+//! Behaviour through real sockets, ptys and processes: one binary, one module a subject.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
+
+mod broker;
+mod config;
+mod config_check;
+mod config_hostile;
+mod config_values;
+mod crash;
+mod demo;
+mod gateway;
+mod modbus;
+mod outage;
+mod pipeline;
+mod rules;
+mod shipped;
+mod store;
+mod support;
+mod uplink;
+mod web;

@@ -1,0 +1,11 @@
+//! What the tests share: the gateway as a process, its peers, and waiting for a condition.
+
+pub mod chance;
+pub mod cloud;
+pub mod counting_device;
+pub mod cutting_proxy;
+pub mod gateway;
+pub mod mosquitto;
+pub mod mqtt;
+pub mod peers;
+pub mod wait;

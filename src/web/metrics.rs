@@ -118,7 +118,12 @@ fn broker(out: &mut Writer<'_>, snapshot: &Snapshot) -> fmt::Result {
     out.gauge("broker_retained_messages", "Retained messages held now", None, one(broker.retained))?;
     out.counter("broker_received_messages", "Messages taken from clients", None, one(broker.received))?;
     out.counter("broker_sent_messages", "Messages written to clients", None, one(broker.sent))?;
-    out.counter("broker_dropped_messages", "Messages that a slow subscriber did not get", None, one(broker.dropped))
+    out.counter(
+        "broker_dropped_messages",
+        "Messages that a slow subscriber did not get, or that could not be kept",
+        None,
+        one(broker.dropped),
+    )
 }
 
 fn uplinks(out: &mut Writer<'_>, uplinks: &[UplinkStatus]) -> fmt::Result {

@@ -179,8 +179,9 @@ fn subscribe_from(subscribe: v5::Subscribe) -> Result<Subscribe, CodecError> {
     })
 }
 
+const NO_SUCH_REASON: CodecError = CodecError::Unencodable("this packet has no such reason code");
+
 pub(super) fn to_wire(packet: &Packet) -> Result<v5::Packet, CodecError> {
-    const NO_SUCH_REASON: CodecError = CodecError::Unencodable("this packet has no such reason code");
     Ok(match packet {
         Packet::Connect(connect) => v5::Packet::Connect(Box::new(connect_to(connect)?)),
         Packet::ConnAck(ack) => v5::Packet::ConnectAck(Box::new(conn_ack_to(ack)?)),
@@ -194,11 +195,7 @@ pub(super) fn to_wire(packet: &Packet) -> Result<v5::Packet, CodecError> {
             packet_id: packet_id(ack.packet_id)?,
             properties: Vec::new(),
             reason_string: None,
-            status: ack
-                .reasons
-                .iter()
-                .map(|reason| reason.0.try_into().map_err(|_| NO_SUCH_REASON))
-                .collect::<Result<_, _>>()?,
+            status: reasons_to(&ack.reasons)?,
         }),
         Packet::Unsubscribe(unsubscribe) => v5::Packet::Unsubscribe(v5::Unsubscribe {
             packet_id: packet_id(unsubscribe.packet_id)?,
@@ -209,11 +206,7 @@ pub(super) fn to_wire(packet: &Packet) -> Result<v5::Packet, CodecError> {
             packet_id: packet_id(ack.packet_id)?,
             properties: Vec::new(),
             reason_string: None,
-            status: ack
-                .reasons
-                .iter()
-                .map(|reason| reason.0.try_into().map_err(|_| NO_SUCH_REASON))
-                .collect::<Result<_, _>>()?,
+            status: reasons_to(&ack.reasons)?,
         }),
         Packet::PingReq => v5::Packet::PingRequest,
         Packet::PingResp => v5::Packet::PingResponse,
@@ -235,6 +228,10 @@ pub(super) fn to_wire(packet: &Packet) -> Result<v5::Packet, CodecError> {
             return Err(CodecError::Unencodable("this packet is written by its own function"));
         }
     })
+}
+
+fn reasons_to<R: TryFrom<u8>>(reasons: &[Reason]) -> Result<Vec<R>, CodecError> {
+    reasons.iter().map(|reason| reason.0.try_into().map_err(|_| NO_SUCH_REASON)).collect()
 }
 
 fn connect_to(connect: &Connect) -> Result<v5::Connect, CodecError> {

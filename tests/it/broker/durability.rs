@@ -88,7 +88,12 @@ async fn when_the_store_has_no_room_publishers_wait_and_its_reports_still_get_th
             hub.publish(message).await.unwrap();
         }
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let full = async {
+        while test.appends.len() < test.appends.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, full).await.expect("the channel to the store fills");
     assert!(!flood.is_finished());
     for n in 0..1_000 {
         let append = tokio::time::timeout(PATIENCE, test.appends.recv()).await.unwrap().unwrap();

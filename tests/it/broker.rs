@@ -3,5 +3,6 @@
 mod clients;
 mod durability;
 mod endings;
+mod exactly_once;
 mod limits;
 mod messages;

@@ -5,3 +5,4 @@ mod durability;
 mod endings;
 mod limits;
 mod messages;
+mod shared;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::Limits;
 use super::durable::{AckTo, Durable};
 use super::retained::Retained;
-use super::routing::{Routes, Subscription};
+use super::routing::{Found, Routes, Subscription};
 use super::words::{Delivery, FromClient, Greeting, Key, Published, SubscriptionIds, ToClient};
 use crate::model::{Filter, Message, Monotonic, QoS, Topic};
 use crate::mqtt::{Reason, SubAck};
@@ -76,6 +76,13 @@ struct Match {
     qos: QoS,
     retain_as_published: bool,
     ids: SubscriptionIds,
+}
+
+impl Match {
+    fn of(key: Key, subscription: &Subscription) -> Match {
+        let &Subscription { qos, retain_as_published, id, .. } = subscription;
+        Match { key, qos, retain_as_published, ids: SubscriptionIds::of(id) }
+    }
 }
 
 impl Hub {
@@ -273,7 +280,16 @@ impl Hub {
     fn deliver(&mut self, from: Option<Key>, published: &Arc<Published>) -> bool {
         self.epoch += 1;
         let (seats, matched, epoch) = (&mut self.seats, &mut self.matched, self.epoch);
-        self.routes.matches(&published.message.topic, |key, subscription| {
+        self.routes.matches(&published.message.topic, |found| {
+            let (key, subscription) = match found {
+                Found::One(key, subscription) => (key, subscription),
+                // A copy of its own, whatever else the chosen member subscribed to (§4.8.2).
+                Found::OneOf(group) => {
+                    let Some((key, subscription)) = group.choose(|key| seats.is_online(key)) else { return };
+                    matched.push(Match::of(key, subscription));
+                    return;
+                }
+            };
             if subscription.no_local && from == Some(key) {
                 return;
             }
@@ -286,12 +302,7 @@ impl Hub {
                 return;
             }
             slot.seen = (epoch, matched.len());
-            matched.push(Match {
-                key,
-                qos: subscription.qos,
-                retain_as_published: subscription.retain_as_published,
-                ids: SubscriptionIds::of(subscription.id),
-            });
+            matched.push(Match::of(key, subscription));
         });
         let somebody = !matched.is_empty();
         for found in matched.drain(..) {

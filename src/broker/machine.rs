@@ -3,7 +3,7 @@
 //! The task around it ([`super::connection`]) moves bytes, asks the time and does nothing else.
 //!
 //! Choices that the standard leaves open: a client's PUBLISH to a `$` topic is refused with 0x87 in MQTT 5, and acknowledged but
-//! dropped in 3.1.1, which knows no refusal. Shared subscriptions are not offered, and MQTT 5 clients are told so.
+//! dropped in 3.1.1, which knows no refusal.
 
 mod admission;
 mod closing;
@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use super::Limits;
+use super::routing::Wanted;
 use super::words::{FromClient, Greeting, ToClient};
 use crate::model::Monotonic;
 use crate::mqtt::{
@@ -178,13 +179,16 @@ impl Machine {
     }
 
     fn subscribe(&mut self, subscribe: Subscribe) {
+        if subscribe.filters.iter().any(|(filter, options)| options.no_local && filter.starts_with("$share/")) {
+            let complaint = Complaint::Protocol("No Local makes no sense in a shared subscription [MQTT-3.8.3-4]");
+            return self.expel(Reason::PROTOCOL_ERROR, complaint);
+        }
         let filters = subscribe.filters.into_iter().map(|(filter, options)| {
-            if filter.starts_with("$share/") {
-                Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
-            } else if self.check_topic(&filter).is_err() {
-                Err(Reason::TOPIC_FILTER_INVALID)
-            } else {
-                Ok((filter, options))
+            // [MQTT-4.8.2-1] A group without a name, or nothing to share.
+            let Ok(wanted) = Wanted::of(&filter) else { return Err(Reason::TOPIC_FILTER_INVALID) };
+            match self.check_topic(wanted.filter) {
+                Ok(()) => Ok((filter, options)),
+                Err(_) => Err(Reason::TOPIC_FILTER_INVALID),
             }
         });
         let filters = filters.collect();

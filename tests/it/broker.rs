@@ -6,3 +6,4 @@ mod endings;
 mod exactly_once;
 mod limits;
 mod messages;
+mod shared;

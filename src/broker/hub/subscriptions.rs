@@ -1,7 +1,7 @@
 //! Subscribing, unsubscribing, and the retained messages that a new subscription is owed.
 
 use super::super::retained::Scan;
-use super::super::routing::Subscription;
+use super::super::routing::{Subscription, Wanted};
 use super::super::words::{Delivery, Key, SubscriptionIds, ToClient};
 use super::Hub;
 use super::seats::{Feed, Turn};
@@ -70,6 +70,7 @@ impl Hub {
         id: Option<u32>,
         feeds: &mut Vec<Feed>,
     ) -> Reason {
+        let is_shared = Wanted::of(&filter).is_ok_and(|wanted| wanted.group.is_some());
         let (most, most_bytes) = (self.limits.subscriptions, self.limits.subscription_bytes);
         let Some(client) = self.seats.client(key) else { return Reason::UNSPECIFIED };
         let subscription = Subscription {
@@ -88,12 +89,14 @@ impl Hub {
         }
         client.subscriptions.insert(filter.clone(), subscription);
         self.routes.subscribe(&filter, key, subscription);
-        let wanted = match options.retain_handling {
+        let retained_wanted = match options.retain_handling {
+            // "No Retained Messages are sent to the Session when it first subscribes" to a shared one (§4.8.2).
+            _ if is_shared => false,
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
-        if wanted {
+        if retained_wanted {
             feeds.push(Feed { filter, subscription, after: None });
         }
         Reason(options.qos as u8)

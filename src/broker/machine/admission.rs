@@ -39,7 +39,6 @@ impl Machine {
             maximum_packet_size: Some(u32::try_from(self.limits.packet_size).unwrap_or(u32::MAX)),
             assigned_client_id: assigned,
             topic_alias_maximum: TOPIC_ALIASES,
-            shared_available: false,
             server_keep_alive_s: imposed,
             ..ConnAck::new(Reason::SUCCESS)
         }));

@@ -111,14 +111,10 @@ async fn a_stop_does_not_wait_for_clients_that_never_close() {
 async fn what_is_not_offered_is_said_in_connack_and_refused_properly() {
     let test = start(Limits::default(), Vec::new());
     let connect = Connect { clean_start: false, session_expiry_s: 3_600, ..Connect::new(Version::V5, "") };
-    let (mut client, ack) = Client::connect_ack(test.address, connect).await;
-    assert!(!ack.session_present && !ack.shared_available && ack.retain_available && ack.wildcards_available);
+    let (_client, ack) = Client::connect_ack(test.address, connect).await;
+    assert!(!ack.session_present && ack.retain_available && ack.wildcards_available);
     assert_eq!((ack.session_expiry_s, ack.maximum_qos), (Some(0), QoS::ExactlyOnce));
     assert!(ack.assigned_client_id.is_some_and(|id| !id.is_empty()));
-    assert_eq!(client.subscribe("$share/group/t", QoS::AtMostOnce).await, Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
-
-    let mut old = Client::connect(test.address, Connect::new(Version::V311, "")).await;
-    assert!(old.subscribe("$share/group/t", QoS::AtMostOnce).await.is_failure());
 
     let method = Connect { authentication_method: Some("SCRAM-SHA-1".into()), ..Connect::new(Version::V5, "a") };
     let (mut refused, ack) = Client::connect_ack(test.address, method).await;

@@ -5,6 +5,7 @@
 
 mod seats;
 mod subscriptions;
+mod sys;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use super::Limits;
 use super::durable::{AckTo, Durable};
 use super::retained::Retained;
 use super::routing::{Found, Routes, Subscription};
+use super::sys::{ROOT, Sys};
 use super::words::{Delivery, FromClient, Greeting, Key, Published, SubscriptionIds, ToClient};
 use crate::model::{Filter, Message, Monotonic, QoS, Topic};
 use crate::mqtt::{Reason, SubAck};
@@ -35,6 +37,11 @@ pub(super) struct Hub {
     clients: HashMap<Arc<str>, Key>,
     routes: Routes,
     retained: Retained,
+    sys: Sys,
+    /// Somebody has just subscribed to `$SYS` topics.
+    sys_asked: bool,
+    /// An outlet wants some of them.
+    sys_forwarded: bool,
     outlets: Vec<(QueueId, Select)>,
     durable: Durable,
     /// Clients with retained messages to come and room for them.
@@ -69,6 +76,8 @@ pub(super) struct Outputs {
     pub retained_refused_topic: Option<Topic>,
     /// PUBLISH packets taken from clients.
     pub received: u64,
+    /// The bytes of their payloads.
+    pub received_bytes: u64,
 }
 
 struct Match {
@@ -90,6 +99,9 @@ impl Hub {
     pub fn new(limits: Limits, outlets: Vec<(QueueId, Select)>) -> Hub {
         Hub {
             limits,
+            sys: Sys::default(),
+            sys_asked: false,
+            sys_forwarded: sys::is_forwarded(&outlets),
             seats: Seats::default(),
             clients: HashMap::new(),
             routes: Routes::default(),
@@ -110,6 +122,7 @@ impl Hub {
 
     /// A client comes in. One with the same identifier has to go, and its will is published [MQTT-3.1.4-3].
     pub fn connect(&mut self, greeting: Greeting, now: Monotonic) -> Key {
+        self.sys.stir();
         if let Some(old) = self.clients.get(&greeting.client_id).copied() {
             self.tell(old, ToClient::Close(Reason::SESSION_TAKEN_OVER));
             self.disconnect(old, true, now);
@@ -125,6 +138,7 @@ impl Hub {
             list: Vec::new(),
         }));
         self.clients.insert(id, key);
+        self.sys.connected(self.clients.len());
         key
     }
 
@@ -155,9 +169,11 @@ impl Hub {
         if !self.is_connected(key) {
             return;
         }
+        self.sys.stir();
         match input {
             FromClient::Publish { message, received } => {
                 self.out.received += 1;
+                self.out.received_bytes += message.payload.len() as u64;
                 self.publish(Some(key), message, received.map(|r| AckTo::Client(key, r)), now);
             }
             FromClient::Subscribe { packet_id, id, filters } => {
@@ -189,6 +205,7 @@ impl Hub {
 
     /// A message of the gateway itself. With a `token`, [`Outputs::settled`] tells what became of it.
     pub fn publish_local(&mut self, message: Message, token: Option<u64>, now: Monotonic) {
+        self.sys.stir();
         self.publish(None, message, token.map(AckTo::Local), now);
     }
 
@@ -224,9 +241,10 @@ impl Hub {
         self.report(&report);
     }
 
-    /// When [`Hub::expire`] has something to do.
-    pub fn next_expiry(&self) -> Option<Monotonic> {
-        self.retained.next_expiry()
+    /// When there is something to do for no other reason than the time.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        let sys = self.sys.next_due(self.is_sys_watched());
+        [self.retained.next_expiry(), sys].into_iter().flatten().min()
     }
 
     /// Forgets retained messages that have expired.
@@ -246,7 +264,8 @@ impl Hub {
     fn publish(&mut self, from: Option<Key>, message: Message, ack: Option<AckTo>, now: Monotonic) {
         let published = Arc::new(Published { message, at: now });
         let message = &published.message;
-        if message.retain && self.retained.set(&published).is_err() {
+        let kept = if message.topic.starts_with(ROOT) { &mut self.sys.retained } else { &mut self.retained };
+        if message.retain && kept.set(&published).is_err() {
             self.out.retained_refused += 1;
             self.out.retained_refused_topic = Some(message.topic.clone());
         }

@@ -80,7 +80,12 @@ pub(super) struct Freed {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tally {
     pub sent: u64,
+    /// Of their payloads.
+    pub sent_bytes: u64,
     pub dropped: u64,
+    /// Packets of any kind.
+    pub packets_in: u64,
+    pub packets_out: u64,
 }
 
 impl Machine {
@@ -138,7 +143,9 @@ impl Machine {
     /// Returns a greeting for the hub, to be answered by [`Machine::admitted`].
     pub fn receive(&mut self, input: &mut BytesMut, now: Monotonic) -> Option<Greeting> {
         while self.to_hub.len() < BATCH && self.may_decode() {
-            match self.codec.decode(input) {
+            let decoded = self.codec.decode(input);
+            self.tally.packets_in += u64::from(matches!(decoded, Ok(Some(_))));
+            match decoded {
                 Ok(None) => break,
                 Ok(Some(Packet::Connect(connect))) => return self.connect(*connect, now),
                 Ok(Some(packet)) => self.packet(packet, now),
@@ -313,7 +320,11 @@ impl Machine {
             }
         }
         match self.codec.encode_publish(&packet, &mut self.out) {
-            Ok(()) => self.tally.sent += 1,
+            Ok(()) => {
+                self.tally.packets_out += 1;
+                self.tally.sent += 1;
+                self.tally.sent_bytes += published.message.payload.len() as u64;
+            }
             // Larger than the client takes [MQTT-3.1.2-25]: to it, it has been delivered.
             Err(_) => {
                 self.tally.dropped += 1;
@@ -418,6 +429,7 @@ impl Machine {
     }
 
     fn send(&mut self, packet: &Packet) {
+        self.tally.packets_out += 1;
         // Only a client with an absurdly small Maximum Packet Size refuses these; it gets nothing then [MQTT-3.1.2-24].
         if self.codec.encode(packet, &mut self.out).is_err() {
             self.closing.get_or_insert(Closing {

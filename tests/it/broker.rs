@@ -6,3 +6,4 @@ mod endings;
 mod limits;
 mod messages;
 mod shared;
+mod sys;

@@ -25,10 +25,10 @@ impl Hub {
     /// Gives one client the next of the retained messages it is owed. Short: call it again between other inputs.
     pub fn feed(&mut self, now: Monotonic) {
         let Some(key) = self.feeding.pop_front() else { return };
-        let retained = &self.retained;
         let Some(client) = self.seats.client(key) else { return };
         client.turn = Turn::Idle;
         let Some(feed) = client.feeds.front_mut() else { return };
+        let retained = if feed.filter.starts_with("$SYS/") { &self.sys.retained } else { &self.retained };
         if client.list.is_empty() {
             self.out.touched.push(key);
         }
@@ -95,6 +95,7 @@ impl Hub {
             RetainHandling::DoNotSend => false,
         };
         if retained_wanted {
+            self.note_watcher(&filter);
             feeds.push(Feed { filter, subscription, after: None });
         }
         Reason(qos as u8)

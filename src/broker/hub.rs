@@ -20,7 +20,7 @@ use super::sys::{ROOT, Sys};
 use super::words::{Delivery, FromClient, Greeting, Key, Published, SubscriptionIds, ToClient};
 use crate::model::{Filter, Message, Monotonic, QoS, Topic};
 use crate::mqtt::{Reason, SubAck};
-use crate::store::{Append, CommitReport, QueueId, Refusal, Urgency};
+use crate::store::{Append, CommitReport, QueueId, Refusal, Urgency, Work};
 
 use seats::{Client, Endpoint, Seats, Turn};
 
@@ -283,7 +283,7 @@ impl Hub {
             let ticket = self.durable.ticket();
             first.get_or_insert(ticket);
             let urgency = if ack.is_some() { Urgency::Awaited } else { Urgency::Batched };
-            self.out.appends.push(Append { ticket, queue: *queue, message: selected, urgency });
+            self.out.appends.push(Append { ticket, what: Work::Message { queue: *queue, message: selected }, urgency });
         }
         match (ack, first) {
             (None, _) => {}

@@ -364,7 +364,7 @@ impl HubTask {
             if self.store_gone {
                 break;
             }
-            let (ticket, bytes) = (append.ticket, append.message.size());
+            let (ticket, bytes) = (append.ticket, append.what.size());
             let fits = self.unsettled.bytes() == 0 || self.unsettled.bytes() + bytes <= UNSETTLED;
             // Nearly always there is room, and then nothing has to be waited for.
             let append = match if fits { store.try_send(append) } else { Err(TrySendError::Full(append)) } {

@@ -3,24 +3,26 @@
 //! The task around it ([`super::connection`]) moves bytes, asks the time and does nothing else.
 //!
 //! Choices that the standard leaves open: a client's PUBLISH to a `$` topic is refused with 0x87 in MQTT 5, and acknowledged but
-//! dropped in 3.1.1, which knows no refusal. QoS 2 is not offered, and MQTT 5 clients are told so.
+//! dropped in 3.1.1, which knows no refusal.
 
 mod admission;
 mod closing;
+mod incoming;
+mod outgoing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::Limits;
 use super::routing::Wanted;
-use super::words::{Delivery, FromClient, Greeting, ToClient};
-use crate::model::{Monotonic, QoS};
+use super::words::{FromClient, Greeting, ToClient};
+use crate::model::Monotonic;
 use crate::mqtt::{
-    Ack, Codec, ConnAck, Disconnect, Inbound, Outbound, Packet, Publish, PublishRef, Reason, ServerKeepAlive,
-    Subscribe, TopicAliases, Unsubscribe, Version,
+    Codec, ConnAck, Disconnect, Inbound, Outbound, Packet, Reason, ServerKeepAlive, Subscribe, TopicAliases,
+    Unsubscribe, Version,
 };
 
 use closing::{Closing, Complaint};
@@ -123,7 +125,8 @@ impl Machine {
     }
 
     fn may_decode(&self) -> bool {
-        let room = self.inbound.len() < usize::from(self.limits.in_flight_in) || self.version() == Version::V5;
+        // A PUBREL has to get through, so of QoS 2 only what is not answered counts.
+        let room = self.inbound.unanswered() < usize::from(self.limits.in_flight_in) || self.version() == Version::V5;
         self.closing.is_none() && !matches!(self.state, State::AwaitsHub(_)) && self.out.len() < SEND_BUFFER && room
     }
 
@@ -158,16 +161,10 @@ impl Machine {
     fn packet(&mut self, packet: Packet, now: Monotonic) {
         match packet {
             Packet::Publish(publish) => self.publish(publish),
-            Packet::PubAck(ack) => {
-                self.outbound.acknowledge(ack.packet_id);
-                self.progressed(now);
-            }
-            // Nothing is sent at QoS 2, so these belong to another time. They are answered so that the client forgets them.
-            Packet::PubRec(ack) if !ack.reason.is_failure() => {
-                self.send(&Packet::PubRel(self.not_found(ack.packet_id)))
-            }
-            Packet::PubRel(ack) => self.send(&Packet::PubComp(self.not_found(ack.packet_id))),
-            Packet::PubRec(_) | Packet::PubComp(_) => {}
+            Packet::PubAck(ack) => self.puback(ack, now),
+            Packet::PubRec(ack) => self.pubrec(ack, now),
+            Packet::PubRel(ack) => self.pubrel(ack),
+            Packet::PubComp(ack) => self.pubcomp(ack, now),
             Packet::Subscribe(subscribe) => self.subscribe(subscribe),
             Packet::Unsubscribe(Unsubscribe { packet_id, filters, .. }) => {
                 self.to_hub.push(FromClient::Unsubscribe { packet_id, filters });
@@ -181,41 +178,6 @@ impl Machine {
                 self.expel(Reason::PROTOCOL_ERROR, Complaint::Protocol("a packet that only a server sends"));
             }
         }
-    }
-
-    fn not_found(&self, packet_id: u16) -> Ack {
-        let reason = if self.version() == Version::V5 { Reason::PACKET_ID_NOT_FOUND } else { Reason::SUCCESS };
-        Ack { packet_id, reason }
-    }
-
-    fn publish(&mut self, mut publish: Publish) {
-        if publish.qos == QoS::ExactlyOnce {
-            return self.expel(Reason::QOS_NOT_SUPPORTED, Complaint::QoS2);
-        }
-        let topic = match self.aliases.resolve(publish.topic.take(), publish.topic_alias) {
-            Ok(topic) => topic,
-            Err(reason) => return self.expel(reason, Complaint::Protocol("a topic alias that stands for nothing")),
-        };
-        if let Err(complaint) = self.check_topic(&topic) {
-            return self.expel(Reason::TOPIC_NAME_INVALID, complaint);
-        }
-        let received = (publish.qos == QoS::AtLeastOnce).then(|| self.inbound.receive(publish.packet_id));
-        if self.inbound.len() > usize::from(self.limits.in_flight_in) {
-            return self.expel(Reason::RECEIVE_MAXIMUM_EXCEEDED, Complaint::ReceiveMaximum);
-        }
-        if topic.starts_with('$') {
-            if let Some(received) = received {
-                let v5 = self.version() == Version::V5;
-                self.release(received, if v5 { Reason::NOT_AUTHORIZED } else { Reason::SUCCESS });
-            }
-            return;
-        }
-        // Out of the read buffer, which a queued or retained message would otherwise keep in memory whole: it may be sixty times as large.
-        publish.payload = Bytes::copy_from_slice(&publish.payload);
-        if let Some(data) = publish.properties.as_mut().and_then(|p| p.correlation_data.as_mut()) {
-            *data = Bytes::copy_from_slice(data);
-        }
-        self.to_hub.push(FromClient::Publish { message: publish.into_message(topic), received });
     }
 
     fn check_topic(&self, topic: &str) -> Result<(), Complaint> {
@@ -261,75 +223,6 @@ impl Machine {
             ToClient::UnsubAck(ack) => self.send(&Packet::UnsubAck(ack)),
             ToClient::Close(reason) => self.close(reason),
             ToClient::Deliver(_) | ToClient::More => self.queue.push_back(what),
-        }
-    }
-
-    fn release(&mut self, received: crate::mqtt::Received, reason: Reason) {
-        self.inbound.release(received, reason);
-        while let Some((packet_id, reason)) = self.inbound.next_ack() {
-            if reason.is_failure() && self.version() == Version::V311 {
-                return self.expel(reason, Complaint::NotKept);
-            }
-            let reason = if self.version() == Version::V5 { reason } else { Reason::SUCCESS };
-            self.send(&Packet::PubAck(Ack { packet_id, reason }));
-        }
-    }
-
-    /// Writes waiting messages as far as the send buffer and the window allow.
-    pub fn pump(&mut self, now: Monotonic) -> Freed {
-        while self.out.len() < SEND_BUFFER && self.closing.is_none() {
-            match self.queue.front() {
-                None => break,
-                Some(ToClient::Deliver(delivery)) if delivery.qos > QoS::AtMostOnce && !self.outbound.can_send() => {
-                    break;
-                }
-                Some(_) => {}
-            }
-            match self.queue.pop_front() {
-                Some(ToClient::Deliver(delivery)) => self.deliver(&delivery, now),
-                Some(ToClient::More) => self.to_hub.push(FromClient::Ready),
-                _ => {}
-            }
-        }
-        std::mem::take(&mut self.freed)
-    }
-
-    fn deliver(&mut self, delivery: &Delivery, now: Monotonic) {
-        self.freed.messages += 1;
-        self.freed.bytes += delivery.published.cost();
-        let published = &delivery.published;
-        let waited_s = u32::try_from(now.since(published.at).as_secs()).unwrap_or(u32::MAX);
-        let mut packet = PublishRef {
-            qos: delivery.qos,
-            retain: delivery.retain,
-            subscription_ids: delivery.subscription_ids.as_slice(),
-            ..PublishRef::new(&published.message, 0)
-        };
-        if let Some(seconds) = &mut packet.message_expiry_s {
-            if *seconds <= waited_s {
-                self.tally.dropped += 1;
-                return;
-            }
-            *seconds -= waited_s;
-        }
-        if packet.qos > QoS::AtMostOnce {
-            match self.outbound.send(()) {
-                Ok(id) => packet.packet_id = id,
-                // The caller has seen room; if there were none, the message would be lost silently.
-                Err(_) => return self.close(Reason::UNSPECIFIED),
-            }
-        }
-        match self.codec.encode_publish(&packet, &mut self.out) {
-            Ok(()) => {
-                self.tally.packets_out += 1;
-                self.tally.sent += 1;
-                self.tally.sent_bytes += published.message.payload.len() as u64;
-            }
-            // Larger than the client takes [MQTT-3.1.2-25]: to it, it has been delivered.
-            Err(_) => {
-                self.tally.dropped += 1;
-                self.outbound.acknowledge(packet.packet_id);
-            }
         }
     }
 

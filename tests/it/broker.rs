@@ -3,6 +3,7 @@
 mod clients;
 mod durability;
 mod endings;
+mod exactly_once;
 mod limits;
 mod messages;
 mod shared;

@@ -5,7 +5,7 @@ use super::super::routing::{Subscription, Wanted};
 use super::super::words::{Delivery, Key, SubscriptionIds, ToClient};
 use super::Hub;
 use super::seats::{Feed, Turn};
-use crate::model::{Filter, Monotonic, QoS};
+use crate::model::{Filter, Monotonic};
 use crate::mqtt::{Reason, RetainHandling, SubscribeOptions};
 
 /// Retained messages that one client is sent before it has to ask for more, and their bytes.
@@ -73,10 +73,12 @@ impl Hub {
         let is_shared = Wanted::of(&filter).is_ok_and(|wanted| wanted.group.is_some());
         let (most, most_bytes) = (self.limits.subscriptions, self.limits.subscription_bytes);
         let Some(client) = self.seats.client(key) else { return Reason::UNSPECIFIED };
-        // QoS 2 is not offered (MQTT 5 clients were told so).
-        let qos = options.qos.min(QoS::AtLeastOnce);
-        let subscription =
-            Subscription { qos, no_local: options.no_local, retain_as_published: options.retain_as_published, id };
+        let subscription = Subscription {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            id,
+        };
         let is_new = !client.subscriptions.contains_key(&filter);
         if is_new {
             let bytes = client.subscription_bytes + cost(&filter);
@@ -98,7 +100,7 @@ impl Hub {
             self.note_watcher(&filter);
             feeds.push(Feed { filter, subscription, after: None });
         }
-        Reason(qos as u8)
+        Reason(options.qos as u8)
     }
 
     pub(super) fn start_feeds(&mut self, key: Key, feeds: Vec<Feed>) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Closing, Complaint, Machine, State, TOPIC_ALIASES};
 use crate::broker::words::Greeting;
-use crate::model::{Monotonic, QoS};
+use crate::model::Monotonic;
 use crate::mqtt::{Codec, CodecError, ConnAck, Connect, Packet, Reason, ServerKeepAlive, Version};
 
 impl Machine {
@@ -20,12 +20,6 @@ impl Machine {
         }
         let mut will = connect.will.map(|will| will.message);
         if let Some(will) = &mut will {
-            if will.qos == QoS::ExactlyOnce && connect.version == Version::V5 {
-                self.turn_away(Reason::QOS_NOT_SUPPORTED, Complaint::QoS2);
-                return None;
-            }
-            // 3.1.1 has no code for this, and nobody is given more than QoS 1 anyway.
-            will.qos = will.qos.min(QoS::AtLeastOnce);
             // Out of the read buffer, which it would keep in memory for as long as the client is there.
             will.payload = Bytes::copy_from_slice(&will.payload);
             if let Err(complaint) = self.check_topic(&will.topic) {
@@ -42,7 +36,6 @@ impl Machine {
             // Sessions end with their connection, and a client that hoped for more is told.
             session_expiry_s: (connect.session_expiry_s > 0).then_some(0),
             receive_maximum: self.limits.in_flight_in,
-            maximum_qos: QoS::AtLeastOnce,
             maximum_packet_size: Some(u32::try_from(self.limits.packet_size).unwrap_or(u32::MAX)),
             assigned_client_id: assigned,
             topic_alias_maximum: TOPIC_ALIASES,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::broker::words::{Published, SubscriptionIds};
-use crate::model::{Message, Properties, Topic};
-use crate::mqtt::Connect;
+use crate::broker::words::{Delivery, Published, SubscriptionIds};
+use crate::model::{Message, Properties, QoS, Topic};
+use crate::mqtt::{Ack, Connect, Publish, Received};
 
 const fn at(seconds: u64) -> Monotonic {
     Monotonic(Duration::from_secs(seconds))
@@ -174,11 +174,11 @@ fn an_mqtt_5_client_reads_why_it_has_to_go_unless_the_words_are_too_long_for_it(
     for (limit, words) in [(None, true), (Some(20), false)] {
         let (mut machine, mut codec) =
             admitted(Connect { maximum_packet_size: limit, ..Connect::new(Version::V5, "abc") });
-        let message = Message::new(Topic::new("t").unwrap(), "x", QoS::ExactlyOnce, false);
-        say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 1)), at(0));
+        let message = Message::new(Topic::new(&"/".repeat(200)).unwrap(), "x", QoS::AtMostOnce, false);
+        say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 0)), at(0));
         match &sent(&mut machine, &mut codec)[..] {
             [Packet::Disconnect(d)] => {
-                assert_eq!((d.reason, d.reason_string.is_some()), (Reason::QOS_NOT_SUPPORTED, words))
+                assert_eq!((d.reason, d.reason_string.is_some()), (Reason::TOPIC_NAME_INVALID, words))
             }
             other => panic!("expected DISCONNECT, got {other:?}"),
         }
@@ -202,4 +202,90 @@ fn a_message_does_not_keep_the_read_buffer_in_memory() {
             other => panic!("expected the message, got {other:?}"),
         }
     }
+}
+
+fn publish_once(machine: &mut Machine, codec: &mut Codec, packet_id: u16, dup: bool) {
+    let message = Message::new(Topic::new("t").unwrap(), "x", QoS::ExactlyOnce, false);
+    let publish = Publish { dup, ..Publish::new(&message, packet_id) };
+    say(machine, codec, &Packet::Publish(publish), at(0));
+}
+
+#[test]
+fn a_qos_2_message_reaches_the_hub_once_however_often_it_is_repeated_before_its_pubrel() {
+    for version in [Version::V311, Version::V5] {
+        let (mut machine, mut codec) = admitted(Connect::new(version, "a"));
+        publish_once(&mut machine, &mut codec, 9, false);
+        assert_eq!(std::mem::take(&mut machine.to_hub).len(), 1);
+        publish_once(&mut machine, &mut codec, 9, true);
+        assert!(sent(&mut machine, &mut codec).is_empty(), "nothing is acknowledged before the commit");
+        machine.hub_says(ToClient::Release(Received(0), Reason::SUCCESS));
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRec(Ack::success(9))]);
+        publish_once(&mut machine, &mut codec, 9, true);
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRec(Ack::success(9))]);
+        say(&mut machine, &mut codec, &Packet::PubRel(Ack::success(9)), at(0));
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubComp(Ack::success(9))]);
+        assert!(machine.to_hub.is_empty());
+        publish_once(&mut machine, &mut codec, 9, false);
+        assert_eq!(machine.to_hub.len(), 1, "the id is free again");
+    }
+}
+
+#[test]
+fn a_qos_2_message_to_a_client_is_in_flight_until_its_pubcomp() {
+    let (mut machine, mut codec) = admitted(Connect { receive_maximum: 1, ..Connect::new(Version::V5, "a") });
+    machine.hub_says(delivery(QoS::ExactlyOnce, None, 1));
+    machine.hub_says(delivery(QoS::AtLeastOnce, None, 1));
+    assert_eq!(machine.pump(at(0)).messages, 1);
+    assert_eq!(sent(&mut machine, &mut codec).len(), 1);
+    // No matching subscribers is a success too.
+    let pubrec = Packet::PubRec(Ack { packet_id: 1, reason: Reason::NO_MATCHING_SUBSCRIBERS });
+    for _ in 0..2 {
+        say(&mut machine, &mut codec, &pubrec, at(0));
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRel(Ack::success(1))]);
+    }
+    assert_eq!(machine.pump(at(0)).messages, 0, "it counts against the window until PUBCOMP");
+    say(&mut machine, &mut codec, &Packet::PubComp(Ack::success(1)), at(0));
+    assert_eq!(machine.pump(at(0)).messages, 1);
+}
+
+#[test]
+fn a_pubrec_that_refuses_ends_the_message_without_pubrel() {
+    let (mut machine, mut codec) = admitted(Connect { receive_maximum: 1, ..Connect::new(Version::V5, "a") });
+    (0..2).for_each(|_| machine.hub_says(delivery(QoS::ExactlyOnce, None, 1)));
+    machine.pump(at(0));
+    sent(&mut machine, &mut codec);
+    say(&mut machine, &mut codec, &Packet::PubRec(Ack { packet_id: 1, reason: Reason::QUOTA_EXCEEDED }), at(0));
+    assert!(sent(&mut machine, &mut codec).is_empty());
+    assert_eq!(machine.pump(at(0)).messages, 1);
+}
+
+#[test]
+fn acknowledgements_of_what_was_never_sent_are_answered_and_close_nothing() {
+    for (version, reason) in [(Version::V5, Reason::PACKET_ID_NOT_FOUND), (Version::V311, Reason::SUCCESS)] {
+        let (mut machine, mut codec) = admitted(Connect::new(version, "a"));
+        for packet in [Packet::PubAck(Ack::success(7)), Packet::PubComp(Ack::success(7))] {
+            say(&mut machine, &mut codec, &packet, at(0));
+        }
+        assert!(sent(&mut machine, &mut codec).is_empty());
+        say(&mut machine, &mut codec, &Packet::PubRec(Ack::success(7)), at(0));
+        say(&mut machine, &mut codec, &Packet::PubRel(Ack::success(7)), at(0));
+        let ack = Ack { packet_id: 7, reason };
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRel(ack), Packet::PubComp(ack)]);
+        assert!(machine.closing().is_none());
+    }
+}
+
+#[test]
+fn a_client_of_3_1_1_that_holds_many_qos_2_ids_can_still_release_them() {
+    let (mut machine, mut codec) = admitted(Connect::new(Version::V311, "a"));
+    let most = Limits::default().in_flight_in;
+    for id in 1..=most {
+        publish_once(&mut machine, &mut codec, id, false);
+        machine.to_hub.clear();
+        machine.hub_says(ToClient::Release(Received(u64::from(id) - 1), Reason::SUCCESS));
+    }
+    sent(&mut machine, &mut codec);
+    assert!(machine.wants_read());
+    say(&mut machine, &mut codec, &Packet::PubRel(Ack::success(1)), at(0));
+    assert_eq!(sent(&mut machine, &mut codec), [Packet::PubComp(Ack::success(1))]);
 }

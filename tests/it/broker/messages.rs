@@ -14,7 +14,7 @@ async fn qos_0_and_1_reach_subscribers_of_both_versions_and_are_acknowledged() {
     for from in VERSIONS {
         for to in VERSIONS {
             let mut subscriber = Client::connect(test.address, Connect::new(to, "s")).await;
-            assert_eq!(subscriber.subscribe("plant/+/temp", QoS::ExactlyOnce).await, Reason::GRANTED_QOS_1);
+            assert_eq!(subscriber.subscribe("plant/+/temp", QoS::ExactlyOnce).await, Reason::GRANTED_QOS_2);
             let mut publisher = Client::connect(test.address, Connect::new(from, "p")).await;
             publisher.publish("plant/a/temp", "1", QoS::AtMostOnce, false).await;
             assert_eq!(publisher.publish_acked("plant/a/temp", "2", false).await, Reason::SUCCESS);

@@ -142,7 +142,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 },
                 () = self.outbox.changed() => {}
                 read = self.reader.read_buf(&mut self.input), if self.machine.wants_read() => match read {
-                    Ok(bytes) if bytes > 0 => self.grew(bytes, clock.now()),
+                    Ok(bytes) if bytes > 0 => self.grew(bytes),
                     _ => self.machine.broke(),
                 },
                 () = &mut timer => {
@@ -190,9 +190,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         }
     }
 
-    fn grew(&mut self, bytes: usize, now: Monotonic) {
+    fn grew(&mut self, bytes: usize) {
         Counters::add(&self.shared.counters.bytes_in, bytes as u64);
-        self.machine.heard(now);
         if bytes >= self.read_size / 2 {
             self.read_size = (self.read_size * 2).min(READ_MOST);
         } else if self.read_size > READ_LEAST && bytes < self.read_size / 8 {

@@ -2,8 +2,8 @@
 
 use super::{Freed, Machine, SEND_BUFFER};
 use crate::broker::words::{Delivery, FromClient, ToClient};
-use crate::model::{Monotonic, QoS};
-use crate::mqtt::{Ack, Packet, PublishRef, Reason, Receipt};
+use crate::model::{Monotonic, QoS, Topic};
+use crate::mqtt::{Ack, CodecError, Packet, PublishRef, Reason, Receipt, TopicName};
 
 impl Machine {
     /// Writes waiting messages as far as the send buffer and the window allow.
@@ -21,6 +21,10 @@ impl Machine {
                 Some(ToClient::More) => self.to_hub.push(FromClient::Ready),
                 _ => {}
             }
+        }
+        let held = !self.wants_read();
+        if std::mem::replace(&mut self.held, held) && !held {
+            self.heard(now);
         }
         std::mem::take(&mut self.freed)
     }
@@ -50,7 +54,7 @@ impl Machine {
                 Err(_) => return self.close(Reason::UNSPECIFIED),
             }
         }
-        match self.codec.encode_publish(&packet, &mut self.out) {
+        match self.write(&packet, &published.message.topic) {
             Ok(()) => {
                 self.tally.packets_out += 1;
                 self.tally.sent += 1;
@@ -62,6 +66,23 @@ impl Machine {
                 self.outbound.withdraw(packet.packet_id);
             }
         }
+    }
+
+    /// Writes a message under the shortest name that its topic has.
+    fn write(&mut self, packet: &PublishRef<'_>, topic: &Topic) -> Result<(), CodecError> {
+        let name = self.our_aliases.name(topic);
+        let named = match name {
+            TopicName::Full => None,
+            TopicName::Assigning(alias) => Some(PublishRef { topic_alias: Some(alias), ..*packet }),
+            TopicName::Alias(alias) => Some(PublishRef { topic: "", topic_alias: Some(alias), ..*packet }),
+        };
+        match (named.map(|named| self.codec.encode_publish(&named, &mut self.out)), name) {
+            (Some(Ok(())), TopicName::Assigning(alias)) => self.our_aliases.assign(alias, topic),
+            (Some(Ok(())), _) => {}
+            // With its alias a packet may be larger than the client takes, by three bytes, and without it not.
+            (Some(Err(_)) | None, _) => self.codec.encode_publish(packet, &mut self.out)?,
+        }
+        Ok(())
     }
 
     pub(super) fn puback(&mut self, ack: Ack, now: Monotonic) {

@@ -110,7 +110,6 @@ impl World {
 
     fn receive(&mut self, client: usize, bytes: &[u8]) {
         self.clients[client].input.extend_from_slice(bytes);
-        self.clients[client].machine.heard(self.now);
     }
 
     fn reconnect(&mut self, client: usize, version: Version) {

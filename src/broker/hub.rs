@@ -14,6 +14,7 @@ mod seats;
 mod sessions;
 mod settling;
 mod subscriptions;
+mod sys;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use super::Limits;
 use super::durable::{AckTo, Durable, Owner};
 use super::retained::Retained;
 use super::routing::{Routes, Subscription};
+use super::sys::Sys;
 use super::words::{Admission, FromClient, Key, Published, Seat, ToClient};
 use crate::model::{Filter, Message, Monotonic, QoS, Timestamp, Topic};
 use crate::mqtt::Reason;
@@ -50,6 +52,8 @@ pub(super) struct Hub {
     /// How many of them have a connection, and how many are kept.
     connected: usize,
     kept: usize,
+    /// Sessions that have ended by their expiry.
+    expired: u64,
     /// Seconds that a session may outlive its connection; `None` when there is no store to keep it.
     session_expiry_s: Option<u32>,
     last_session: SessionId,
@@ -57,6 +61,11 @@ pub(super) struct Hub {
     ending: BTreeSet<(Monotonic, Seat)>,
     routes: Routes,
     retained: Retained,
+    sys: Sys,
+    /// Somebody has just subscribed to `$SYS` topics.
+    sys_asked: bool,
+    /// An outlet wants some of them.
+    sys_forwarded: bool,
     outlets: Vec<(QueueId, Select)>,
     durable: Durable,
     /// Clients with retained messages to come and room for them.
@@ -115,6 +124,8 @@ pub(super) struct Outputs {
     pub damaged: u64,
     /// PUBLISH packets taken from clients.
     pub received: u64,
+    /// The bytes of their payloads.
+    pub received_bytes: u64,
 }
 
 /// Part of the backlog of a session that is to be read.
@@ -133,10 +144,14 @@ impl Hub {
         Hub {
             limits,
             bounds: kept::bounds(&limits),
+            sys: Sys::default(),
+            sys_asked: false,
+            sys_forwarded: sys::is_forwarded(&outlets),
             seats: Seats::default(),
             clients: HashMap::new(),
             connected: 0,
             kept: 0,
+            expired: 0,
             session_expiry_s: None,
             last_session: SessionId(0),
             ending: BTreeSet::new(),
@@ -172,9 +187,11 @@ impl Hub {
     /// Something from a client. From one that is gone it is ignored: it was not acknowledged.
     pub fn client_says(&mut self, key: Key, input: FromClient, now: Monotonic) {
         let Some(client) = self.seats.client(key) else { return };
+        self.sys.stir();
         match input {
             FromClient::Publish { message, received, once } => {
                 self.out.received += 1;
+                self.out.received_bytes += message.payload.len() as u64;
                 let ack = match (received, once) {
                     (Some(received), Some(packet_id)) => match self.take_in(key, packet_id, received) {
                         Some(ack) => Some(ack),
@@ -200,6 +217,7 @@ impl Hub {
 
     /// A message of the gateway itself. With a `token`, [`Outputs::settled`] tells what became of it.
     pub fn publish_local(&mut self, message: Message, token: Option<u64>, now: Monotonic) {
+        self.sys.stir();
         self.publish(Origin::Gateway, message, token.map(AckTo::Local), now);
     }
 
@@ -219,10 +237,11 @@ impl Hub {
         }
     }
 
-    /// When [`Hub::expire`] has something to do.
-    pub fn next_expiry(&self) -> Option<Monotonic> {
+    /// When there is something to do for no other reason than the time.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        let sys = self.sys.next_due(self.is_sys_watched());
         let session = self.ending.first().map(|(at, _)| *at);
-        [self.retained.next_expiry(), session, self.again_at].into_iter().flatten().min()
+        [self.retained.next_expiry(), session, self.again_at, sys].into_iter().flatten().min()
     }
 
     /// Forgets retained messages and sessions that have expired, and tries again what was refused.
@@ -234,6 +253,7 @@ impl Hub {
             && at <= now
         {
             self.end_session(seat);
+            self.expired += 1;
         }
         if self.again_at.is_some_and(|at| at <= now) {
             self.again_at = None;

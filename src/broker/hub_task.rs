@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::counters::Counters;
 use super::durable::{Owner, Unsettled};
 use super::hub::{Hub, PageWanted, Select};
 use super::outbox::Outbox;
@@ -93,17 +94,6 @@ pub(super) struct Goodbye {
     pub lost: bool,
     /// The Session Expiry Interval that the client wants at its end, if it said so.
     pub expiry_s: Option<u32>,
-}
-
-/// Numbers for [`crate::model::BrokerStatus`], written by the hub and the connections.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub clients: AtomicU64,
-    pub subscriptions: AtomicU64,
-    pub retained: AtomicU64,
-    pub received: AtomicU64,
-    pub sent: AtomicU64,
-    pub dropped: AtomicU64,
 }
 
 /// The hub and what it needs to act.
@@ -201,7 +191,7 @@ impl HubTask {
         self.append(&mut reports).await;
         loop {
             self.hub.set_wall(wall(self.clock));
-            let expiry = self.hub.next_expiry();
+            let due = self.hub.next_due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -218,13 +208,17 @@ impl HubTask {
                     let now = self.clock.now();
                     batch.drain(..).for_each(|input| self.input(input, now));
                 }
-                () = self.clock.sleep_until(expiry.unwrap_or_default()), if expiry.is_some() => {
+                () = self.clock.sleep_until(due.unwrap_or_default()), if due.is_some() => {
                     self.hub.expire(self.clock.now());
                 }
                 // Not at once: the connections, which share the thread, have their turn between two portions.
                 () = tokio::task::yield_now(), if self.hub.is_feeding() => {}
             }
-            self.hub.feed(self.clock.now());
+            let now = self.clock.now();
+            if self.hub.wants_totals(now) {
+                self.hub.totals(&self.counters.totals(), now);
+            }
+            self.hub.feed(now);
             self.flush();
             self.append(&mut reports).await;
             self.pace();
@@ -438,7 +432,8 @@ impl HubTask {
         self.counters.clients.store(clients as u64, Ordering::Relaxed);
         self.counters.subscriptions.store(subscriptions as u64, Ordering::Relaxed);
         self.counters.retained.store(retained as u64, Ordering::Relaxed);
-        self.counters.received.fetch_add(std::mem::take(&mut self.hub.out.received), Ordering::Relaxed);
+        Counters::add(&self.counters.received, std::mem::take(&mut self.hub.out.received));
+        Counters::add(&self.counters.received_bytes, std::mem::take(&mut self.hub.out.received_bytes));
     }
 
     /// Gives subscribers whose queue fills the time to catch up, so that a burst between quick clients loses nothing: those who published

@@ -21,16 +21,17 @@ use super::routing::Wanted;
 use super::words::{FromClient, Greeting, ToClient};
 use crate::model::Monotonic;
 use crate::mqtt::{
-    Codec, ConnAck, Disconnect, Inbound, Outbound, Packet, Reason, ServerKeepAlive, Subscribe, TopicAliases,
-    Unsubscribe, Version,
+    Codec, ConnAck, Disconnect, Inbound, Outbound, OutgoingAliases, Packet, Reason, ServerKeepAlive, Subscribe,
+    TopicAliases, Unsubscribe, Version,
 };
 
 use closing::{Closing, Complaint};
 
 /// The largest CONNECT, in bytes: the identifier, will, user name and password of an ordinary client are far below.
 const CONNECT_LIMIT: usize = 128 << 10;
-/// The aliases that an MQTT 5 client may use.
+/// The aliases that an MQTT 5 client may use, and those that are used towards it at most.
 const TOPIC_ALIASES: u16 = 16;
+const OUR_TOPIC_ALIASES: u16 = 64;
 /// Bytes in the send buffer above which nothing more is written to it, and nothing more is read that would be answered.
 const SEND_BUFFER: usize = 64 << 10;
 /// Packet ids for messages to the client go round within this range: far more than can be in flight, and the table of them stays small.
@@ -54,10 +55,13 @@ pub(super) struct Machine {
     /// The Session Expiry Interval of its CONNECT.
     expiry_s: u32,
     aliases: TopicAliases,
+    our_aliases: OutgoingAliases,
     keep_alive: Option<ServerKeepAlive>,
     connect_by: Monotonic,
     /// While messages wait for the client: since when it has taken nothing, neither bytes nor by acknowledging a message.
     stuck_since: Option<Monotonic>,
+    /// Whether the client was not read from when this was last looked at: what it sent meanwhile may still lie in its socket.
+    held: bool,
     queue: VecDeque<ToClient>,
     freed: Freed,
     closing: Option<Closing>,
@@ -91,7 +95,12 @@ pub(super) struct Freed {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tally {
     pub sent: u64,
+    /// Of their payloads.
+    pub sent_bytes: u64,
     pub dropped: u64,
+    /// Packets of any kind.
+    pub packets_in: u64,
+    pub packets_out: u64,
 }
 
 impl Machine {
@@ -108,9 +117,11 @@ impl Machine {
             kept: false,
             expiry_s: 0,
             aliases: TopicAliases::new(TOPIC_ALIASES),
+            our_aliases: OutgoingAliases::default(),
             keep_alive: None,
             connect_by: now + limits.connect_within,
             stuck_since: None,
+            held: false,
             queue: VecDeque::new(),
             freed: Freed::default(),
             closing: None,
@@ -143,8 +154,8 @@ impl Machine {
         self.codec.version().unwrap_or(Version::V311)
     }
 
-    /// Bytes came.
-    pub fn heard(&mut self, now: Monotonic) {
+    /// A packet came, or would have been read if we had listened.
+    fn heard(&mut self, now: Monotonic) {
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.heard(now);
         }
@@ -154,7 +165,13 @@ impl Machine {
     /// Returns a greeting for the hub, to be answered by [`Machine::admitted`].
     pub fn receive(&mut self, input: &mut BytesMut, now: Monotonic) -> Option<Greeting> {
         while self.to_hub.len() < BATCH && self.may_decode() {
-            match self.codec.decode(input) {
+            let decoded = self.codec.decode(input);
+            if matches!(decoded, Ok(Some(_))) {
+                self.tally.packets_in += 1;
+                // Whole packets count, not bytes [MQTT-3.1.2-22].
+                self.heard(now);
+            }
+            match decoded {
                 Ok(None) => break,
                 Ok(Some(Packet::Connect(connect))) => return self.connect(*connect, now),
                 Ok(Some(packet)) => self.packet(packet, now),
@@ -338,6 +355,7 @@ impl Machine {
     }
 
     fn send(&mut self, packet: &Packet) {
+        self.tally.packets_out += 1;
         // Only a client with an absurdly small Maximum Packet Size refuses these; it gets nothing then [MQTT-3.1.2-24].
         if self.codec.encode(packet, &mut self.out).is_err() {
             self.closing.get_or_insert(Closing {

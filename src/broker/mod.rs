@@ -12,6 +12,7 @@
 //! no will is published.
 
 mod connection;
+mod counters;
 mod durable;
 #[doc(hidden)]
 pub mod exercise;
@@ -25,6 +26,7 @@ mod machine;
 mod outbox;
 mod retained;
 mod routing;
+mod sys;
 mod words;
 
 pub use hub::Select;

@@ -17,6 +17,7 @@ pub(super) struct Retained {
     by_topic: BTreeMap<Topic, Kept>,
     expiring: BTreeSet<(Monotonic, Topic)>,
     bytes: usize,
+    payload_bytes: usize,
     max_messages: usize,
     max_bytes: usize,
 }
@@ -42,11 +43,23 @@ pub(super) enum Scan {
 
 impl Retained {
     pub fn new(max_messages: usize, max_bytes: usize) -> Retained {
-        Retained { by_topic: BTreeMap::new(), expiring: BTreeSet::new(), bytes: 0, max_messages, max_bytes }
+        Retained {
+            by_topic: BTreeMap::new(),
+            expiring: BTreeSet::new(),
+            bytes: 0,
+            payload_bytes: 0,
+            max_messages,
+            max_bytes,
+        }
     }
 
     pub fn len(&self) -> usize {
         self.by_topic.len()
+    }
+
+    /// The bytes of all payloads.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
     }
 
     /// Keeps a message in place of the one before it; one with an empty payload takes that away and is not kept [MQTT-3.3.1-6].
@@ -69,6 +82,7 @@ impl Retained {
         }
         self.by_topic.insert(topic.clone(), Kept { published: published.clone(), on_disk });
         self.bytes = bytes;
+        self.payload_bytes += published.message.payload.len();
         Ok(was_on_disk)
     }
 
@@ -76,6 +90,7 @@ impl Retained {
     fn remove(&mut self, topic: &str) -> bool {
         let Some(Kept { published, on_disk }) = self.by_topic.remove(topic) else { return false };
         self.bytes -= published.cost();
+        self.payload_bytes -= published.message.payload.len();
         if let Some(at) = published.expires_at() {
             self.expiring.remove(&(at, published.message.topic.clone()));
         }
@@ -183,7 +198,7 @@ mod tests {
         let mut retained = Retained::new(10, 1 << 20);
         retained.set(&published("a", "x", None), false).unwrap();
         retained.set(&published("a", "", None), false).unwrap();
-        assert_eq!((retained.len(), retained.bytes), (0, 0));
+        assert_eq!((retained.len(), retained.bytes, retained.payload_bytes()), (0, 0, 0));
     }
 
     #[test]

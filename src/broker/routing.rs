@@ -113,9 +113,13 @@ impl Routes {
     }
 
     /// How many of them are shared.
-    #[cfg(test)]
     pub fn shared_len(&self) -> usize {
         self.shared
+    }
+
+    /// Whether anybody subscribed to something whose first level is this one, by name.
+    pub fn begins_with(&self, level: &str) -> bool {
+        self.root.children.contains_key(level)
     }
 
     /// Adds or replaces the subscription of `seat` to `filter`.

@@ -5,7 +5,7 @@
 //! - [`Codec`]: bytes to [`Packet`]s and back, with every check that needs no state.
 //! - [`Outbound`]: packet ids, the in-flight window, the steps of QoS 2 and resending. [`Inbound`]: answers in order, once released, and
 //!   which QoS 2 messages were there before.
-//! - [`TopicAliases`], [`ServerKeepAlive`], [`ClientKeepAlive`]: what their names say.
+//! - [`TopicAliases`], [`OutgoingAliases`], [`ServerKeepAlive`], [`ClientKeepAlive`]: what their names say.
 
 mod alias;
 mod codec;
@@ -17,7 +17,7 @@ mod publish;
 mod reason;
 mod session;
 
-pub use alias::TopicAliases;
+pub use alias::{OutgoingAliases, TopicAliases, TopicName};
 pub use codec::{Codec, CodecError, Role};
 pub use keep_alive::{ClientKeepAlive, KeepAliveStep, ServerKeepAlive};
 pub use packet::*;

@@ -6,4 +6,6 @@ mod endings;
 mod exactly_once;
 mod limits;
 mod messages;
+mod mqtt5;
 mod shared;
+mod sys;

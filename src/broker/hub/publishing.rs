@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::durable::{AckTo, Owner};
 use super::super::routing::{Found, Subscription};
+use super::super::sys::ROOT;
 use super::super::words::{Delivery, Published, Seat, SubscriptionIds, ToClient};
 use super::kept::{self, Kept};
 use super::outflow::{Bounds, Handed};
@@ -82,7 +83,9 @@ impl Hub {
     /// Keeps a retained message, or takes one away. False when there is no room.
     fn retain(&mut self, from: Origin, published: &Arc<Published>) -> bool {
         let on_disk = from != Origin::Gateway && self.session_expiry_s.is_some();
-        let Ok(was_on_disk) = self.retained.set(published, on_disk) else { return false };
+        let ours = published.message.topic.starts_with(ROOT);
+        let store = if ours { &mut self.sys.retained } else { &mut self.retained };
+        let Ok(was_on_disk) = store.set(published, on_disk) else { return false };
         let message = &published.message;
         let write = if on_disk && !message.payload.is_empty() {
             BrokerWrite::Retained(StoredRetained { message: message.clone(), at: self.wall })

@@ -62,6 +62,7 @@ impl Hub {
     /// A client comes in; [`Outputs::admitted`](super::Outputs::admitted) tells what became of it. One with the same identifier has to go,
     /// and its will is published [MQTT-3.1.4-3].
     pub fn connect(&mut self, greeting: Greeting, now: Monotonic) -> Key {
+        self.sys.stir();
         let expiry_s = self.session_expiry_s.map_or(0, |most| greeting.expiry_s.min(most));
         let mut will = None;
         let resumed = match self.clients.get(&greeting.client_id).copied() {
@@ -80,6 +81,7 @@ impl Hub {
             Some(seat) => self.resume(seat, greeting.will, expiry_s),
             None => self.enter(greeting, expiry_s, now),
         };
+        self.sys.connected(self.connected);
         if let Some(will) = will {
             self.publish(Origin::Will, will, None, now);
         }

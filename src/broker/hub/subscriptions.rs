@@ -53,7 +53,8 @@ impl Hub {
         }
         let was_empty = list.is_empty();
         let (mut messages, mut bytes) = (0, 0);
-        let scan = self.retained.scan(&feed.filter, feed.after.as_ref(), FEED_SCAN, |published| {
+        let retained = if feed.filter.starts_with("$SYS/") { &self.sys.retained } else { &self.retained };
+        let scan = retained.scan(&feed.filter, feed.after.as_ref(), FEED_SCAN, |published| {
             if published.expires_at().is_some_and(|at| at <= now) {
                 return true;
             }
@@ -151,6 +152,7 @@ impl Hub {
                 RetainHandling::DoNotSend => false,
             };
             if retained_wanted {
+                self.note_watcher(&filter);
                 feeds.push(Feed { filter: filter.clone(), subscription, after: None });
             }
             if let Some(session) = session {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Closing, Complaint, Machine, State, TOPIC_ALIASES};
+use super::{Closing, Complaint, Machine, OUR_TOPIC_ALIASES, State, TOPIC_ALIASES, incoming};
 use crate::broker::words::{Admission, Greeting};
 use crate::model::Monotonic;
-use crate::mqtt::{Codec, CodecError, ConnAck, Connect, Packet, Reason, ServerKeepAlive, Version};
+use crate::mqtt::{Codec, CodecError, ConnAck, Connect, OutgoingAliases, Packet, Reason, ServerKeepAlive, Version};
 
 impl Machine {
     pub(super) fn connect(&mut self, connect: Connect, now: Monotonic) -> Option<Greeting> {
         self.codec.set_limit(self.limits.packet_size);
         self.codec.set_peer_limit(connect.maximum_packet_size.map_or(usize::MAX, |size| size as usize));
         self.outbound.connected(connect.receive_maximum);
+        self.our_aliases = OutgoingAliases::new(connect.topic_alias_maximum.min(OUR_TOPIC_ALIASES));
         if let Some(method) = connect.authentication_method {
             self.turn_away(Reason::BAD_AUTHENTICATION_METHOD, Complaint::Authentication(method));
             return None;
@@ -22,8 +23,18 @@ impl Machine {
         if let Some(will) = &mut will {
             // Out of the read buffer, which it would keep in memory for as long as the client is there.
             will.payload = Bytes::copy_from_slice(&will.payload);
+            if let Some(data) = will.properties.as_mut().and_then(|p| p.correlation_data.as_mut()) {
+                *data = Bytes::copy_from_slice(data);
+            }
             if let Err(complaint) = self.check_topic(&will.topic) {
                 self.turn_away(Reason::TOPIC_NAME_INVALID, complaint);
+                return None;
+            }
+            if !incoming::is_as_indicated(&will.payload, will.properties.as_deref()) {
+                self.turn_away(
+                    Reason::PAYLOAD_FORMAT_INVALID,
+                    Complaint::Protocol("a will that is not UTF-8, as it says"),
+                );
                 return None;
             }
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Complaint, Machine};
 use crate::broker::words::FromClient;
-use crate::model::QoS;
+use crate::model::{Properties, QoS};
 use crate::mqtt::{Ack, Answer, Arrival, Packet, Publish, Reason, Received, Version};
 
 impl Machine {
@@ -28,11 +28,10 @@ impl Machine {
             return self.expel(Reason::RECEIVE_MAXIMUM_EXCEEDED, Complaint::ReceiveMaximum);
         }
         if topic.starts_with('$') {
-            if let Some(received) = received {
-                let v5 = self.version() == Version::V5;
-                self.release(received, if v5 { Reason::NOT_AUTHORIZED } else { Reason::SUCCESS });
-            }
-            return;
+            return self.reject(received, Reason::NOT_AUTHORIZED);
+        }
+        if !is_as_indicated(&publish.payload, publish.properties.as_deref()) {
+            return self.reject(received, Reason::PAYLOAD_FORMAT_INVALID);
         }
         // Out of the read buffer, which a queued or retained message would otherwise keep in memory whole: it may be sixty times as large.
         publish.payload = Bytes::copy_from_slice(&publish.payload);
@@ -41,6 +40,15 @@ impl Machine {
         }
         let once = (self.kept && publish.qos == QoS::ExactlyOnce).then_some(publish.packet_id);
         self.to_hub.push(FromClient::Publish { message: publish.into_message(topic), received, once });
+    }
+
+    /// A message that goes nowhere. Its sender is told if there is a way to: 3.1.1 has none, nor has QoS 0.
+    fn reject(&mut self, received: Option<Received>, reason: Reason) {
+        self.tally.dropped += 1;
+        if let Some(received) = received {
+            let v5 = self.version() == Version::V5;
+            self.release(received, if v5 { reason } else { Reason::SUCCESS });
+        }
     }
 
     /// A message is safe, or refused.
@@ -81,4 +89,9 @@ impl Machine {
     pub(super) fn ack(&self, packet_id: u16, reason: Reason) -> Ack {
         Ack { packet_id, reason: if self.version() == Version::V5 { reason } else { Reason::SUCCESS } }
     }
+}
+
+/// Whether a payload that says that it is text is UTF-8 (§3.3.2.3.2).
+pub(super) fn is_as_indicated(payload: &[u8], properties: Option<&Properties>) -> bool {
+    !properties.is_some_and(|p| p.payload_is_utf8) || std::str::from_utf8(payload).is_ok()
 }

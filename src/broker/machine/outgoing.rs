@@ -2,8 +2,8 @@
 
 use super::{Freed, Machine, SEND_BUFFER};
 use crate::broker::words::{Delivery, FromClient, ToClient};
-use crate::model::{Monotonic, QoS};
-use crate::mqtt::{Ack, Acked, Packet, PublishRef, Reason, Receipt};
+use crate::model::{Monotonic, QoS, Topic};
+use crate::mqtt::{Ack, Acked, CodecError, Packet, PublishRef, Reason, Receipt, TopicName};
 
 /// The packet ids of numbered deliveries.
 const NUMBERED_IDS: u64 = 60_000;
@@ -27,6 +27,10 @@ impl Machine {
                 Some(ToClient::More) => self.to_hub.push(FromClient::Ready),
                 _ => {}
             }
+        }
+        let held = !self.wants_read();
+        if std::mem::replace(&mut self.held, held) && !held {
+            self.heard(now);
         }
         std::mem::take(&mut self.freed)
     }
@@ -68,8 +72,12 @@ impl Machine {
                 Err(_) => return self.close(Reason::UNSPECIFIED),
             }
         }
-        match self.codec.encode_publish(&packet, &mut self.out) {
-            Ok(()) => self.tally.sent += 1,
+        match self.write(&packet, &published.message.topic) {
+            Ok(()) => {
+                self.tally.packets_out += 1;
+                self.tally.sent += 1;
+                self.tally.sent_bytes += published.message.payload.len() as u64;
+            }
             // Larger than the client takes [MQTT-3.1.2-25]: to it, it has been delivered.
             Err(_) => {
                 self.tally.dropped += 1;
@@ -77,6 +85,23 @@ impl Machine {
                 self.finished(withdrawn);
             }
         }
+    }
+
+    /// Writes a message under the shortest name that its topic has.
+    fn write(&mut self, packet: &PublishRef<'_>, topic: &Topic) -> Result<(), CodecError> {
+        let name = self.our_aliases.name(topic);
+        let named = match name {
+            TopicName::Full => None,
+            TopicName::Assigning(alias) => Some(PublishRef { topic_alias: Some(alias), ..*packet }),
+            TopicName::Alias(alias) => Some(PublishRef { topic: "", topic_alias: Some(alias), ..*packet }),
+        };
+        match (named.map(|named| self.codec.encode_publish(&named, &mut self.out)), name) {
+            (Some(Ok(())), TopicName::Assigning(alias)) => self.our_aliases.assign(alias, topic),
+            (Some(Ok(())), _) => {}
+            // With its alias a packet may be larger than the client takes, by three bytes, and without it not.
+            (Some(Err(_)) | None, _) => self.codec.encode_publish(packet, &mut self.out)?,
+        }
+        Ok(())
     }
 
     pub(super) fn puback(&mut self, ack: Ack, now: Monotonic) {

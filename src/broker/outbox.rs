@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -29,6 +29,8 @@ pub(super) struct Outbox {
     relaxed: Notify,
     /// It did not do so in the time it was given.
     lagging: AtomicBool,
+    /// The highest number of a kept session that the connection has written.
+    sent: AtomicU64,
 }
 
 /// What became of [`Outbox::put`].
@@ -36,7 +38,7 @@ pub(super) struct Outbox {
 pub(super) struct Put {
     /// Messages for which there was no room.
     pub dropped: u64,
-    /// Whether a QoS 1 message was among them for the first time since there was room.
+    /// Whether a QoS 1 or 2 message was among them for the first time since there was room.
     pub overflow_began: bool,
     /// It is more than half full, and its reader is quick enough to be waited for.
     pub pressed: bool,
@@ -54,11 +56,12 @@ impl Outbox {
             overflowed: AtomicBool::new(false),
             relaxed: Notify::new(),
             lagging: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
         }
     }
 
-    /// Moves `list` in and wakes the connection. Acknowledgements and retained messages that were asked for always find room: there are
-    /// only as many as the client caused.
+    /// Moves `list` in and wakes the connection. Acknowledgements, retained messages that were asked for and numbered ones always find room:
+    /// there are only as many as the client caused, or the hub lets be in flight.
     pub fn put(&self, list: &mut Vec<ToClient>) -> Put {
         let mut result = Put::default();
         // The hub alone adds, so what is read here can only have become less.
@@ -70,7 +73,7 @@ impl Outbox {
                 if let ToClient::Deliver(delivery) = &entry {
                     let cost = delivery.published.cost();
                     let full = messages >= self.max_messages || bytes + cost > self.max_bytes;
-                    if full && !delivery.from_retained {
+                    if full && !delivery.from_retained && delivery.n == 0 {
                         result.dropped += 1;
                         if delivery.qos > QoS::AtMostOnce && !self.overflowed.swap(true, Ordering::Relaxed) {
                             result.overflow_began = true;
@@ -141,9 +144,19 @@ impl Outbox {
         }
     }
 
-    /// Whether QoS 1 messages have been dropped and the queue has not drained to a half since.
+    /// Whether QoS 1 or 2 messages have been dropped and the queue has not drained to a half since.
     pub fn is_overflowed(&self) -> bool {
         self.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// The connection has written messages up to this number.
+    pub fn note_sent(&self, n: u64) {
+        self.sent.store(n, Ordering::Relaxed);
+    }
+
+    /// The highest number that was written.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Returns when something may have been put in since the last call.
@@ -169,6 +182,8 @@ mod tests {
             qos,
             retain: false,
             from_retained,
+            n: 0,
+            dup: false,
             subscription_ids: SubscriptionIds::None,
         })
     }

@@ -11,9 +11,10 @@ mod plan;
 mod raw;
 mod text;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::Client;
+use client::{Client, Over, Overlapped};
 use plan::Gaps;
 
 pub use client::frames;
@@ -21,7 +22,7 @@ pub use decode::{Cells, decode, factor_of};
 pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
-use super::{Driver, DriverError, Failure, LineError, Pending, Request};
+use super::{Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request};
 use crate::clock::Clock;
 use crate::model::{Bus, Device, Fault, Sample, Transport};
 
@@ -40,7 +41,7 @@ pub(super) fn rtu(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverErro
 pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
     match &bus.transport {
         Transport::Tcp { host, port } => {
-            let client = Client::tcp(host.clone(), *port, bus.timeout, clock);
+            let client = Client::tcp(host.clone(), *port, bus.timeout, bus.in_flight, clock);
             Ok(Box::new(Modbus { client, gaps: Gaps::on_tcp(bus.max_gap) }))
         }
         Transport::Serial(_) => Err(wrong_transport(bus)),
@@ -85,9 +86,38 @@ impl Driver for Modbus {
     ) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
             let cells = self.client.read(device.unit_id, request).await?;
-            let points = request.points.iter().map(|&index| &device.points[index]);
-            samples.extend(points.map(|point| decode(point, cells.as_cells(), request.address)));
+            samples.extend(decoded(device, request, cells.as_cells()));
             Ok(())
         })
     }
+
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        self.client.overlapped().map(|overlapped| overlapped as &mut dyn Pipeline)
+    }
+}
+
+impl Pipeline for Overlapped {
+    fn depth(&self) -> usize {
+        Overlapped::depth(self)
+    }
+
+    fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>) {
+        Overlapped::send(self, ticket, device, request);
+    }
+
+    fn next(&mut self) -> Pending<'_, Finished> {
+        Box::pin(async {
+            let Over { ticket, device, request, result } = Overlapped::next(self).await;
+            let ending = match result {
+                Some(Ok(answer)) => Ending::Answer(decoded(&device, &request, answer.as_cells()).collect()),
+                Some(Err(failure)) => Ending::Failed(failure),
+                None => Ending::Cut,
+            };
+            Finished { ticket, ending }
+        })
+    }
+}
+
+fn decoded(device: &Device, request: &Request, cells: Cells<'_>) -> impl Iterator<Item = Sample> {
+    request.points.iter().map(move |&index| decode(&device.points[index], cells, request.address))
 }

@@ -105,17 +105,18 @@ impl Pipeline for Overlapped {
         Overlapped::send(self, ticket, device, request);
     }
 
-    fn next(&mut self) -> Pending<'_, Finished> {
-        Box::pin(async {
-            let Over { ticket, device, request, result } = Overlapped::next(self).await;
-            let ending = match result {
-                Some(Ok(answer)) => Ending::Answer(decoded(&device, &request, answer.as_cells()).collect()),
-                Some(Err(failure)) => Ending::Failed(failure),
-                None => Ending::Cut,
-            };
-            Finished { ticket, ending }
-        })
+    fn finished(&mut self) -> Pending<'_, Vec<Finished>> {
+        Box::pin(async { self.over().await.map(finished).collect() })
     }
+}
+
+fn finished(Over { ticket, device, request, result }: Over) -> Finished {
+    let ending = match result {
+        Some(Ok(answer)) => Ending::Answer(decoded(&device, &request, answer.as_cells()).collect()),
+        Some(Err(failure)) => Ending::Failed(failure),
+        None => Ending::Cut,
+    };
+    Finished { ticket, ending }
 }
 
 fn decoded(device: &Device, request: &Request, cells: Cells<'_>) -> impl Iterator<Item = Sample> {

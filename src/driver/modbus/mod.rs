@@ -6,18 +6,23 @@
 mod client;
 mod decode;
 mod encode;
+mod float16;
 mod plan;
+mod raw;
+mod text;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::Client;
+use client::{Client, Over, Overlapped};
 use plan::Gaps;
 
 pub use client::frames;
-pub use decode::{Cells, decode};
-pub use encode::encode;
+pub use decode::{Cells, decode, factor_of};
+pub use encode::{EncodeError, Encoded, encode};
+pub use raw::Masked;
 
-use super::{Driver, DriverError, Failure, LineError, Pending, Request};
+use super::{Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request};
 use crate::clock::Clock;
 use crate::model::{Bus, Device, Fault, Sample, Transport};
 
@@ -36,7 +41,7 @@ pub(super) fn rtu(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverErro
 pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
     match &bus.transport {
         Transport::Tcp { host, port } => {
-            let client = Client::tcp(host.clone(), *port, bus.timeout, clock);
+            let client = Client::tcp(host.clone(), *port, bus.timeout, bus.in_flight, clock);
             Ok(Box::new(Modbus { client, gaps: Gaps::on_tcp(bus.max_gap) }))
         }
         Transport::Serial(_) => Err(wrong_transport(bus)),
@@ -81,11 +86,39 @@ impl Driver for Modbus {
     ) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
             let cells = self.client.read(device.unit_id, request).await?;
-            samples.extend(request.points.iter().map(|&index| {
-                let point = &device.points[index];
-                decode(point, cells.as_cells().from(usize::from(point.address - request.address)))
-            }));
+            samples.extend(decoded(device, request, cells.as_cells()));
             Ok(())
         })
     }
+
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        self.client.overlapped().map(|overlapped| overlapped as &mut dyn Pipeline)
+    }
+}
+
+impl Pipeline for Overlapped {
+    fn depth(&self) -> usize {
+        Overlapped::depth(self)
+    }
+
+    fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>) {
+        Overlapped::send(self, ticket, device, request);
+    }
+
+    fn finished(&mut self) -> Pending<'_, Vec<Finished>> {
+        Box::pin(async { self.over().await.map(finished).collect() })
+    }
+}
+
+fn finished(Over { ticket, device, request, result }: Over) -> Finished {
+    let ending = match result {
+        Some(Ok(answer)) => Ending::Answer(decoded(&device, &request, answer.as_cells()).collect()),
+        Some(Err(failure)) => Ending::Failed(failure),
+        None => Ending::Cut,
+    };
+    Finished { ticket, ending }
+}
+
+fn decoded(device: &Device, request: &Request, cells: Cells<'_>) -> impl Iterator<Item = Sample> {
+    request.points.iter().map(move |&index| decode(&device.points[index], cells, request.address))
 }

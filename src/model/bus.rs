@@ -20,6 +20,8 @@ pub struct Bus {
     pub retries: u32,
     /// How many unwanted registers the planner may read through rather than start another request.
     pub max_gap: MaxGap,
+    /// How many requests may be under way at a time, at least 1; more than 1 needs Modbus TCP.
+    pub in_flight: u16,
     /// The adapter is known to read back what it sends; if not, it is found out.
     pub echo: bool,
 }
@@ -28,7 +30,7 @@ impl Bus {
     /// A bus with the defaults of `DESIGN.md` §4.
     pub fn new(name: Name, transport: Transport, protocol: Protocol) -> Bus {
         let (timeout, retries) = (Duration::from_millis(500), 1);
-        Bus { name, transport, protocol, timeout, retries, max_gap: MaxGap::Auto, echo: false }
+        Bus { name, transport, protocol, timeout, retries, max_gap: MaxGap::Auto, in_flight: 1, echo: false }
     }
 }
 

@@ -20,7 +20,7 @@ mod value;
 
 pub use bus::{Bus, DataBits, MaxGap, Network, Parity, Protocol, SerialLine, StopBits, Transport};
 pub use decimal::{Decimal, DecimalError};
-pub use device::{Device, Publish, PublishMode};
+pub use device::{Device, Publish, PublishMode, Quirks};
 pub use message::{Message, Properties, QoS};
 pub use name::{Name, NameError};
 pub use naming::{BitNames, Bits, EnumNames, Naming};

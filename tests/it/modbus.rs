@@ -1,6 +1,7 @@
 //! Polling real Modbus peers: a pymodbus server over TCP and RTU, and servers that misbehave.
 
 mod hostile;
+mod overlapping;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use fieldway::clock::Clock;
 use fieldway::model::{
-    Bus, BusState, BusStatus, ByteOrder, Device, Name, Point, PointType, Protocol, Publish, PublishMode, QoS,
+    Bus, BusState, BusStatus, ByteOrder, Device, Name, Point, PointType, Protocol, Publish, PublishMode, QoS, Quirks,
     RegisterSource, RegisterTable, Sample, SerialLine, Source, Transport, Value,
 };
 use fieldway::poll::{self, Event, PollError};
@@ -32,7 +33,15 @@ fn point(table: RegisterTable, address: u16, kind: PointType, byte_order: ByteOr
 }
 
 fn device(name_: &str, unit_id: u8, points: Vec<Point>) -> Arc<Device> {
-    Arc::new(Device { name: name(name_), bus: name("bus"), unit_id, max_registers: 125, publish: PUBLISH, points })
+    Arc::new(Device {
+        name: name(name_),
+        bus: name("bus"),
+        unit_id,
+        max_registers: 125,
+        quirks: Quirks::default(),
+        publish: PUBLISH,
+        points,
+    })
 }
 
 fn tcp(port: u16) -> (Protocol, Transport) {
@@ -62,9 +71,18 @@ struct Polled {
 }
 
 impl Polled {
-    fn start((protocol, transport): (Protocol, Transport), timeout_ms: u64, devices: Vec<Arc<Device>>) -> Polled {
+    fn start(line: (Protocol, Transport), timeout_ms: u64, devices: Vec<Arc<Device>>) -> Polled {
+        Polled::start_overlapping(line, timeout_ms, 1, devices)
+    }
+
+    fn start_overlapping(
+        (protocol, transport): (Protocol, Transport),
+        timeout_ms: u64,
+        in_flight: u16,
+        devices: Vec<Arc<Device>>,
+    ) -> Polled {
         let timeout = Duration::from_millis(timeout_ms);
-        let bus = Bus { timeout, ..Bus::new(name("bus"), transport, protocol) };
+        let bus = Bus { timeout, in_flight, ..Bus::new(name("bus"), transport, protocol) };
         let (to_events, events) = mpsc::channel(64);
         let unknown = BusStatus { bus: name("bus"), state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
         let (to_status, status) = watch::channel(unknown);

@@ -11,9 +11,10 @@ mod plan;
 mod raw;
 mod text;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, Framing};
+use client::{Client, Framing, Over, Overlapped};
 use plan::Gaps;
 
 pub use client::frames;
@@ -22,7 +23,7 @@ pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
 use super::stream::Connector;
-use super::{Driver, DriverError, Failure, LineError, Pending, Request};
+use super::{Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request};
 use crate::clock::Clock;
 use crate::model::{Bus, Device, Fault, Sample};
 
@@ -45,7 +46,8 @@ fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
 pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
     let connector = Connector::new(&bus.transport, bus.timeout, clock)
         .ok_or_else(|| DriverError::WrongTransport { protocol: bus.protocol, transport: bus.transport.clone() })?;
-    Ok(Box::new(Modbus { client: Client::tcp(connector, bus.timeout, clock), gaps: Gaps::on_tcp(bus.max_gap) }))
+    let client = Client::tcp(connector, bus.timeout, bus.in_flight, clock);
+    Ok(Box::new(Modbus { client, gaps: Gaps::on_tcp(bus.max_gap) }))
 }
 
 struct Modbus {
@@ -82,9 +84,39 @@ impl Driver for Modbus {
     ) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
             let cells = self.client.read(device.unit_id, request).await?;
-            let points = request.points.iter().map(|&index| &device.points[index]);
-            samples.extend(points.map(|point| decode(point, cells.as_cells(), request.address)));
+            samples.extend(decoded(device, request, cells.as_cells()));
             Ok(())
         })
     }
+
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        self.client.overlapped().map(|overlapped| overlapped as &mut dyn Pipeline)
+    }
+}
+
+impl Pipeline for Overlapped {
+    fn depth(&self) -> usize {
+        Overlapped::depth(self)
+    }
+
+    fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>) {
+        Overlapped::send(self, ticket, device, request);
+    }
+
+    fn finished(&mut self) -> Pending<'_, Vec<Finished>> {
+        Box::pin(async { self.over().await.map(finished).collect() })
+    }
+}
+
+fn finished(Over { ticket, device, request, result }: Over) -> Finished {
+    let ending = match result {
+        Some(Ok(answer)) => Ending::Answer(decoded(&device, &request, answer.as_cells()).collect()),
+        Some(Err(failure)) => Ending::Failed(failure),
+        None => Ending::Cut,
+    };
+    Finished { ticket, ending }
+}
+
+fn decoded(device: &Device, request: &Request, cells: Cells<'_>) -> impl Iterator<Item = Sample> {
+    request.points.iter().map(move |&index| decode(&device.points[index], cells, request.address))
 }

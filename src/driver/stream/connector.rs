@@ -1,6 +1,7 @@
 //! Where TCP connections come from: we dial, or the device does.
 
 use std::fmt::Display;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -14,6 +15,9 @@ use crate::model::{Network, Transport};
 /// Makes connections, one at a time.
 #[derive(Debug)]
 pub struct Connector(Way);
+
+/// A connection on its way, independent of who asked for it.
+pub type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, LineError>> + Send>>;
 
 #[derive(Debug)]
 enum Way {
@@ -36,14 +40,14 @@ impl Connector {
     }
 
     pub(super) fn listen(address: std::net::SocketAddr, from: &[Network]) -> Connector {
-        Connector(Way::Listen(Listening::new(address, from.to_vec())))
+        Connector(Way::Listen(Listening::new(address, from)))
     }
 
     /// A connection: ours within three seconds or the timeout, or the device's within a second.
-    pub async fn connect(&mut self) -> Result<TcpStream, LineError> {
+    pub fn connect(&mut self) -> Connecting {
         match &mut self.0 {
-            Way::Dial { host, port, timeout, clock } => dial::connect(host, *port, *timeout, *clock).await,
-            Way::Listen(listening) => listening.accept().await,
+            Way::Dial { host, port, timeout, clock } => Box::pin(dial::connect(host.clone(), *port, *timeout, *clock)),
+            Way::Listen(listening) => Box::pin(listening.accept()),
         }
     }
 
@@ -53,8 +57,8 @@ impl Connector {
     }
 
     /// A connection that the device has made while it still had one. Ask only when the first one is dead or silent.
-    pub fn newest(&mut self) -> Option<TcpStream> {
-        let Way::Listen(listening) = &mut self.0 else { return None };
+    pub fn newest(&self) -> Option<TcpStream> {
+        let Way::Listen(listening) = &self.0 else { return None };
         let newest = listening.newest()?;
         tracing::info!(address = %listening.address(), "the device has dialled in again");
         Some(newest)

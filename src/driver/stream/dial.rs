@@ -22,10 +22,9 @@ const PROBES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// Connects to `host:port`, within `timeout` or three seconds, whichever is longer.
-pub async fn connect(host: &str, port: u16, timeout: Duration, clock: Clock) -> Result<TcpStream, LineError> {
-    let limit = timeout.max(LEAST_CONNECT_TIME);
-    let attempt = any_address(host, port, clock);
-    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(LineError::Unreachable(address(host, port))))
+pub async fn connect(host: String, port: u16, timeout: Duration, clock: Clock) -> Result<TcpStream, LineError> {
+    let attempt = tokio::time::timeout(timeout.max(LEAST_CONNECT_TIME), any_address(&host, port, clock));
+    attempt.await.unwrap_or_else(|_| Err(LineError::Unreachable(address(&host, port))))
 }
 
 /// `host:port`, with brackets around an IPv6 address.

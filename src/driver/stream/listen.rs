@@ -4,6 +4,8 @@
 //! While a connection works, another one waits; it takes over once the first one is closed or has been silent.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,19 +22,19 @@ const WAIT: Duration = Duration::from_secs(1);
 const BACKLOG: i32 = 8;
 
 /// A port that devices connect to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Listening {
     address: SocketAddr,
-    from: Vec<Network>,
-    listener: Option<TcpListener>,
+    from: Arc<[Network]>,
+    listener: Option<Arc<TcpListener>>,
     /// A stranger was turned away; the log says so once.
-    has_warned: bool,
+    has_warned: Arc<AtomicBool>,
 }
 
 impl Listening {
     /// Not bound yet. Without `from` anyone may connect.
-    pub fn new(address: SocketAddr, from: Vec<Network>) -> Listening {
-        Listening { address, from, listener: None, has_warned: false }
+    pub fn new(address: SocketAddr, from: &[Network]) -> Listening {
+        Listening { address, from: from.into(), listener: None, has_warned: Arc::default() }
     }
 
     /// Where it listens.
@@ -40,17 +42,21 @@ impl Listening {
         self.address
     }
 
-    /// The next connection, waited for a second.
-    pub async fn accept(&mut self) -> Result<TcpStream, LineError> {
-        self.bind()?;
-        if let Some(newest) = self.newest() {
-            return Ok(newest);
+    /// The next connection, waited for a second. Independent of this one, which may be used meanwhile.
+    pub fn accept(&mut self) -> impl Future<Output = Result<TcpStream, LineError>> + Send + use<> {
+        let bound = self.bind();
+        let this = self.clone();
+        async move {
+            bound?;
+            if let Some(newest) = this.newest() {
+                return Ok(newest);
+            }
+            tokio::time::timeout(WAIT, this.welcome_one()).await.unwrap_or(Err(LineError::NobodyDialsIn(this.address)))
         }
-        tokio::time::timeout(WAIT, self.welcome_one()).await.unwrap_or(Err(LineError::NobodyDialsIn(self.address)))
     }
 
     /// The newest of the connections that wait; the older ones are given up by whoever made it.
-    pub fn newest(&mut self) -> Option<TcpStream> {
+    pub fn newest(&self) -> Option<TcpStream> {
         let mut newest = None;
         let mut context = Context::from_waker(Waker::noop());
         // As many as can wait at a time: more come only from someone who wants to keep us here.
@@ -61,7 +67,7 @@ impl Listening {
         newest
     }
 
-    async fn welcome_one(&mut self) -> Result<TcpStream, LineError> {
+    async fn welcome_one(&self) -> Result<TcpStream, LineError> {
         loop {
             let Some(listener) = &self.listener else { return Err(LineError::NobodyDialsIn(self.address)) };
             let (stream, peer) = listener.accept().await.map_err(|error| self.cant_listen(&error))?;
@@ -71,13 +77,13 @@ impl Listening {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) -> Option<TcpStream> {
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr) -> Option<TcpStream> {
         let ip = peer.ip().to_canonical();
         if self.from.is_empty() || self.from.iter().any(|network| network.contains(ip)) {
             dial::prepare(&stream);
             return Some(stream);
         }
-        if !std::mem::replace(&mut self.has_warned, true) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(address = %self.address, %peer, "a connection from outside `from:` was turned away; others like it are not reported");
         }
         None
@@ -85,7 +91,7 @@ impl Listening {
 
     fn bind(&mut self) -> Result<(), LineError> {
         if self.listener.is_none() {
-            self.listener = Some(bound(self.address).map_err(|error| self.cant_listen(&error))?);
+            self.listener = Some(Arc::new(bound(self.address).map_err(|error| self.cant_listen(&error))?));
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use super::LineError;
 use crate::clock::Clock;
 use crate::model::{SerialLine, Transport};
 
-pub use connector::Connector;
+pub use connector::{Connecting, Connector};
 pub use echo::{Echo, Filter};
 
 /// So many requests in a row without a byte in answer, and a TCP connection is made anew: its other end may be gone.

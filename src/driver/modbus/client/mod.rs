@@ -7,6 +7,7 @@
 mod ascii_frame;
 mod framing;
 mod line;
+mod overlapped;
 mod pdu;
 mod rtu;
 mod rtu_frame;
@@ -22,6 +23,7 @@ use crate::model::Bus;
 
 pub use framing::Framing;
 pub use line::settings;
+pub use overlapped::{Over, Overlapped};
 pub use pdu::Answer;
 
 /// What the fuzzer feeds: everything here that reads bytes from outside.
@@ -38,6 +40,8 @@ pub enum Client {
     Line(Box<line::Line>),
     /// Modbus TCP.
     Tcp(tcp::Tcp),
+    /// Modbus TCP with several requests at a time.
+    Overlapped(Box<Overlapped>),
 }
 
 impl Client {
@@ -46,9 +50,21 @@ impl Client {
         Client::Line(Box::new(line::Line::new(bus, framing, clock)))
     }
 
-    /// Modbus TCP; not connected yet.
-    pub fn tcp(connector: Connector, timeout: Duration, clock: Clock) -> Client {
-        Client::Tcp(tcp::Tcp::new(connector, timeout, clock))
+    /// Modbus TCP with up to `in_flight` requests at a time; not connected yet.
+    pub fn tcp(connector: Connector, timeout: Duration, in_flight: u16, clock: Clock) -> Client {
+        let tcp = tcp::Tcp::new(connector, timeout, clock);
+        match in_flight {
+            0 | 1 => Client::Tcp(tcp),
+            more => Client::Overlapped(Box::new(Overlapped::new(tcp, more.into()))),
+        }
+    }
+
+    /// The client, when it takes several requests at a time.
+    pub fn overlapped(&mut self) -> Option<&mut Overlapped> {
+        match self {
+            Client::Overlapped(overlapped) => Some(overlapped),
+            Client::Line(_) | Client::Tcp(_) => None,
+        }
     }
 
     /// Opens the port or connects.
@@ -56,6 +72,7 @@ impl Client {
         match self {
             Client::Line(line) => line.open().await,
             Client::Tcp(tcp) => tcp.open().await,
+            Client::Overlapped(tcp) => tcp.open().await,
         }
     }
 
@@ -64,6 +81,7 @@ impl Client {
         match self {
             Client::Line(line) => line.read(unit, request).await,
             Client::Tcp(tcp) => tcp.read(unit, request).await,
+            Client::Overlapped(tcp) => tcp.read(unit, request).await,
         }
     }
 
@@ -72,6 +90,7 @@ impl Client {
         match self {
             Client::Line(line) => line.longest(),
             Client::Tcp(tcp) => tcp.longest(),
+            Client::Overlapped(tcp) => tcp.longest(),
         }
     }
 }

@@ -19,10 +19,10 @@ use crate::model::Fault;
 
 /// A Modbus TCP server and the connection to it.
 pub struct Tcp {
-    connector: Connector,
-    timeout: Duration,
-    clock: Clock,
-    stream: Option<TcpStream>,
+    pub(super) connector: Connector,
+    pub(super) timeout: Duration,
+    pub(super) clock: Clock,
+    pub(super) stream: Option<TcpStream>,
     transaction: u16,
     /// The last exchange ended between two frames.
     in_step: bool,
@@ -87,6 +87,12 @@ impl Tcp {
         }
     }
 
+    /// A number that no request of the last 65,535 had.
+    pub(super) fn next_transaction(&mut self) -> u16 {
+        self.transaction = self.transaction.wrapping_add(1);
+        self.transaction
+    }
+
     /// The longest that [`Tcp::read`] takes when nothing answers.
     pub fn longest(&self) -> Duration {
         self.timeout
@@ -94,7 +100,7 @@ impl Tcp {
 
     /// Whether there is a connection, still open, and with nothing on it that nobody asked for; a device that dials in may
     /// have sent late answers.
-    fn is_usable(&self) -> bool {
+    pub(super) fn is_usable(&self) -> bool {
         let Some(stream) = &self.stream else { return false };
         let (mut byte, mut context) = ([0], Context::from_waker(Waker::noop()));
         match stream.poll_peek(&mut context, &mut ReadBuf::new(&mut byte)) {
@@ -105,8 +111,8 @@ impl Tcp {
     }
 
     async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Answer, Ended> {
+        self.next_transaction();
         let Some(stream) = &mut self.stream else { return Err(Ended::Closed { heard: false }) };
-        self.transaction = self.transaction.wrapping_add(1);
         let deadline = self.clock.now() + self.timeout;
         let frame = tcp_frame::request_frame(self.transaction, unit, request);
         match tokio::time::timeout(self.timeout, stream.write_all(&frame)).await {

@@ -4,8 +4,8 @@
 //! the back-pressure that reaches every publisher, and it can't lock up.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -21,6 +21,7 @@ use super::outbox::Outbox;
 use super::words::{FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::{Filter, Message, Monotonic};
+use crate::mqtt::Reason;
 use crate::store::{Append, CommitReport, QueueId, Refusal};
 
 /// Inputs taken before what came of them is carried out.
@@ -90,6 +91,8 @@ pub(super) struct HubTask {
     unsettled: Unsettled,
     store_gone: bool,
     outboxes: HashMap<Key, Arc<Outbox>>,
+    /// That of a client that was told to go for the sake of the others, as long as there is something in it.
+    condemned: Weak<Outbox>,
     locals: HashMap<Key, (mpsc::Sender<Message>, Arc<AtomicU64>)>,
     waiting: HashMap<u64, oneshot::Sender<Result<(), Refusal>>>,
     next_token: u64,
@@ -128,6 +131,7 @@ impl HubTask {
             unsettled: Unsettled::default(),
             store_gone: false,
             outboxes: HashMap::new(),
+            condemned: Weak::new(),
             locals: HashMap::new(),
             waiting: HashMap::new(),
             next_token: 0,
@@ -250,6 +254,7 @@ impl HubTask {
     /// Carries out everything that can't wait.
     fn flush(&mut self) {
         let mut touched = std::mem::take(&mut self.hub.out.touched);
+        let mut starved = false;
         for key in touched.drain(..) {
             let Some(id) = self.hub.take_list(key, &mut self.list) else { continue };
             let Some(outbox) = self.outboxes.get(&key) else {
@@ -264,6 +269,7 @@ impl HubTask {
                 self.pressed.push(outbox.clone());
             }
             self.counters.dropped.fetch_add(put.dropped, Ordering::Relaxed);
+            starved |= put.starved;
             if put.overflow_began {
                 warn!(
                     client = &*id,
@@ -272,6 +278,9 @@ impl HubTask {
             }
         }
         self.hub.out.touched = touched;
+        if starved {
+            self.relieve();
+        }
         for key in std::mem::take(&mut self.hub.out.removed) {
             self.outboxes.remove(&key);
             self.hub.forget(key);
@@ -301,6 +310,20 @@ impl HubTask {
         }
         self.tell_refusals();
         self.count();
+    }
+
+    /// What waits for all clients together has reached its bound: the one that holds most of it has to go, and once at a time.
+    fn relieve(&mut self) {
+        if self.condemned.upgrade().is_some() {
+            return;
+        }
+        let Some(outbox) = self.outboxes.values().max_by_key(|outbox| outbox.bytes()) else { return };
+        self.condemned = Arc::downgrade(outbox);
+        warn!(
+            bytes = outbox.bytes(),
+            "the messages that wait for slow subscribers have no more room; the slowest is disconnected"
+        );
+        outbox.put(&mut vec![ToClient::Close(Reason::QUOTA_EXCEEDED)]);
     }
 
     fn tell_refusals(&mut self) {

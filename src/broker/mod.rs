@@ -24,6 +24,7 @@ mod limits;
 mod listeners;
 mod machine;
 mod outbox;
+mod pool;
 mod retained;
 mod routing;
 mod sys;

@@ -98,7 +98,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let (Some(permit), Some(key)) = (self.permit.take(), self.key) {
-            permit.send(Goodbye { key, lost: true });
+            permit.send(Goodbye { key, lost: true, expiry_s: None });
         }
     }
 }
@@ -178,10 +178,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let input = Input::Connect { greeting, outbox: self.outbox.clone(), admitted };
         let sent = self.shared.inputs.send(input).await;
         match (sent, answer.await) {
-            (Ok(()), Ok(key)) => {
-                self.guard.key = Some(key);
-                self.machine.admitted();
+            (Ok(()), Ok(Ok(admission))) => {
+                self.guard.key = Some(admission.key);
+                self.machine.admitted(&admission);
             }
+            (Ok(()), Ok(Err(reason))) => self.machine.refused(reason),
             _ => self.machine.close(Reason::SERVER_SHUTTING_DOWN),
         }
     }
@@ -215,6 +216,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         if freed.messages > 0 {
             self.outbox.release(freed.messages, freed.bytes);
         }
+        if self.machine.sent > 0 {
+            self.outbox.note_sent(self.machine.sent);
+        }
         self.machine.note_backlog(self.outbox.is_overflowed(), now);
         let (tally, counters) = (std::mem::take(&mut self.machine.tally), &self.shared.counters);
         Counters::add(&counters.sent, tally.sent);
@@ -233,6 +237,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             None => debug!(%peer, client, "a client is gone"),
         }
         let lost = closing.is_none_or(|closing| closing.lost);
+        let expiry_s = self.machine.expiry_at_end;
         let (hub, key) = (self.shared.inputs.clone(), self.guard.key);
         let batch = std::mem::take(&mut self.machine.to_hub);
         let to_hub = async {
@@ -241,7 +246,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             if !batch.is_empty() {
                 let _ = hub.send(Input::Client { key, batch, turn: None }).await;
             }
-            let _ = hub.send(Input::Disconnected(Goodbye { key, lost })).await;
+            let _ = hub.send(Input::Disconnected(Goodbye { key, lost, expiry_s })).await;
         };
         let out = std::mem::take(&mut self.machine.out);
         Counters::add(&self.shared.counters.bytes_out, out.len() as u64);
@@ -284,6 +289,7 @@ mod tests {
 
     use tokio::io::ReadBuf;
 
+    use super::super::words::Admission;
     use super::*;
 
     /// Sends a CONNECT, then fails as no socket should.
@@ -318,7 +324,11 @@ mod tests {
         let task = tokio::spawn(serve(reader, tokio::io::sink(), peer, shared, goodbye));
         let key = Key { slot: 7, generation: 1 };
         match hub.recv().await {
-            Some(Input::Connect { admitted, .. }) => admitted.send(key).unwrap(),
+            Some(Input::Connect { admitted, .. }) => {
+                let admission =
+                    Admission { key, session_present: false, expiry_s: 0, kept: false, received: Vec::new() };
+                admitted.send(Ok(admission)).unwrap();
+            }
             other => panic!("expected a greeting, got {other:?}"),
         }
         assert!(task.await.unwrap_err().is_panic());

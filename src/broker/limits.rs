@@ -24,6 +24,12 @@ pub struct Limits {
     pub queued_bytes: usize,
     /// A client with a full queue that takes nothing for so long is disconnected.
     pub stalled_after: Duration,
+    /// Sessions that are kept when their client is away, or may be.
+    pub sessions: usize,
+    /// Messages on disk for one of them, sent and not acknowledged ones included.
+    pub session_messages: usize,
+    /// Their bytes: topic, payload, properties and a fixed part.
+    pub session_bytes: usize,
     /// Subscriptions of one client.
     pub subscriptions: usize,
     /// What they are taken to cost: the text of the filters and a fixed part for each level.
@@ -48,6 +54,9 @@ impl Default for Limits {
             queue_bytes: 4 << 20,
             queued_bytes: 64 << 20,
             stalled_after: Duration::from_secs(30),
+            sessions: 50_000,
+            session_messages: 100_000,
+            session_bytes: 64 << 20,
             subscriptions: 1_000,
             subscription_bytes: 4 << 20,
             topic_levels: 128,

@@ -4,7 +4,7 @@
 //! message counts until it is written into the connection's send buffer, so the bound covers both sides of the hand-over.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
@@ -34,6 +34,8 @@ pub(super) struct Outbox {
     relaxed: Notify,
     /// It did not do so in the time it was given.
     lagging: AtomicBool,
+    /// The highest number of a kept session that the connection has written.
+    sent: AtomicU64,
 }
 
 /// What became of [`Outbox::put`].
@@ -62,11 +64,12 @@ impl Outbox {
             overflowed: AtomicBool::new(false),
             relaxed: Notify::new(),
             lagging: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
         }
     }
 
-    /// Moves `list` in and wakes the connection. Acknowledgements and retained messages that were asked for always find room: there are
-    /// only as many as the client caused.
+    /// Moves `list` in and wakes the connection. Acknowledgements, retained messages that were asked for and numbered ones always find room:
+    /// there are only as many as the client caused, or the hub lets be in flight.
     pub fn put(&self, list: &mut Vec<ToClient>) -> Put {
         let mut result = Put::default();
         // The hub alone adds, so what is read here can only have become less.
@@ -79,7 +82,7 @@ impl Outbox {
                     let cost = delivery.published.cost();
                     let starved = bytes + cost > SHARE && !self.pool.has_room(bytes - bytes_before + cost);
                     let full = messages >= self.max_messages || bytes + cost > self.max_bytes || starved;
-                    if full && !delivery.from_retained {
+                    if full && !delivery.from_retained && delivery.n == 0 {
                         result.starved |= starved;
                         result.dropped += 1;
                         if delivery.qos > QoS::AtMostOnce && !self.overflowed.swap(true, Ordering::Relaxed) {
@@ -167,6 +170,16 @@ impl Outbox {
         self.overflowed.load(Ordering::Relaxed)
     }
 
+    /// The connection has written messages up to this number.
+    pub fn note_sent(&self, n: u64) {
+        self.sent.store(n, Ordering::Relaxed);
+    }
+
+    /// The highest number that was written.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Returns when something may have been put in since the last call.
     pub async fn changed(&self) {
         self.wake.notified().await;
@@ -198,6 +211,8 @@ mod tests {
             qos,
             retain: false,
             from_retained,
+            n: 0,
+            dup: false,
             subscription_ids: SubscriptionIds::None,
         })
     }

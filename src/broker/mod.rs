@@ -24,6 +24,7 @@ mod limits;
 mod listeners;
 mod machine;
 mod outbox;
+mod pool;
 mod retained;
 mod routing;
 mod sys;
@@ -31,6 +32,6 @@ mod words;
 
 pub use hub::Select;
 pub use hub_handle::{HubClosed, HubHandle, PublishError, Subscription};
-pub use hub_task::Outlet;
+pub use hub_task::{Memory, Outlet};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;

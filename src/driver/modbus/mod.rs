@@ -4,6 +4,7 @@
 //! does I/O and only it knows which Modbus library is used.
 
 mod client;
+mod cost;
 mod decode;
 mod encode;
 mod float16;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, Framing, Over, Overlapped};
-use plan::Gaps;
+use cost::Costs;
 
 pub use client::frames;
 pub use decode::{Cells, decode, factor_of};
@@ -38,8 +39,8 @@ pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverEr
 }
 
 fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
-    let gaps = Gaps::on_serial(bus.max_gap, &client::settings(&bus.transport));
-    Box::new(Modbus { client: Client::line(bus, framing, clock), gaps })
+    let costs = Costs::on_serial(bus.max_gap, &client::settings(&bus.transport), framing.characters());
+    Box::new(Modbus { client: Client::line(bus, framing, clock), costs })
 }
 
 /// The driver for Modbus TCP.
@@ -47,25 +48,30 @@ pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverErro
     let connector = Connector::new(&bus.transport, bus.timeout, clock)
         .ok_or_else(|| DriverError::WrongTransport { protocol: bus.protocol, transport: bus.transport.clone() })?;
     let client = Client::tcp(connector, bus.timeout, bus.in_flight, clock);
-    Ok(Box::new(Modbus { client, gaps: Gaps::on_tcp(bus.max_gap) }))
+    Ok(Box::new(Modbus { client, costs: Costs::on_tcp(bus.max_gap) }))
 }
 
 struct Modbus {
     client: Client,
-    gaps: Gaps,
+    costs: Costs,
 }
 
 impl Driver for Modbus {
     fn plan(&self, device: &Device, points: &[usize]) -> Vec<Request> {
-        plan::plan(&device.points, points, device.max_registers, self.gaps)
+        plan::plan(device, points, &self.costs)
     }
 
     fn split(&self, device: &Device, request: &Request, fault: Fault) -> Vec<Request> {
         match fault {
-            // Exception 2 is about an address; some devices say 3 instead, also for more cells than they can answer.
-            Fault::IllegalAddress | Fault::IllegalValue => plan::split(&device.points, request),
+            // Exception 2 is about an address; some devices say 3 instead, also for more cells than they can answer, and
+            // some 4.
+            Fault::IllegalAddress | Fault::IllegalValue | Fault::DeviceFailure => plan::split(&device.points, request),
             _ => Vec::new(),
         }
+    }
+
+    fn expected(&self, request: &Request) -> Duration {
+        self.costs.time(request.table.is_bits(), request.count.into())
     }
 
     fn longest(&self) -> Duration {

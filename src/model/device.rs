@@ -30,6 +30,13 @@ pub struct Publish {
     pub retain: bool,
 }
 
+impl Default for Publish {
+    /// In the snapshot, QoS 1, retained.
+    fn default() -> Publish {
+        Publish { mode: PublishMode::Device, qos: QoS::AtLeastOnce, retain: true }
+    }
+}
+
 /// Which topics carry a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishMode {

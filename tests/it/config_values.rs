@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use fieldway::config::{self, Config, Durability, MqttVersion, Outside, Report, WhenFull};
 use fieldway::model::{
-    ByteOrder, DataBits, MaxGap, Parity, PointType, Protocol, PublishMode, QoS, RegisterTable, StopBits, Transport,
+    ByteOrder, DataBits, Device, MaxGap, Parity, PointType, Protocol, PublishMode, QoS, RegisterSource, RegisterTable,
+    StopBits, Transport,
 };
 use fieldway::route::RetainRule;
 
@@ -53,8 +54,12 @@ fn every_key_reaches_its_place() {
     let [meter, boiler] = config.devices.as_slice() else { panic!("two devices") };
     assert_eq!((meter.bus.as_str(), meter.unit_id, meter.max_registers), ("line1", 3, 60));
     assert_eq!(meter.publish.mode, PublishMode::Both);
+    let registers = |device: &Device| -> Vec<RegisterSource> {
+        device.points.iter().map(|point| point.register().expect("a Modbus device").clone()).collect()
+    };
+    let names = meter.points.iter().map(|point| point.name.as_str());
     let points: Vec<_> =
-        meter.points.iter().map(|p| (p.name.as_str(), p.table, p.address, p.kind, p.byte_order)).collect();
+        names.zip(registers(meter)).map(|(name, r)| (name, r.table, r.address, r.kind, r.byte_order)).collect();
     assert_eq!(
         points,
         [
@@ -65,7 +70,7 @@ fn every_key_reaches_its_place() {
     );
     assert_eq!((meter.points[0].poll, meter.points[1].poll), (Duration::from_secs(10), Duration::from_secs(1)));
     assert_eq!(meter.points[0].unit.as_deref(), Some("kWh"));
-    let frequency = &meter.points[2];
+    let frequency = &registers(meter)[2];
     assert_eq!(frequency.scale.as_ref().map(ToString::to_string).as_deref(), Some("0.01"));
     assert_eq!(frequency.offset.as_ref().map(ToString::to_string).as_deref(), Some("-0.5"));
     assert_eq!(boiler.unit_id, 1);
@@ -74,7 +79,7 @@ fn every_key_reaches_its_place() {
         (door.publish.mode, door.publish.qos, door.publish.retain),
         (PublishMode::Points, QoS::AtMostOnce, false)
     );
-    let kinds: Vec<_> = boiler.points.iter().map(|p| (p.table, p.address, p.kind)).collect();
+    let kinds: Vec<_> = registers(boiler).iter().map(|r| (r.table, r.address, r.kind)).collect();
     assert_eq!(
         kinds,
         [
@@ -130,7 +135,11 @@ fn what_is_left_out_has_the_documented_default() {
         (PublishMode::Device, QoS::AtLeastOnce, true)
     );
     let point = &device.points[0];
-    assert_eq!((point.kind, point.byte_order, point.poll), (PointType::U16, ByteOrder::Abcd, Duration::from_secs(1)));
+    let register = point.register().expect("a Modbus device");
+    assert_eq!(
+        (register.kind, register.byte_order, point.poll),
+        (PointType::U16, ByteOrder::Abcd, Duration::from_secs(1))
+    );
     let uplink = &config.uplinks[0];
     assert_eq!((uplink.client_id.as_str(), uplink.port, uplink.window), ("a", 1883, 100));
     assert_eq!((uplink.keep_alive, uplink.queue.commit_every), (Duration::from_secs(60), Duration::from_millis(250)));

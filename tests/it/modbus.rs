@@ -9,7 +9,7 @@ use std::time::Duration;
 use fieldway::clock::Clock;
 use fieldway::model::{
     Bus, BusState, BusStatus, ByteOrder, DataBits, Device, MaxGap, Name, Parity, Point, PointType, Protocol, Publish,
-    PublishMode, QoS, RegisterTable, Sample, SerialLine, StopBits, Transport, Value,
+    PublishMode, QoS, RegisterSource, RegisterTable, Sample, SerialLine, Source, StopBits, Transport, Value,
 };
 use fieldway::poll::{self, Event, PollError};
 use tokio::sync::{mpsc, watch};
@@ -26,18 +26,9 @@ fn name(text: &str) -> Name {
 }
 
 fn point(table: RegisterTable, address: u16, kind: PointType, byte_order: ByteOrder, poll: Duration) -> Point {
-    Point {
-        name: name(&format!("{}{address}", table.as_str())),
-        table,
-        address,
-        kind,
-        byte_order,
-        scale: None,
-        offset: None,
-        unit: None,
-        poll,
-        publish: PUBLISH,
-    }
+    let source = RegisterSource { byte_order, ..RegisterSource::new(table, address, kind) };
+    let name = name(&format!("{}{address}", table.as_str()));
+    Point { poll, publish: PUBLISH, ..Point::new(name, Source::Register(source)) }
 }
 
 fn device(name_: &str, unit_id: u8, points: Vec<Point>) -> Arc<Device> {
@@ -155,11 +146,12 @@ fn value_of(kind: PointType, chance: &mut Dice) -> Value {
     let raw = chance.below(1 << 32) as u32;
     match kind {
         PointType::Bool => Value::Bool(raw & 1 == 1),
-        PointType::U16 => Value::Integer(i64::from(raw as u16)),
-        PointType::I16 => Value::Integer(i64::from(raw as i16)),
-        PointType::U32 => Value::Integer(i64::from(raw)),
-        PointType::I32 => Value::Integer(i64::from(raw as i32)),
+        PointType::U16 => Value::Integer(i128::from(raw as u16)),
+        PointType::I16 => Value::Integer(i128::from(raw as i16)),
+        PointType::U32 => Value::Integer(i128::from(raw)),
+        PointType::I32 => Value::Integer(i128::from(raw as i32)),
         PointType::F32 => Value::Float(f32::from_bits(if f32::from_bits(raw).is_finite() { raw } else { raw >> 2 })),
+        other => panic!("{other:?} is not among the types of this test"),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::problem::{Problem, Problems};
 use crate::config::scalar::{Choice, Exact, Text, Whole};
 use crate::config::tree::{Entry, Node};
 use crate::config::yaml::short;
-use crate::model::{Point, PointType, RegisterTable};
+use crate::model::{Point, PointType, RegisterSource, RegisterTable, Source};
 
 const NOUN: Noun = Noun {
     one: "point",
@@ -111,17 +111,13 @@ fn one(named: &Named<'_>, defaults: &Defaults, problems: &mut Problems) -> Optio
     let unit = fields.read("unit", &Text { wanted: "a text such as kWh", max: 64 }, problems);
     let settings = defaults.changed(fields, problems);
     let (table, address) = location?;
+    let byte_order = settings.byte_order;
+    let register = RegisterSource { table, address, kind: kind?, byte_order, scale, offset, scale_from: None };
     Some(Point {
-        name: named.name.clone()?,
-        table,
-        address,
-        kind: kind?,
-        byte_order: settings.byte_order,
-        scale,
-        offset,
         unit: unit.map(Arc::from),
         poll: settings.poll,
         publish: settings.publish,
+        ..Point::new(named.name.clone()?, Source::Register(register))
     })
 }
 

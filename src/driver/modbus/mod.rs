@@ -6,7 +6,10 @@
 mod client;
 mod decode;
 mod encode;
+mod float16;
 mod plan;
+mod raw;
+mod text;
 
 use std::time::Duration;
 
@@ -14,8 +17,9 @@ use client::Client;
 use plan::Gaps;
 
 pub use client::frames;
-pub use decode::{Cells, decode};
-pub use encode::encode;
+pub use decode::{Cells, decode, factor_of};
+pub use encode::{EncodeError, Encoded, encode};
+pub use raw::Masked;
 
 use super::{Driver, DriverError, Failure, LineError, Pending, Request};
 use crate::clock::Clock;
@@ -81,10 +85,8 @@ impl Driver for Modbus {
     ) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
             let cells = self.client.read(device.unit_id, request).await?;
-            samples.extend(request.points.iter().map(|&index| {
-                let point = &device.points[index];
-                decode(point, cells.as_cells().from(usize::from(point.address - request.address)))
-            }));
+            let points = request.points.iter().map(|&index| &device.points[index]);
+            samples.extend(points.map(|point| decode(point, cells.as_cells(), request.address)));
             Ok(())
         })
     }

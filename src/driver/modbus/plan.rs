@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::super::Request;
-use crate::model::{MaxGap, Point, SerialLine};
+use crate::model::{MaxGap, Point, RegisterTable, SerialLine};
 
 /// The most registers of one answer (Modbus Application Protocol 1.1b3 §6.3).
 const MAX_REGISTERS: u16 = 125;
@@ -61,29 +61,48 @@ pub fn silence(line: &SerialLine) -> Duration {
     if line.baud > 19_200 { Duration::from_micros(1750) } else { character_time(line) * 7 / 2 }
 }
 
+/// The cells that have to be in one answer for a point: its own, and its scale factor's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    table: RegisterTable,
+    address: u16,
+    /// The address after the last cell: up to 65,536, so not a `u16`.
+    end: u32,
+}
+
+impl Place {
+    /// `None` for what is no register; the configuration puts none on a Modbus bus.
+    fn of(point: &Point) -> Option<Place> {
+        let register = point.register()?;
+        let factor = register.scale_from.unwrap_or(register.address);
+        let end = u32::from(register.address) + u32::from(register.width());
+        let own = Place { table: register.table, address: register.address, end };
+        let both = Place { address: own.address.min(factor), end: end.max(u32::from(factor) + 1), ..own };
+        // No answer holds more; without its factor the point is bad. The configuration refuses such a distance.
+        let is_near = both.end - u32::from(both.address) <= u32::from(MAX_REGISTERS);
+        Some(if is_near { both } else { own })
+    }
+
+    fn request(self, index: usize) -> Request {
+        Request { table: self.table, address: self.address, count: span(self.address, self.end), points: vec![index] }
+    }
+}
+
 /// The requests that read `wanted` (indices into `points`).
 ///
 /// Points may repeat and overlap. Every wanted index is in exactly one request, as often as it was wanted. A point wider
 /// than `max_registers` gets a request of its own width.
 pub fn plan(points: &[Point], wanted: &[usize], max_registers: u16, gaps: Gaps) -> Vec<Request> {
     let max_registers = max_registers.clamp(1, MAX_REGISTERS);
-    let mut order = wanted.to_vec();
-    // Stable, so that points of the same place stay in the order of the file.
-    order.sort_by_key(|&index| (points[index].table, points[index].address, std::cmp::Reverse(width(&points[index]))));
     let mut requests: Vec<Request> = Vec::new();
-    for index in order {
-        let point = &points[index];
-        let (limit, gap) = match point.table.is_bits() {
+    for (place, index) in places(points, wanted) {
+        let (limit, gap) = match place.table.is_bits() {
             true => ((max_registers * 16).min(MAX_BITS), gaps.bits),
             false => (max_registers, gaps.registers),
         };
-        match requests.last_mut().filter(|request| request.table == point.table) {
-            Some(request) if joins(request, point, limit, gap) => {
-                let end = end(request).max(point_end(point));
-                request.count = span(request.address, end);
-                request.points.push(index);
-            }
-            _ => requests.push(single(point, index)),
+        match requests.last_mut().filter(|request| request.table == place.table) {
+            Some(request) if joins(request, place, limit, gap) => add(request, place, index),
+            _ => requests.push(place.request(index)),
         }
     }
     requests
@@ -96,57 +115,52 @@ pub fn split(points: &[Point], request: &Request) -> Vec<Request> {
     if runs.len() > 1 {
         return runs;
     }
-    let place = |index: &usize| (points[*index].address, width(&points[*index]));
-    let mut sorted = request.points.clone();
-    sorted.sort_by_key(place);
-    let mut places: Vec<_> = sorted.iter().map(place).collect();
-    places.dedup();
-    if places.len() < 2 {
+    let mut sorted = places(points, &request.points);
+    sorted.sort_by_key(|(place, _)| *place);
+    let mut distinct: Vec<Place> = sorted.iter().map(|(place, _)| *place).collect();
+    distinct.dedup();
+    if distinct.len() < 2 {
         return Vec::new();
     }
-    let middle = places[places.len() / 2];
-    let at = sorted.partition_point(|index| place(index) < middle);
+    let middle = distinct[distinct.len() / 2];
+    let at = sorted.partition_point(|(place, _)| *place < middle);
     let (low, high) = sorted.split_at(at);
-    [low, high].into_iter().map(|half| hull(points, half)).collect()
+    [low, high].into_iter().map(hull).collect()
 }
 
-fn joins(request: &Request, point: &Point, limit: u16, gap: u16) -> bool {
-    let (from, to) = (end(request), u32::from(point.address));
-    let end = from.max(point_end(point));
+/// By address, the widest first. Stable, so that points of the same place stay in the order of the file.
+fn places(points: &[Point], wanted: &[usize]) -> Vec<(Place, usize)> {
+    let mut places: Vec<(Place, usize)> =
+        wanted.iter().filter_map(|&index| Some((Place::of(&points[index])?, index))).collect();
+    places.sort_by_key(|(place, _)| (place.table, place.address, std::cmp::Reverse(place.end)));
+    places
+}
+
+fn joins(request: &Request, place: Place, limit: u16, gap: u16) -> bool {
+    let (from, to) = (end(request), u32::from(place.address));
+    let end = from.max(place.end);
     to <= from + u32::from(gap) && end - u32::from(request.address) <= u32::from(limit)
 }
 
-fn hull(points: &[Point], indices: &[usize]) -> Request {
-    let first = indices[0];
-    let mut request = single(&points[first], first);
-    for &index in &indices[1..] {
-        let end = end(&request).max(point_end(&points[index]));
-        request.count = span(request.address, end);
-        request.points.push(index);
-    }
+fn add(request: &mut Request, place: Place, index: usize) {
+    request.count = span(request.address, end(request).max(place.end));
+    request.points.push(index);
+}
+
+fn hull(places: &[(Place, usize)]) -> Request {
+    let (first, index) = places[0];
+    let mut request = first.request(index);
+    places[1..].iter().for_each(|(place, index)| add(&mut request, *place, *index));
     request
 }
 
-fn single(point: &Point, index: usize) -> Request {
-    Request { table: point.table, address: point.address, count: width(point), points: vec![index] }
-}
-
-/// Cells of the table that a point takes: a bit is one, whatever is read from it.
-fn width(point: &Point) -> u16 {
-    if point.table.is_bits() { 1 } else { point.kind.width() }
-}
-
-/// The address after the last cell: up to 65,536, so not a `u16`.
 fn end(request: &Request) -> u32 {
     u32::from(request.address) + u32::from(request.count)
 }
 
-fn point_end(point: &Point) -> u32 {
-    u32::from(point.address) + u32::from(width(point))
-}
-
 fn span(address: u16, end: u32) -> u16 {
-    u16::try_from(end - u32::from(address)).expect("a request is kept within the limit, and that is at most 2000")
+    u16::try_from(end - u32::from(address))
+        .expect("a place never covers a whole table, and a request is kept within its limit")
 }
 
 #[cfg(test)]
@@ -158,7 +172,11 @@ mod tests {
     use super::super::decode::tests::point;
     use super::super::decode::{Cells, decode};
     use super::*;
-    use crate::model::{ByteOrder, DataBits, Parity, PointType, RegisterTable, StopBits};
+    use crate::model::{ByteOrder, DataBits, Parity, PointType, StopBits};
+
+    fn single(point: &Point, index: usize) -> Request {
+        Place::of(point).unwrap().request(index)
+    }
 
     fn u16s(addresses: &[u16]) -> Vec<Point> {
         addresses.iter().map(|&at| point(RegisterTable::Holding, at, PointType::U16, ByteOrder::Abcd)).collect()
@@ -249,8 +267,7 @@ mod tests {
             let bits: Vec<bool> = registers.iter().map(|value| value & 16 != 0).collect();
             let cells = if request.table.is_bits() { Cells::Bits(&bits) } else { Cells::Registers(&registers) };
             for &index in &request.points {
-                let skip = usize::from(points[index].address - request.address);
-                let sample = format!("{:?}", decode(&points[index], cells.from(skip)));
+                let sample = format!("{:?}", decode(&points[index], cells, request.address));
                 assert!(samples.insert(index, sample).is_none(), "point {index} is in two requests");
             }
         }
@@ -299,7 +316,7 @@ mod tests {
             }
             let singles: Vec<Request> = points.iter().enumerate().map(|(i, p)| single(p, i)).collect();
             prop_assert_eq!(read(&points, &done), read(&points, &singles));
-            prop_assert!(done.iter().all(|request| request.count == width(&points[request.points[0]])));
+            prop_assert!(done.iter().all(|request| request.count == points[request.points[0]].register().unwrap().width()));
         }
     }
 }

@@ -14,8 +14,8 @@ use super::{Event, Output};
 use crate::clock::Clock;
 use crate::driver::{self, Driver, Request};
 use crate::model::{
-    Bus, BusState, BusStatus, ByteOrder, Device, Fault, MaxGap, Monotonic, Name, Point, PointType, Protocol, Publish,
-    PublishMode, QoS, RegisterTable, Sample, Stamp, Timestamp, Transport, Value,
+    Bus, BusState, BusStatus, Device, Fault, MaxGap, Monotonic, Name, Point, PointType, Protocol, Publish, PublishMode,
+    QoS, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport, Value,
 };
 
 /// 500 ms of timeout and what sending takes.
@@ -24,17 +24,10 @@ const PUBLISH: Publish = Publish { mode: PublishMode::Device, qos: QoS::AtMostOn
 
 /// A device with points at these addresses, each with its interval in milliseconds.
 fn device(name: &str, points: &[(u16, u64)]) -> Arc<Device> {
-    let point = |&(address, poll): &(u16, u64)| Point {
-        name: Name::new(&format!("p{address}")).unwrap(),
-        table: RegisterTable::Holding,
-        address,
-        kind: PointType::U16,
-        byte_order: ByteOrder::Abcd,
-        scale: None,
-        offset: None,
-        unit: None,
-        poll: Duration::from_millis(poll),
-        publish: PUBLISH,
+    let point = |&(address, poll): &(u16, u64)| {
+        let register = RegisterSource::new(RegisterTable::Holding, address, PointType::U16);
+        let point = Point::new(Name::new(&format!("p{address}")).unwrap(), Source::Register(register));
+        Point { poll: Duration::from_millis(poll), publish: PUBLISH, ..point }
     };
     Arc::new(Device {
         name: Name::new(name).unwrap(),
@@ -120,7 +113,7 @@ impl Simulation {
         self.requests.push((self.now, device.name.to_string(), request.clone()));
         let (took, outcome) = match reply(self.now, &device.name, request) {
             Reply::Good(took) => {
-                let value = |&point: &usize| Sample::Good(Value::Integer(point as i64));
+                let value = |&point: &usize| Sample::Good(Value::Integer(point as i128));
                 (took, Outcome::Answer(request.points.iter().map(value).collect()))
             }
             Reply::Silent => (SILENCE, Outcome::Silence(Fault::Timeout)),

@@ -211,8 +211,9 @@ async fn the_neighbours_go_on(framing: Framing, mode: Mode, expected: Fault) {
         for reading in &round.readings {
             match &reading.sample {
                 Sample::Good(value) => {
-                    let right = truth(round.device.unit_id, round.device.points[reading.point].address);
-                    assert_eq!(*value, Value::Integer(i64::from(right)), "{context}: a wrong value");
+                    let right =
+                        truth(round.device.unit_id, round.device.points[reading.point].register().unwrap().address);
+                    assert_eq!(*value, Value::Integer(i128::from(right)), "{context}: a wrong value");
                     // A late answer may be taken when it answers the repeated request too: it is right.
                     assert!(round.device.unit_id != BROKEN || mode == Mode::Late, "{context}");
                 }

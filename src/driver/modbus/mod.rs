@@ -10,10 +10,12 @@ mod float16;
 mod plan;
 mod raw;
 mod text;
+mod write;
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use client::Client;
+use client::{Client, Form};
 use plan::Gaps;
 
 pub use client::frames;
@@ -21,16 +23,16 @@ pub use decode::{Cells, decode, factor_of};
 pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
-use super::{Driver, DriverError, Failure, LineError, Pending, Request};
+use super::{Change, Driver, DriverError, Failure, LineError, Pending, Request, Unfit, WriteFailure, WriteRequest};
 use crate::clock::Clock;
-use crate::model::{Bus, Device, Fault, Sample, Transport};
+use crate::model::{Bus, Device, Fault, Point, RegisterTable, Sample, Transport, Value};
 
 /// The driver for Modbus RTU on a serial port.
 pub(super) fn rtu(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
     match &bus.transport {
         Transport::Serial(line) => {
             let client = Client::rtu(line.clone(), bus.timeout, clock);
-            Ok(Box::new(Modbus { client, gaps: Gaps::on_serial(bus.max_gap, line) }))
+            Ok(Box::new(Modbus::new(client, Gaps::on_serial(bus.max_gap, line))))
         }
         Transport::Tcp { .. } => Err(wrong_transport(bus)),
     }
@@ -41,7 +43,7 @@ pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverErro
     match &bus.transport {
         Transport::Tcp { host, port } => {
             let client = Client::tcp(host.clone(), *port, bus.timeout, clock);
-            Ok(Box::new(Modbus { client, gaps: Gaps::on_tcp(bus.max_gap) }))
+            Ok(Box::new(Modbus::new(client, Gaps::on_tcp(bus.max_gap))))
         }
         Transport::Serial(_) => Err(wrong_transport(bus)),
     }
@@ -54,6 +56,35 @@ fn wrong_transport(bus: &Bus) -> DriverError {
 struct Modbus {
     client: Client,
     gaps: Gaps,
+    /// What `scale_from` registers held when they were last read, by unit, table and address.
+    factors: HashMap<(u8, RegisterTable, u16), i16>,
+    /// Units that know no function 5 or 6, by what they do know: whether it is about coils.
+    only_multiple: HashSet<(u8, bool)>,
+}
+
+impl Modbus {
+    fn new(client: Client, gaps: Gaps) -> Modbus {
+        Modbus { client, gaps, factors: HashMap::new(), only_multiple: HashSet::new() }
+    }
+
+    fn factor(&self, device: &Device, point: &Point) -> Option<i16> {
+        let register = point.register()?;
+        self.factors.get(&(device.unit_id, register.table, register.scale_from?)).copied()
+    }
+
+    /// Remembers the scale factors in an answer, for values that are to be written.
+    fn note_factors(&mut self, device: &Device, request: &Request, cells: Cells<'_>) {
+        let Cells::Registers(registers) = cells else { return };
+        for register in request.points.iter().filter_map(|&index| device.points[index].register()) {
+            let Some(address) = register.scale_from else { continue };
+            let at = address.checked_sub(request.address).and_then(|skip| registers.get(usize::from(skip)));
+            let key = (device.unit_id, register.table, address);
+            match at.and_then(|factor| factor_of(factor.cast_signed()).ok()) {
+                Some(factor) => self.factors.insert(key, factor),
+                None => self.factors.remove(&key),
+            };
+        }
+    }
 }
 
 impl Driver for Modbus {
@@ -87,7 +118,33 @@ impl Driver for Modbus {
             let cells = self.client.read(device.unit_id, request).await?;
             let points = request.points.iter().map(|&index| &device.points[index]);
             samples.extend(points.map(|point| decode(point, cells.as_cells(), request.address)));
+            self.note_factors(device, request, cells.as_cells());
             Ok(())
+        })
+    }
+
+    fn plan_writes(&self, device: &Device, values: &[(usize, Value)]) -> Result<Vec<WriteRequest>, Unfit> {
+        write::plan(device, values, |point| self.factor(device, point))
+    }
+
+    fn write<'a>(&'a mut self, device: &'a Device, request: &'a WriteRequest) -> Pending<'a, Result<(), WriteFailure>> {
+        Box::pin(async move {
+            let unit = device.unit_id;
+            let kind = (unit, matches!(request.change, Change::Coils { .. }));
+            let form = if self.only_multiple.contains(&kind) { Form::Multiple } else { Form::Single };
+            let written = self.client.write(unit, &request.change, form).await;
+            // Exception 1 says that the device does not know the function, so it has done nothing: another function is no repetition.
+            if written != Err(WriteFailure::Refused(Fault::IllegalFunction))
+                || form == Form::Multiple
+                || !request.change.is_single()
+            {
+                return written;
+            }
+            let written = self.client.write(unit, &request.change, Form::Multiple).await;
+            if written.is_ok() {
+                self.only_multiple.insert(kind);
+            }
+            written
         })
     }
 }

@@ -13,15 +13,16 @@ mod tcp_frame;
 
 use std::time::Duration;
 
-use super::super::{Failure, LineError, Request};
+use super::super::{Change, Failure, LineError, Request, WriteFailure};
 use crate::clock::Clock;
 use crate::model::SerialLine;
 
-pub use pdu::Answer;
+use pdu::Ask;
+pub use pdu::{Answer, Form};
 
 /// What the fuzzer feeds: everything here that reads bytes from outside.
 pub mod frames {
-    pub use super::pdu::{Answer, answer};
+    pub use super::pdu::{Answer, Ask, Form, answer};
     pub use super::rtu_frame::{Collector, crc16};
     pub use super::tcp_frame::{Frame, NotModbus, parse};
 }
@@ -58,6 +59,15 @@ impl Client {
         match self {
             Client::Rtu(serial) => serial.read(unit, request).await,
             Client::Tcp(tcp) => tcp.read(unit, request).await,
+        }
+    }
+
+    /// One write to one unit, sent at most once.
+    pub async fn write(&mut self, unit: u8, change: &Change, form: Form) -> Result<(), WriteFailure> {
+        let ask = Ask::write(change, form);
+        match self {
+            Client::Rtu(serial) => serial.write(unit, &ask).await,
+            Client::Tcp(tcp) => tcp.write(unit, &ask).await,
         }
     }
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::super::super::{Failure, Request};
-use super::pdu::{self, Answer};
-use super::rtu_frame::{self, Collector};
+use super::super::super::{Failure, Request, WriteFailure};
+use super::pdu::{self, Answer, Ask};
+use super::rtu_frame::{self, Collector, Echo};
 use crate::clock::Clock;
-use crate::model::Monotonic;
+use crate::model::{Fault, Monotonic};
 
 /// After a damaged answer the line counts as quiet again after this long: USB adapters hand over bytes every 16 ms.
 const QUIET_AFTER_DAMAGE: Duration = Duration::from_millis(20);
@@ -38,15 +38,15 @@ pub struct Timing {
 
 /// Why there is no answer: the request's fault, or the stream's.
 #[derive(Debug)]
-pub enum Broken {
+pub enum Broken<F> {
     /// The stream works.
-    Failure(Failure),
-    /// The stream does not.
+    Failure(F),
+    /// The stream does not, and the request did not go out on it.
     Stream(io::Error),
 }
 
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Broken {
+impl<F> From<io::Error> for Broken<F> {
+    fn from(error: io::Error) -> Broken<F> {
         Broken::Stream(error)
     }
 }
@@ -61,48 +61,93 @@ pub struct Rtu<T> {
     last_byte: Monotonic,
     /// Requests whose answer may still come.
     unanswered: Vec<Unanswered>,
+    /// Whether the adapter says what it is sent, as far as reading has shown.
+    has_echo: bool,
     buffer: Box<[u8; 256]>,
 }
 
 #[derive(Debug)]
 struct Unanswered {
     unit: u8,
-    request: Request,
+    ask: Ask,
     until: Monotonic,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Rtu<T> {
     /// A line that was just opened.
     pub fn new(stream: T, timing: Timing, clock: Clock) -> Rtu<T> {
-        Rtu { stream, timing, clock, last_byte: clock.now(), unanswered: Vec::new(), buffer: Box::new([0; 256]) }
+        let (last_byte, buffer) = (clock.now(), Box::new([0; 256]));
+        Rtu { stream, timing, clock, last_byte, unanswered: Vec::new(), has_echo: false, buffer }
     }
 
     /// Asks `unit` and waits for its answer.
-    pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, Broken> {
-        let settled = self.late_answers_end(unit, request);
+    pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, Broken<Failure>> {
+        let ask = Ask::read(request);
+        let mut collector = Collector::new(unit, &ask);
+        let sent = self.ask(unit, &ask).await?;
+        let mut echo = Echo::of(rtu_frame::request_frame(unit, &ask));
+        let heard = self.listen(&ask, sent, |bytes| {
+            echo.strip(bytes);
+            collector.push(bytes).map(|answer| pdu::answer(request, answer)).ok_or(collector.is_damaged())
+        });
+        let outcome = heard.await?.unwrap_or_else(|| Err(Failure::NoAnswer(collector.verdict())));
+        self.has_echo = echo.was_there();
+        self.note(unit, &ask, matches!(outcome, Err(Failure::NoAnswer(_))));
+        outcome.map_err(Broken::Failure)
+    }
+
+    /// Writes and waits for the answer. The request goes out once.
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), Broken<WriteFailure>> {
+        let mut collector = Collector::new(unit, ask);
+        let sent = self.ask(unit, ask).await?;
+        let frame = rtu_frame::request_frame(unit, ask);
+        // The answer to a write is its request, or begins like it: an echo must not be taken for it.
+        let mut echo = (self.has_echo || frame.len() != rtu_frame::answer_len(ask)).then(|| Echo::of(frame));
+        let heard = self.listen(ask, sent, |bytes| {
+            let bytes = echo.as_mut().map_or_else(|| bytes.to_vec(), |echo| echo.strip(bytes));
+            collector.push(&bytes).map(|answer| ask.written(answer)).ok_or(collector.is_damaged())
+        });
+        let held = |echo: Option<Echo>, collector: &mut Collector| {
+            let held = echo.map_or_else(Vec::new, |mut echo| echo.release());
+            collector.push(&held).map(|answer| ask.written(answer))
+        };
+        let outcome = match heard.await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => {
+                held(echo, &mut collector).unwrap_or_else(|| Err(WriteFailure::Unanswered(collector.verdict())))
+            }
+            // It has gone out, and the line after it.
+            Err(_) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
+        };
+        self.note(unit, ask, matches!(outcome, Err(WriteFailure::Unanswered(_))));
+        outcome.map_err(Broken::Failure)
+    }
+
+    /// Sends a request once nothing can be confused with its answer; returns when its last character will have left.
+    async fn ask(&mut self, unit: u8, ask: &Ask) -> io::Result<Monotonic> {
+        let settled = self.late_answers_end(unit, ask);
         self.hush(settled).await?;
-        let sent = self.send(&rtu_frame::request_frame(unit, request)).await?;
-        let mut collector = Collector::new(unit, request);
-        let outcome = self.listen(&mut collector, request, sent).await?;
-        let is_silent = outcome.as_ref().is_err_and(|failure| matches!(failure, Failure::NoAnswer(_)));
+        self.send(&rtu_frame::request_frame(unit, ask)).await
+    }
+
+    /// Remembers a request whose answer may still come.
+    fn note(&mut self, unit: u8, ask: &Ask, is_silent: bool) {
         // What answered a repetition may have been the late answer to the first try; then another one is on its way.
-        let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && same_cells(&late.request, request));
+        let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && late.ask == *ask);
         if is_silent || is_repeated {
             // The same lateness once more, and what it varies.
             let until = self.clock.now() + self.timing.timeout.max(LEAST_LATENESS) + UNSTEADINESS;
-            self.unanswered.push(Unanswered { unit, request: request.clone(), until });
+            self.unanswered.push(Unanswered { unit, ask: ask.clone(), until });
         }
-        outcome.map_err(Broken::Failure)
     }
 
     /// Until when an answer of `unit` could be the late one to another request than this. A late answer to the same
     /// request is as good as a new one.
-    fn late_answers_end(&mut self, unit: u8, request: &Request) -> Monotonic {
+    fn late_answers_end(&mut self, unit: u8, ask: &Ask) -> Monotonic {
         let now = self.clock.now();
         self.unanswered.retain(|late| late.until > now);
-        let confusable = |late: &&Unanswered| {
-            late.unit == unit && late.request.table == request.table && !same_cells(&late.request, request)
-        };
+        let confusable =
+            |late: &&Unanswered| late.unit == unit && late.ask.function() == ask.function() && late.ask != *ask;
         self.unanswered.iter().filter(confusable).map(|late| late.until).max().unwrap_or(now)
     }
 
@@ -127,26 +172,29 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Rtu<T> {
         Ok(self.last_byte)
     }
 
-    async fn listen(
+    /// Gives what is heard to `take` until that has an answer; `None` when the time is over. `take` says whether only a
+    /// damaged answer has come.
+    async fn listen<A>(
         &mut self,
-        collector: &mut Collector,
-        request: &Request,
+        ask: &Ask,
         sent: Monotonic,
-    ) -> io::Result<Result<Answer, Failure>> {
+        mut take: impl FnMut(&[u8]) -> Result<A, bool>,
+    ) -> io::Result<Option<A>> {
         let begin = sent + self.timing.timeout;
-        let end = begin + characters(self.timing, rtu_frame::answer_len(request));
+        let end = begin + characters(self.timing, rtu_frame::answer_len(ask));
         let mut until = begin;
         loop {
             let heard = self.hear(until).await?;
-            if let Some(answer) = collector.push(&self.buffer[..heard]) {
-                return Ok(pdu::answer(request, answer));
-            }
+            let is_damaged = match take(&self.buffer[..heard]) {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(is_damaged) => is_damaged,
+            };
             // A stream without a pause always has something to hear: the clock ends it.
             if heard == 0 || self.clock.now() >= end {
-                return Ok(Err(Failure::NoAnswer(collector.verdict())));
+                return Ok(None);
             }
             until = end;
-            if collector.is_damaged() {
+            if is_damaged {
                 until = end.min(self.clock.now() + QUIET_AFTER_DAMAGE.max(self.timing.silence));
             }
         }
@@ -172,10 +220,6 @@ pub fn longest(timing: Timing) -> Duration {
     timing.silence + characters(timing, 8) + timing.timeout
 }
 
-fn same_cells(one: &Request, other: &Request) -> bool {
-    (one.table, one.address, one.count) == (other.table, other.address, other.count)
-}
-
 fn characters(timing: Timing, count: usize) -> Duration {
     timing.character * u32::try_from(count).unwrap_or(MAX_FRAME)
 }
@@ -186,7 +230,7 @@ mod tests {
 
     use super::rtu_frame::crc16;
     use super::*;
-    use crate::model::{Fault, RegisterTable};
+    use crate::model::RegisterTable;
 
     /// What a device does after one request: waits so many milliseconds, then says this; again and again.
     type Script = Vec<(u64, Vec<u8>)>;

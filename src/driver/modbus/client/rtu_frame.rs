@@ -3,8 +3,7 @@
 //! A serial line gives bytes, not frames: noise before an answer, the echo of a two-wire adapter, the late answer of
 //! another unit. [`Collector`] looks for the one frame that was asked for and ignores everything else.
 
-use super::super::super::Request;
-use super::pdu;
+use super::pdu::{self, Ask};
 use crate::model::Fault;
 
 /// Unit and PDU of the largest answer to a read, and its checksum.
@@ -32,15 +31,57 @@ const CRC_TABLE: [u16; 256] = {
 };
 
 /// The frame that asks `unit`.
-pub fn request_frame(unit: u8, request: &Request) -> [u8; 8] {
-    let [function, a, b, c, d] = pdu::request(request);
-    let [low, high] = crc16(&[unit, function, a, b, c, d]).to_le_bytes();
-    [unit, function, a, b, c, d, low, high]
+pub fn request_frame(unit: u8, ask: &Ask) -> Vec<u8> {
+    let mut frame = vec![unit];
+    frame.extend_from_slice(ask.pdu());
+    frame.extend(crc16(&frame).to_le_bytes());
+    frame
 }
 
 /// Bytes of the whole answer to a request.
-pub fn answer_len(request: &Request) -> usize {
-    1 + 2 + pdu::data_len(request) + 2
+pub fn answer_len(ask: &Ask) -> usize {
+    1 + ask.answer_len() + 2
+}
+
+/// Takes the echo of a request off what a two-wire adapter says after it. Needed for writes, whose answers look like their requests.
+#[derive(Debug)]
+pub struct Echo {
+    frame: Vec<u8>,
+    /// So many bytes of the frame have come and were held back; `None` once it is decided whether they were the echo.
+    held: Option<usize>,
+    was_there: bool,
+}
+
+impl Echo {
+    /// Of this frame, which has just been sent.
+    pub fn of(frame: Vec<u8>) -> Echo {
+        Echo { frame, held: Some(0), was_there: false }
+    }
+
+    /// What is not the echo of the next `bytes`. What could still become the echo is held back.
+    pub fn strip(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let Some(held) = self.held else { return bytes.to_vec() };
+        let same = bytes.iter().zip(&self.frame[held..]).take_while(|(came, sent)| came == sent).count();
+        let is_whole = held + same == self.frame.len();
+        if is_whole || same < bytes.len() {
+            self.held = None;
+            self.was_there = is_whole;
+            let kept = if is_whole { &[][..] } else { &self.frame[..held + same] };
+            return [kept, &bytes[same..]].concat();
+        }
+        self.held = Some(held + same);
+        Vec::new()
+    }
+
+    /// What is held back when nothing more comes.
+    pub fn release(&mut self) -> Vec<u8> {
+        self.held.take().map_or_else(Vec::new, |held| self.frame[..held].to_vec())
+    }
+
+    /// Whether the whole frame came back.
+    pub fn was_there(&self) -> bool {
+        self.was_there
+    }
 }
 
 /// Collects what the line says until the answer to one request is in it. Bounded whatever comes.
@@ -48,18 +89,21 @@ pub fn answer_len(request: &Request) -> usize {
 pub struct Collector {
     unit: u8,
     function: u8,
-    data_len: u8,
+    /// What an answer with data has after its function; `None` for an answer without.
+    byte_count: Option<u8>,
+    /// Bytes of the whole answer.
+    len: usize,
     kept: Vec<u8>,
     heard: bool,
     damaged: bool,
 }
 
 impl Collector {
-    /// Waits for the answer of `unit` to `request`.
-    pub fn new(unit: u8, request: &Request) -> Collector {
-        let data_len = u8::try_from(pdu::data_len(request)).unwrap_or(u8::MAX);
-        let function = pdu::function(request.table);
-        Collector { unit, function, data_len, kept: Vec::with_capacity(MAX_ANSWER), heard: false, damaged: false }
+    /// Waits for the answer of `unit` to `ask`.
+    pub fn new(unit: u8, ask: &Ask) -> Collector {
+        let (function, byte_count, len) = (ask.function(), ask.byte_count(), answer_len(ask));
+        let kept = Vec::with_capacity(MAX_ANSWER);
+        Collector { unit, function, byte_count, len, kept, heard: false, damaged: false }
     }
 
     /// Takes bytes from the line; returns the PDU of the answer once it is complete and its checksum right.
@@ -111,8 +155,8 @@ impl Collector {
             [unit, ..] if *unit != self.unit => return Candidate::No,
             [_, function, ..] if *function == self.function | pdu::EXCEPTION => 1 + pdu::EXCEPTION_LEN + 2,
             [_, function, ..] if *function != self.function => return Candidate::No,
-            [_, _, data_len, ..] if *data_len != self.data_len => return Candidate::No,
-            [_, _, data_len, ..] => 1 + 2 + usize::from(*data_len) + 2,
+            [_, _, count, ..] if self.byte_count.is_some_and(|expected| expected != *count) => return Candidate::No,
+            [_, _, _, ..] => self.len,
             _ => return Candidate::Partial,
         };
         if head.len() < len { Candidate::Partial } else { Candidate::Whole(len) }
@@ -134,11 +178,13 @@ enum Candidate {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::pdu::Form;
     use super::*;
+    use crate::driver::{Change, Request};
     use crate::model::RegisterTable;
 
-    fn ask(count: u16) -> Request {
-        Request { table: RegisterTable::Holding, address: 0, count, points: vec![0] }
+    fn ask(count: u16) -> Ask {
+        Ask::read(&Request { table: RegisterTable::Holding, address: 0, count, points: vec![0] })
     }
 
     fn frame(content: &[u8]) -> Vec<u8> {
@@ -189,6 +235,32 @@ mod tests {
     fn a_refusal_is_an_answer() {
         let mut collector = Collector::new(7, &ask(1));
         assert_eq!(collector.push(&frame(&[7, 0x83, 2])), Some(&[0x83, 2][..]));
+    }
+
+    #[test]
+    fn an_echo_is_taken_off_whole_and_nothing_else_is() {
+        let stripped = |pieces: &[&[u8]]| {
+            let mut echo = Echo::of(vec![1, 2, 3]);
+            let mut left: Vec<u8> = pieces.iter().flat_map(|piece| echo.strip(piece)).collect();
+            left.extend(echo.release());
+            (left, echo.was_there())
+        };
+        assert_eq!(stripped(&[&[1, 2, 3, 9], &[1, 2, 3]]), (vec![9, 1, 2, 3], true));
+        assert_eq!(stripped(&[&[1], &[2], &[3], &[9]]), (vec![9], true));
+        assert_eq!(stripped(&[&[1, 2], &[9]]), (vec![1, 2, 9], false));
+        assert_eq!(stripped(&[&[1, 2]]), (vec![1, 2], false));
+        assert_eq!(stripped(&[&[9, 1, 2, 3]]), (vec![9, 1, 2, 3], false));
+    }
+
+    #[test]
+    fn the_answer_to_a_write_is_found_by_its_length() {
+        let change = Change::Registers { address: 1, values: vec![10, 258] };
+        let answer = frame(&[7, 16, 0, 1, 0, 2]);
+        for before in [vec![], vec![0xFF, 7], frame(&[8, 16, 0, 1, 0, 2])] {
+            let mut collector = Collector::new(7, &Ask::write(&change, Form::Single));
+            let stream = [before, answer.clone()].concat();
+            assert_eq!(collector.push(&stream), Some(&[16, 0, 1, 0, 2][..]));
+        }
     }
 
     proptest! {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio_serial::{ErrorKind, SerialPortBuilderExt, SerialStream};
 
-use super::super::super::{Failure, LineError, Request};
+use super::super::super::{Failure, LineError, Request, WriteFailure};
 use super::super::plan;
-use super::pdu::Answer;
+use super::pdu::{Answer, Ask};
 use super::rtu::{self, Broken, Rtu, Timing};
 use crate::clock::Clock;
 use crate::model::{DataBits, Parity, SerialLine, StopBits};
@@ -56,6 +56,19 @@ impl Serial {
         let Some(rtu) = &mut self.rtu else { return Err(self.gone(&"it is not open").into()) };
         match rtu.read(unit, request).await {
             Ok(answer) => Ok(answer),
+            Err(Broken::Failure(failure)) => Err(failure),
+            Err(Broken::Stream(error)) => {
+                self.rtu = None;
+                Err(self.gone(&error).into())
+            }
+        }
+    }
+
+    /// One write and its answer. The port is closed when it fails before the request has gone out.
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+        let Some(rtu) = &mut self.rtu else { return Err(self.gone(&"it is not open").into()) };
+        match rtu.write(unit, ask).await {
+            Ok(()) => Ok(()),
             Err(Broken::Failure(failure)) => Err(failure),
             Err(Broken::Stream(error)) => {
                 self.rtu = None;

@@ -8,6 +8,7 @@ pub mod modbus;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -59,6 +60,44 @@ pub trait Driver: Send {
         let _ = (device, request);
         Box::pin(async { Err(WriteFailure::Refused(Fault::IllegalFunction)) })
     }
+
+    /// The other way to read, for lines that take several requests at a time. `None` when this one does not.
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        None
+    }
+}
+
+/// A line that takes several requests at a time. [`Driver::read`] is called only while none of them is under way.
+pub trait Pipeline: Send {
+    /// How many it takes.
+    fn depth(&self) -> usize;
+
+    /// Takes a request; its end comes out of [`next`](Pipeline::next) under this ticket.
+    fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>);
+
+    /// Sends what was taken and waits until a request is over; for ever when none is under way. May be dropped half-way and called
+    /// again. Where one costs the others their connection, these come first, as [`Ending::Cut`].
+    fn next(&mut self) -> Pending<'_, Finished>;
+}
+
+/// A request of a [`Pipeline`] that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// Which.
+    pub ticket: u64,
+    /// How.
+    pub ending: Ending,
+}
+
+/// How a request of a [`Pipeline`] ended.
+#[derive(Debug, PartialEq)]
+pub enum Ending {
+    /// One sample for each of the request's points, in their order.
+    Answer(Vec<Sample>),
+    /// No samples. After [`Failure::LineGone`] nothing is under way any more.
+    Failed(Failure),
+    /// The connection was closed because of another request: nothing is known about this one.
+    Cut,
 }
 
 /// The drivers. A new one is a folder or file beside `modbus` and a line here.
@@ -259,6 +298,7 @@ mod tests {
             timeout: Duration::from_millis(500),
             retries: 1,
             max_gap: MaxGap::Auto,
+            in_flight: 1,
         };
         assert!(for_bus(&bus, Clock::start()).is_ok());
         bus.protocol = Protocol::ModbusRtu;

@@ -19,6 +19,8 @@ pub struct Bus {
     pub retries: u32,
     /// How many unwanted registers the planner may read through rather than start another request.
     pub max_gap: MaxGap,
+    /// How many requests may be under way at a time, at least 1; more than 1 needs Modbus TCP.
+    pub in_flight: u16,
 }
 
 /// Where a bus is reached.

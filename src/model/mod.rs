@@ -22,7 +22,7 @@ mod value;
 pub use bus::{Bus, DataBits, MaxGap, Parity, Protocol, SerialLine, StopBits, Transport};
 pub use command::{NotSent, Order, OrderReport, Publisher, WriteEnd, Written};
 pub use decimal::{Decimal, DecimalError};
-pub use device::{Device, Publish, PublishMode};
+pub use device::{Device, Publish, PublishMode, Quirks};
 pub use message::{Message, Properties, QoS};
 pub use name::{Name, NameError};
 pub use naming::{BitNames, Bits, EnumNames, Naming};

@@ -11,6 +11,7 @@ mod grid;
 mod group;
 mod liveness;
 mod orders;
+mod overlap;
 pub mod scheduler;
 #[cfg(test)]
 mod simulation;

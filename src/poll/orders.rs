@@ -368,6 +368,7 @@ mod tests {
             bus: name("bus"),
             unit_id: 1,
             max_registers: 125,
+            quirks: crate::model::Quirks::default(),
             publish: Publish::default(),
             points: Vec::new(),
         };

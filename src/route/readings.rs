@@ -81,7 +81,7 @@ impl DeviceRoute {
 mod tests {
     use super::*;
     use crate::model::{
-        Fault, Monotonic, Point, PointType, Publish, PublishMode, RegisterSource, RegisterTable, Source, Stamp,
+        Fault, Monotonic, Point, PointType, Publish, PublishMode, Quirks, RegisterSource, RegisterTable, Source, Stamp,
         Timestamp, Value,
     };
 
@@ -104,6 +104,7 @@ mod tests {
             bus: Name::new("line").unwrap(),
             unit_id: 1,
             max_registers: 125,
+            quirks: Quirks::default(),
             publish: publish(PublishMode::Device),
             points,
         })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fieldway::clock::Clock;
 use fieldway::model::{
     Bus, BusState, BusStatus, ByteOrder, DataBits, Device, MaxGap, Name, Parity, Point, PointType, Protocol, Publish,
-    PublishMode, QoS, RegisterSource, RegisterTable, Sample, SerialLine, Source, StopBits, Transport, Value,
+    PublishMode, QoS, Quirks, RegisterSource, RegisterTable, Sample, SerialLine, Source, StopBits, Transport, Value,
 };
 use fieldway::poll::{self, Event, PollError};
 use tokio::sync::{mpsc, watch};
@@ -32,7 +32,15 @@ fn point(table: RegisterTable, address: u16, kind: PointType, byte_order: ByteOr
 }
 
 fn device(name_: &str, unit_id: u8, points: Vec<Point>) -> Arc<Device> {
-    Arc::new(Device { name: name(name_), bus: name("bus"), unit_id, max_registers: 125, publish: PUBLISH, points })
+    Arc::new(Device {
+        name: name(name_),
+        bus: name("bus"),
+        unit_id,
+        max_registers: 125,
+        quirks: Quirks::default(),
+        publish: PUBLISH,
+        points,
+    })
 }
 
 fn tcp(port: u16) -> (Protocol, Transport) {
@@ -71,7 +79,8 @@ struct Polled {
 impl Polled {
     fn start((protocol, transport): (Protocol, Transport), timeout_ms: u64, devices: Vec<Arc<Device>>) -> Polled {
         let timeout = Duration::from_millis(timeout_ms);
-        let bus = Bus { name: name("bus"), transport, protocol, timeout, retries: 1, max_gap: MaxGap::Auto };
+        let bus =
+            Bus { name: name("bus"), transport, protocol, timeout, retries: 1, max_gap: MaxGap::Auto, in_flight: 1 };
         let (to_events, events) = mpsc::channel(64);
         let unknown = BusStatus { bus: name("bus"), state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
         let (to_status, status) = watch::channel(unknown);

@@ -11,7 +11,7 @@ use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
 use crate::config::scalar::{Text, Whole};
 use crate::config::yaml::short;
-use crate::model::{Device, Name};
+use crate::model::{Device, Name, Quirks};
 
 const NOUN: Noun = Noun {
     one: "device",
@@ -84,6 +84,7 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
         bus: Name::new(bus?.key).ok()?,
         unit_id: unit_id?,
         max_registers: max_registers as u16,
+        quirks: Quirks::default(),
         publish: defaults.publish,
         points,
     })

@@ -13,9 +13,10 @@ mod text;
 mod write;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, Form};
+use client::{Client, Form, Over};
 use plan::Gaps;
 
 pub use client::frames;
@@ -23,7 +24,10 @@ pub use decode::{Cells, decode, factor_of};
 pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
-use super::{Change, Driver, DriverError, Failure, LineError, Pending, Request, Unfit, WriteFailure, WriteRequest};
+use super::{
+    Change, Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request, Unfit, WriteFailure,
+    WriteRequest,
+};
 use crate::clock::Clock;
 use crate::model::{Bus, Device, Fault, Point, RegisterTable, Sample, Transport, Value};
 
@@ -42,7 +46,7 @@ pub(super) fn rtu(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverErro
 pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
     match &bus.transport {
         Transport::Tcp { host, port } => {
-            let client = Client::tcp(host.clone(), *port, bus.timeout, clock);
+            let client = Client::tcp(host.clone(), *port, bus.timeout, bus.in_flight, clock);
             Ok(Box::new(Modbus::new(client, Gaps::on_tcp(bus.max_gap))))
         }
         Transport::Serial(_) => Err(wrong_transport(bus)),
@@ -70,6 +74,12 @@ impl Modbus {
     fn factor(&self, device: &Device, point: &Point) -> Option<i16> {
         let register = point.register()?;
         self.factors.get(&(device.unit_id, register.table, register.scale_from?)).copied()
+    }
+
+    /// The samples in an answer, one a point.
+    fn decoded(&mut self, device: &Device, request: &Request, cells: Cells<'_>) -> Vec<Sample> {
+        self.note_factors(device, request, cells);
+        request.points.iter().map(|&index| decode(&device.points[index], cells, request.address)).collect()
     }
 
     /// Remembers the scale factors in an answer, for values that are to be written.
@@ -116,9 +126,7 @@ impl Driver for Modbus {
     ) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
             let cells = self.client.read(device.unit_id, request).await?;
-            let points = request.points.iter().map(|&index| &device.points[index]);
-            samples.extend(points.map(|point| decode(point, cells.as_cells(), request.address)));
-            self.note_factors(device, request, cells.as_cells());
+            samples.extend(self.decoded(device, request, cells.as_cells()));
             Ok(())
         })
     }
@@ -145,6 +153,36 @@ impl Driver for Modbus {
                 self.only_multiple.insert(kind);
             }
             written
+        })
+    }
+
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        self.client.overlapped().is_some().then_some(self as &mut dyn Pipeline)
+    }
+}
+
+/// What [`Modbus::pipeline`] gives out: only when its client takes several requests at a time.
+impl Pipeline for Modbus {
+    fn depth(&self) -> usize {
+        self.client.depth()
+    }
+
+    fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>) {
+        if let Some(overlapped) = self.client.overlapped() {
+            overlapped.send(ticket, device, request);
+        }
+    }
+
+    fn next(&mut self) -> Pending<'_, Finished> {
+        Box::pin(async {
+            let Some(overlapped) = self.client.overlapped() else { return std::future::pending().await };
+            let Over { ticket, device, request, result } = overlapped.next().await;
+            let ending = match result {
+                Some(Ok(answer)) => Ending::Answer(self.decoded(&device, &request, answer.as_cells())),
+                Some(Err(failure)) => Ending::Failed(failure),
+                None => Ending::Cut,
+            };
+            Finished { ticket, ending }
         })
     }
 }

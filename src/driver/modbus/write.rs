@@ -198,7 +198,8 @@ mod tests {
 
     fn device(unit_id: u8, points: Vec<Point>) -> Device {
         let name = |text| Name::new(text).unwrap();
-        Device { name: name("plc"), bus: name("bus"), unit_id, max_registers: 125, publish: Publish::default(), points }
+        let (quirks, publish) = (crate::model::Quirks::default(), Publish::default());
+        Device { name: name("plc"), bus: name("bus"), unit_id, max_registers: 125, quirks, publish, points }
     }
 
     fn planned(points: Vec<Point>, values: &[(usize, Value)]) -> Result<Vec<(Change, Vec<usize>)>, String> {

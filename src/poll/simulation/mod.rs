@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::driver::{self, Driver, Request};
 use crate::model::{
     Bus, BusState, BusStatus, Device, Fault, MaxGap, Monotonic, Name, Point, PointType, Protocol, Publish, PublishMode,
-    QoS, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport, Value,
+    QoS, Quirks, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport, Value,
 };
 
 /// 500 ms of timeout and what sending takes.
@@ -34,6 +34,7 @@ fn device(name: &str, points: &[(u16, u64)]) -> Arc<Device> {
         bus: Name::new("line").unwrap(),
         unit_id: 1,
         max_registers: 125,
+        quirks: Quirks::default(),
         publish: PUBLISH,
         points: points.iter().map(point).collect(),
     })
@@ -72,6 +73,7 @@ impl Simulation {
             timeout: Duration::from_millis(500),
             retries: 1,
             max_gap: MaxGap::Auto,
+            in_flight: 1,
         };
         // The task's planner, so that requests are what they will be.
         let driver = driver::for_bus(&bus, Clock::start()).unwrap();
@@ -104,6 +106,7 @@ impl Simulation {
                 }
                 Action::Open => self.scheduler.handle_opened(),
                 Action::Read { device, request } => self.exchange(&device, &request, &mut reply),
+                Action::Send { .. } | Action::Listen(_) => panic!("one at a time"),
             }
         }
         self.collect();
@@ -136,6 +139,7 @@ impl Simulation {
                 Output::Refusal { device, point, fault } => {
                     self.refusals.push((device.name.to_string(), point, fault));
                 }
+                Output::OneAtATime { .. } => panic!("it is one at a time"),
             }
         }
     }

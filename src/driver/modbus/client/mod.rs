@@ -4,6 +4,7 @@
 //! field needs: timeouts, silence between frames, stale answers thrown away, lost connections made anew.
 //! Why not tokio-modbus's client: `docs/decisions/0004-modbus-client.md`.
 
+mod overlapped;
 mod pdu;
 mod rtu;
 mod rtu_frame;
@@ -17,6 +18,7 @@ use super::super::{Change, Failure, LineError, Request, WriteFailure};
 use crate::clock::Clock;
 use crate::model::SerialLine;
 
+pub use overlapped::{Over, Overlapped};
 use pdu::Ask;
 pub use pdu::{Answer, Form};
 
@@ -33,6 +35,8 @@ pub enum Client {
     Rtu(serial::Serial),
     /// Modbus TCP.
     Tcp(tcp::Tcp),
+    /// Modbus TCP with several requests at a time.
+    Overlapped(Box<Overlapped>),
 }
 
 impl Client {
@@ -41,9 +45,29 @@ impl Client {
         Client::Rtu(serial::Serial::new(line, timeout, clock))
     }
 
-    /// Modbus TCP; not connected yet.
-    pub fn tcp(host: String, port: u16, timeout: Duration, clock: Clock) -> Client {
-        Client::Tcp(tcp::Tcp::new(host, port, timeout, clock))
+    /// Modbus TCP with up to `in_flight` requests at a time; not connected yet.
+    pub fn tcp(host: String, port: u16, timeout: Duration, in_flight: u16, clock: Clock) -> Client {
+        let tcp = tcp::Tcp::new(host, port, timeout, clock);
+        match in_flight {
+            0 | 1 => Client::Tcp(tcp),
+            more => Client::Overlapped(Box::new(Overlapped::new(tcp, more.into()))),
+        }
+    }
+
+    /// The client, when it takes several requests at a time.
+    pub fn overlapped(&mut self) -> Option<&mut Overlapped> {
+        match self {
+            Client::Overlapped(overlapped) => Some(overlapped),
+            Client::Rtu(_) | Client::Tcp(_) => None,
+        }
+    }
+
+    /// How many requests it takes at a time.
+    pub fn depth(&self) -> usize {
+        match self {
+            Client::Overlapped(overlapped) => overlapped.depth(),
+            Client::Rtu(_) | Client::Tcp(_) => 1,
+        }
     }
 
     /// Opens the port or connects.
@@ -51,6 +75,7 @@ impl Client {
         match self {
             Client::Rtu(serial) => serial.open(),
             Client::Tcp(tcp) => tcp.open().await,
+            Client::Overlapped(tcp) => tcp.open().await,
         }
     }
 
@@ -59,6 +84,7 @@ impl Client {
         match self {
             Client::Rtu(serial) => serial.read(unit, request).await,
             Client::Tcp(tcp) => tcp.read(unit, request).await,
+            Client::Overlapped(tcp) => tcp.read(unit, request).await,
         }
     }
 
@@ -68,6 +94,7 @@ impl Client {
         match self {
             Client::Rtu(serial) => serial.write(unit, &ask).await,
             Client::Tcp(tcp) => tcp.write(unit, &ask).await,
+            Client::Overlapped(tcp) => tcp.write(unit, &ask).await,
         }
     }
 
@@ -76,6 +103,7 @@ impl Client {
         match self {
             Client::Rtu(serial) => serial.longest(),
             Client::Tcp(tcp) => tcp.longest(),
+            Client::Overlapped(tcp) => tcp.longest(),
         }
     }
 }

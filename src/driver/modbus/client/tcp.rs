@@ -22,9 +22,9 @@ const LEAST_CONNECT_TIME: Duration = Duration::from_secs(3);
 pub struct Tcp {
     host: String,
     port: u16,
-    timeout: Duration,
-    clock: Clock,
-    stream: Option<TcpStream>,
+    pub(super) timeout: Duration,
+    pub(super) clock: Clock,
+    pub(super) stream: Option<TcpStream>,
     transaction: u16,
     buffer: Box<[u8; MAX_FRAME]>,
 }
@@ -51,13 +51,17 @@ impl Tcp {
     /// Connects.
     pub async fn open(&mut self) -> Result<(), LineError> {
         self.stream = None;
-        let limit = self.timeout.max(LEAST_CONNECT_TIME);
-        let stream = match tokio::time::timeout(limit, self.connect()).await {
-            Ok(connected) => connected?,
-            Err(_) => return Err(LineError::Unreachable(self.address())),
-        };
-        self.stream = Some(stream);
+        self.stream = Some(self.connect().await?);
         Ok(())
+    }
+
+    /// A new connection, independent of this one.
+    pub fn connect(&self) -> impl Future<Output = Result<TcpStream, LineError>> + Send + use<> {
+        let (host, port, limit) = (self.host.clone(), self.port, self.timeout.max(LEAST_CONNECT_TIME));
+        async move {
+            let unreachable = |_| Err(LineError::Unreachable(address(&host, port)));
+            tokio::time::timeout(limit, connect(&host, port)).await.unwrap_or_else(unreachable)
+        }
     }
 
     /// One request and its answer; connects first when there is no connection.
@@ -107,39 +111,27 @@ impl Tcp {
         written
     }
 
+    /// A number that no request of the last 65,535 had.
+    pub(super) fn next_transaction(&mut self) -> u16 {
+        self.transaction = self.transaction.wrapping_add(1);
+        self.transaction
+    }
+
     /// The longest that [`Tcp::read`] takes when nothing answers.
     pub fn longest(&self) -> Duration {
         self.timeout
     }
 
     /// Whether there is a connection, still open, and with nothing on it that nobody asked for.
-    fn is_usable(&self) -> bool {
+    pub(super) fn is_usable(&self) -> bool {
         let Some(stream) = &self.stream else { return false };
         matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    async fn connect(&self) -> Result<TcpStream, LineError> {
-        let address = self.address();
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let unresolved = |cause: String| LineError::Unresolved { address: address.clone(), cause };
-        let mut last = unresolved("it has no address".into());
-        for candidate in found.map_err(|error| unresolved(error.to_string()))? {
-            match TcpStream::connect(candidate).await {
-                Ok(stream) => {
-                    // A request is one small packet that must not wait for others.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Err(error) => last = cant_connect(&address, &error),
-            }
-        }
-        Err(last)
-    }
-
     /// Sends a request and waits for its frame, which is at the start of the buffer then; returns its length.
     async fn exchange(&mut self, unit: u8, ask: &Ask) -> Result<usize, Ended> {
+        self.next_transaction();
         let Some(stream) = &mut self.stream else { return Err(Ended::NotSent) };
-        self.transaction = self.transaction.wrapping_add(1);
         let deadline = self.clock.now() + self.timeout;
         let frame = tcp_frame::request_frame(self.transaction, unit, ask);
         let mut left = &frame[..];
@@ -180,14 +172,28 @@ impl Tcp {
             }
         }
     }
+}
 
-    fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
+async fn connect(host: &str, port: u16) -> Result<TcpStream, LineError> {
+    let address = address(host, port);
+    let found = tokio::net::lookup_host((host, port)).await;
+    let unresolved = |cause: String| LineError::Unresolved { address: address.clone(), cause };
+    let mut last = unresolved("it has no address".into());
+    for candidate in found.map_err(|error| unresolved(error.to_string()))? {
+        match TcpStream::connect(candidate).await {
+            Ok(stream) => {
+                // A request is one small packet that must not wait for others.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = cant_connect(&address, &error),
         }
     }
+    Err(last)
+}
+
+fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn cant_connect(address: &str, error: &io::Error) -> LineError {

@@ -72,12 +72,12 @@ pub trait Pipeline: Send {
     /// How many it takes.
     fn depth(&self) -> usize;
 
-    /// Takes a request; its end comes out of [`next`](Pipeline::next) under this ticket.
+    /// Takes a request; its end comes out of [`finished`](Pipeline::finished) under this ticket.
     fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>);
 
-    /// Sends what was taken and waits until a request is over; for ever when none is under way. May be dropped half-way and called
-    /// again. Where one costs the others their connection, these come first, as [`Ending::Cut`].
-    fn next(&mut self) -> Pending<'_, Finished>;
+    /// Sends what was taken and waits until requests are over; for ever when none is under way. May be dropped half-way and called
+    /// again. Where one costs the others their connection, these come before it, as [`Ending::Cut`].
+    fn finished(&mut self) -> Pending<'_, Vec<Finished>>;
 }
 
 /// A request of a [`Pipeline`] that is over.

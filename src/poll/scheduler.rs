@@ -234,14 +234,14 @@ impl Scheduler {
             budget.give_back(self.shared.longest.saturating_sub(took));
         }
         match &outcome {
-            Outcome::Silence(Fault::Timeout) if !is_alone => self.overlap.unanswered(),
-            Outcome::Silence(_) => {}
-            _ if is_alone && asked.tries > 1 => {
-                if self.overlap.answered_alone() {
-                    self.shared.outputs.push(Output::OneAtATime { device: Arc::clone(&agenda.device) });
-                }
+            Outcome::Silence(fault) if *fault == Fault::Timeout || is_alone => {
+                self.overlap.unanswered(&asked.request, is_alone);
             }
-            _ => self.overlap.answered(),
+            Outcome::Silence(_) => {}
+            _ if self.overlap.answered(&asked.request) => {
+                self.shared.outputs.push(Output::OneAtATime { device: Arc::clone(&agenda.device) });
+            }
+            _ => {}
         }
         match outcome {
             Outcome::Answer(samples) => agenda.answered(stamp, &asked, samples, &mut self.shared),

@@ -81,23 +81,25 @@ impl Task {
         }
     }
 
-    /// Waits for the end of a request that is under way.
+    /// Waits for the end of requests that are under way.
     async fn listen(&mut self, until: Monotonic) {
         let pipeline = self.driver.pipeline().expect("its depth was told to the scheduler");
-        let Finished { ticket, ending } = tokio::select! {
+        let finished = tokio::select! {
             biased;
-            finished = pipeline.next() => finished,
+            finished = pipeline.finished() => finished,
             () = self.clock.sleep_until(until) => return,
         };
-        let Some(at) = self.sent.iter().position(|(sent, ..)| *sent == ticket) else { return };
-        let (_, device, request) = self.sent.swap_remove(at);
-        let outcome = match ending {
-            Ending::Answer(samples) => self.outcome(Ok(samples), &device, &request),
-            Ending::Failed(failure) => self.outcome(Err(failure), &device, &request),
-            Ending::Cut => Some(Outcome::Cut),
-        };
-        if let Some(outcome) = outcome {
-            self.scheduler.handle_finished(self.clock.stamp(), ticket, outcome);
+        for Finished { ticket, ending } in finished {
+            let Some(at) = self.sent.iter().position(|(sent, ..)| *sent == ticket) else { continue };
+            let (_, device, request) = self.sent.swap_remove(at);
+            let outcome = match ending {
+                Ending::Answer(samples) => self.outcome(Ok(samples), &device, &request),
+                Ending::Failed(failure) => self.outcome(Err(failure), &device, &request),
+                Ending::Cut => Some(Outcome::Cut),
+            };
+            if let Some(outcome) = outcome {
+                self.scheduler.handle_finished(self.clock.stamp(), ticket, outcome);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Polling real Modbus peers: a pymodbus server over TCP and RTU, and servers that misbehave.
 
 mod hostile;
+mod overlapping;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,10 +78,18 @@ struct Polled {
 }
 
 impl Polled {
-    fn start((protocol, transport): (Protocol, Transport), timeout_ms: u64, devices: Vec<Arc<Device>>) -> Polled {
+    fn start(line: (Protocol, Transport), timeout_ms: u64, devices: Vec<Arc<Device>>) -> Polled {
+        Polled::start_overlapping(line, timeout_ms, 1, devices)
+    }
+
+    fn start_overlapping(
+        (protocol, transport): (Protocol, Transport),
+        timeout_ms: u64,
+        in_flight: u16,
+        devices: Vec<Arc<Device>>,
+    ) -> Polled {
         let timeout = Duration::from_millis(timeout_ms);
-        let bus =
-            Bus { name: name("bus"), transport, protocol, timeout, retries: 1, max_gap: MaxGap::Auto, in_flight: 1 };
+        let bus = Bus { name: name("bus"), transport, protocol, timeout, retries: 1, max_gap: MaxGap::Auto, in_flight };
         let (to_events, events) = mpsc::channel(64);
         let unknown = BusStatus { bus: name("bus"), state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
         let (to_status, status) = watch::channel(unknown);

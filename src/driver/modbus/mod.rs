@@ -82,6 +82,16 @@ impl Modbus {
         request.points.iter().map(|&index| decode(&device.points[index], cells, request.address)).collect()
     }
 
+    fn finish(&mut self, over: Over) -> Finished {
+        let Over { ticket, device, request, result } = over;
+        let ending = match result {
+            Some(Ok(answer)) => Ending::Answer(self.decoded(&device, &request, answer.as_cells())),
+            Some(Err(failure)) => Ending::Failed(failure),
+            None => Ending::Cut,
+        };
+        Finished { ticket, ending }
+    }
+
     /// Remembers the scale factors in an answer, for values that are to be written.
     fn note_factors(&mut self, device: &Device, request: &Request, cells: Cells<'_>) {
         let Cells::Registers(registers) = cells else { return };
@@ -173,16 +183,11 @@ impl Pipeline for Modbus {
         }
     }
 
-    fn next(&mut self) -> Pending<'_, Finished> {
+    fn finished(&mut self) -> Pending<'_, Vec<Finished>> {
         Box::pin(async {
             let Some(overlapped) = self.client.overlapped() else { return std::future::pending().await };
-            let Over { ticket, device, request, result } = overlapped.next().await;
-            let ending = match result {
-                Some(Ok(answer)) => Ending::Answer(self.decoded(&device, &request, answer.as_cells())),
-                Some(Err(failure)) => Ending::Failed(failure),
-                None => Ending::Cut,
-            };
-            Finished { ticket, ending }
+            let over: Vec<Over> = overlapped.over().await.collect();
+            over.into_iter().map(|over| self.finish(over)).collect()
         })
     }
 }

@@ -33,7 +33,7 @@ pub struct Overlapped {
     unsent: Vec<u8>,
     buffer: Vec<u8>,
     filled: usize,
-    over: VecDeque<Over>,
+    over: Vec<Over>,
 }
 
 struct Sent {
@@ -78,7 +78,7 @@ impl Overlapped {
             unsent: Vec::new(),
             buffer: vec![0; MAX_FRAME * depth.min(16)],
             filled: 0,
-            over: VecDeque::new(),
+            over: Vec::new(),
         }
     }
 
@@ -108,7 +108,7 @@ impl Overlapped {
         self.tcp.longest()
     }
 
-    /// Takes a request; it is sent and answered in [`Overlapped::next`].
+    /// Takes a request; it is sent and answered in [`Overlapped::over`].
     pub fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>) {
         let is_first = self.under_way.is_empty();
         if is_first && !self.tcp.is_usable() {
@@ -124,12 +124,9 @@ impl Overlapped {
         self.under_way.push_back(Sent { ticket, transaction, device, request, since: now, until });
     }
 
-    /// Waits until a request is over; for ever when none is under way. May be dropped half-way and called again.
-    pub async fn next(&mut self) -> Over {
-        loop {
-            if let Some(over) = self.over.pop_front() {
-                return over;
-            }
+    /// Waits until requests are over; for ever when none is under way. May be dropped half-way and called again.
+    pub async fn over(&mut self) -> impl Iterator<Item = Over> {
+        while self.over.is_empty() {
             if self.under_way.is_empty() {
                 std::future::pending::<()>().await;
             }
@@ -145,6 +142,7 @@ impl Overlapped {
                 self.check_time();
             }
         }
+        std::mem::take(&mut self.over).into_iter()
     }
 
     async fn connect(&mut self) {
@@ -209,7 +207,7 @@ impl Overlapped {
             }
             self.is_proven = true;
             if let Some(sent) = self.under_way.remove(at) {
-                self.over.push_back(sent.over(Some(result)));
+                self.over.push(sent.over(Some(result)));
             }
         }
         self.buffer.copy_within(from..self.filled, 0);

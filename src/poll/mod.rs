@@ -15,6 +15,7 @@ mod overlap;
 pub mod scheduler;
 #[cfg(test)]
 mod simulation;
+mod spread;
 mod task;
 mod turn;
 
@@ -24,7 +25,7 @@ use crate::driver::DriverError;
 use crate::model::{Device, Fault, Round, Stamp};
 
 pub use agenda::Output;
-pub use task::run;
+pub use task::{Mailbox, run};
 
 /// What a bus reports. Events of one device come in the order in which they happened.
 #[derive(Debug, Clone)]

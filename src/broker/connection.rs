@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -14,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Limits;
-use super::hub_task::{Counters, Goodbye, Input};
+use super::counters::Counters;
+use super::hub_task::{Goodbye, Input};
 use super::machine::{Freed, Machine};
 use super::outbox::Outbox;
 use super::words::{Greeting, Key, ToClient};
@@ -56,6 +56,7 @@ pub(super) async fn serve<R, W>(
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    Counters::add(&shared.counters.sockets, 1);
     let now = shared.clock.now();
     let machine = Machine::new(shared.limits, shared.server_keep_alive_s, random::unique(), now);
     let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes));
@@ -127,7 +128,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             // In no fixed order: a client that is sent much without end is still listened to.
             tokio::select! {
                 written = self.writer.write_buf(&mut self.machine.out), if !self.machine.out.is_empty() => match written {
-                    Ok(bytes) if bytes > 0 => self.machine.wrote(bytes, clock.now()),
+                    Ok(bytes) if bytes > 0 => {
+                        Counters::add(&self.shared.counters.bytes_out, bytes as u64);
+                        self.machine.wrote(bytes, clock.now());
+                    }
                     _ => self.machine.broke(),
                 },
                 room = room(&hub, &turns), if !self.machine.to_hub.is_empty() => match (room, self.guard.key) {
@@ -138,7 +142,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 },
                 () = self.outbox.changed() => {}
                 read = self.reader.read_buf(&mut self.input), if self.machine.wants_read() => match read {
-                    Ok(bytes) if bytes > 0 => self.grew(bytes, clock.now()),
+                    Ok(bytes) if bytes > 0 => self.grew(bytes),
                     _ => self.machine.broke(),
                 },
                 () = &mut timer => {
@@ -186,8 +190,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         }
     }
 
-    fn grew(&mut self, bytes: usize, now: Monotonic) {
-        self.machine.heard(now);
+    fn grew(&mut self, bytes: usize) {
+        Counters::add(&self.shared.counters.bytes_in, bytes as u64);
         if bytes >= self.read_size / 2 {
             self.read_size = (self.read_size * 2).min(READ_MOST);
         } else if self.read_size > READ_LEAST && bytes < self.read_size / 8 {
@@ -210,13 +214,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             self.outbox.release(freed.messages, freed.bytes);
         }
         self.machine.note_backlog(self.outbox.is_overflowed(), now);
-        let tally = std::mem::take(&mut self.machine.tally);
-        if tally.sent > 0 {
-            self.shared.counters.sent.fetch_add(tally.sent, Ordering::Relaxed);
-        }
-        if tally.dropped > 0 {
-            self.shared.counters.dropped.fetch_add(tally.dropped, Ordering::Relaxed);
-        }
+        let (tally, counters) = (std::mem::take(&mut self.machine.tally), &self.shared.counters);
+        Counters::add(&counters.sent, tally.sent);
+        Counters::add(&counters.sent_bytes, tally.sent_bytes);
+        Counters::add(&counters.dropped, tally.dropped);
+        Counters::add(&counters.packets_in, tally.packets_in);
+        Counters::add(&counters.packets_out, tally.packets_out);
     }
 
     /// Says goodbye to the hub and to the client.
@@ -239,6 +242,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             let _ = hub.send(Input::Disconnected(Goodbye { key, lost })).await;
         };
         let out = std::mem::take(&mut self.machine.out);
+        Counters::add(&self.shared.counters.bytes_out, out.len() as u64);
         tokio::join!(to_hub, last_words(&mut self.reader, &mut self.writer, &out));
         self.guard.key = None;
     }

@@ -5,6 +5,7 @@
 
 mod seats;
 mod subscriptions;
+mod sys;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +16,12 @@ use super::Limits;
 use super::durable::{AckTo, Durable};
 use super::local_room::LocalRoom;
 use super::retained::Retained;
-use super::routing::{Routes, Subscription};
+use super::routing::{Found, Routes, Subscription};
+use super::sys::{ROOT, Sys};
 use super::words::{Delivery, FromClient, Greeting, Key, Published, SubscriptionIds, ToClient};
 use crate::model::{Filter, Message, Monotonic, Publisher, QoS, Topic};
 use crate::mqtt::{Reason, SubAck};
-use crate::store::{Append, CommitReport, QueueId, Refusal, Urgency};
+use crate::store::{Append, CommitReport, QueueId, Refusal, Urgency, Work};
 
 use seats::{Client, Endpoint, LocalSeat, Seats, Turn};
 
@@ -36,6 +38,11 @@ pub(super) struct Hub {
     clients: HashMap<Arc<str>, Key>,
     routes: Routes,
     retained: Retained,
+    sys: Sys,
+    /// Somebody has just subscribed to `$SYS` topics.
+    sys_asked: bool,
+    /// An outlet wants some of them.
+    sys_forwarded: bool,
     outlets: Vec<(QueueId, Select)>,
     durable: Durable,
     /// Clients with retained messages to come and room for them.
@@ -72,6 +79,8 @@ pub(super) struct Outputs {
     pub retained_refused_topic: Option<Topic>,
     /// PUBLISH packets taken from clients.
     pub received: u64,
+    /// The bytes of their payloads.
+    pub received_bytes: u64,
 }
 
 /// What became of a message here.
@@ -89,11 +98,21 @@ struct Match {
     ids: SubscriptionIds,
 }
 
+impl Match {
+    fn of(key: Key, subscription: &Subscription) -> Match {
+        let &Subscription { qos, retain_as_published, id, .. } = subscription;
+        Match { key, qos, retain_as_published, ids: SubscriptionIds::of(id) }
+    }
+}
+
 impl Hub {
     /// Nobody connected, nothing retained.
     pub fn new(limits: Limits, outlets: Vec<(QueueId, Select)>) -> Hub {
         Hub {
             limits,
+            sys: Sys::default(),
+            sys_asked: false,
+            sys_forwarded: sys::is_forwarded(&outlets),
             seats: Seats::default(),
             clients: HashMap::new(),
             routes: Routes::default(),
@@ -114,6 +133,7 @@ impl Hub {
 
     /// A client comes in. One with the same identifier has to go, and its will is published [MQTT-3.1.4-3].
     pub fn connect(&mut self, greeting: Greeting, now: Monotonic) -> Key {
+        self.sys.stir();
         if let Some(old) = self.clients.get(&greeting.client_id).copied() {
             self.tell(old, ToClient::Close(Reason::SESSION_TAKEN_OVER));
             self.disconnect(old, true, now);
@@ -129,6 +149,7 @@ impl Hub {
             list: Vec::new(),
         }));
         self.clients.insert(id, key);
+        self.sys.connected(self.clients.len());
         key
     }
 
@@ -159,9 +180,11 @@ impl Hub {
         if !self.is_connected(key) {
             return;
         }
+        self.sys.stir();
         match input {
             FromClient::Publish { message, received } => {
                 self.out.received += 1;
+                self.out.received_bytes += message.payload.len() as u64;
                 let by = self.publisher(key);
                 self.publish(Some(key), by, message, received.map(|r| AckTo::Client(key, r)), now);
             }
@@ -195,6 +218,7 @@ impl Hub {
     /// A message of the gateway itself, or one that it passes on for somebody. With a `token`, [`Outputs::settled`] tells what
     /// became of it.
     pub fn publish_local(&mut self, by: Publisher, message: Message, token: Option<u64>, now: Monotonic) {
+        self.sys.stir();
         self.publish(None, by, message, token.map(AckTo::Local), now);
     }
 
@@ -231,9 +255,10 @@ impl Hub {
         self.report(&report);
     }
 
-    /// When [`Hub::expire`] has something to do.
-    pub fn next_expiry(&self) -> Option<Monotonic> {
-        self.retained.next_expiry()
+    /// When there is something to do for no other reason than the time.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        let sys = self.sys.next_due(self.is_sys_watched());
+        [self.retained.next_expiry(), sys].into_iter().flatten().min()
     }
 
     /// Forgets retained messages that have expired.
@@ -253,7 +278,8 @@ impl Hub {
     fn publish(&mut self, from: Option<Key>, by: Publisher, message: Message, ack: Option<AckTo>, now: Monotonic) {
         let published = Arc::new(Published { message, at: now });
         let message = &published.message;
-        if message.retain && self.retained.set(&published).is_err() {
+        let kept = if message.topic.starts_with(ROOT) { &mut self.sys.retained } else { &mut self.retained };
+        if message.retain && kept.set(&published).is_err() {
             self.out.retained_refused += 1;
             self.out.retained_refused_topic = Some(message.topic.clone());
         }
@@ -271,7 +297,7 @@ impl Hub {
             let ticket = self.durable.ticket();
             first.get_or_insert(ticket);
             let urgency = if ack.is_some() { Urgency::Awaited } else { Urgency::Batched };
-            self.out.appends.push(Append { ticket, queue: *queue, message: selected, urgency });
+            self.out.appends.push(Append { ticket, what: Work::Message { queue: *queue, message: selected }, urgency });
         }
         match (ack, first) {
             (None, _) => {}
@@ -289,7 +315,16 @@ impl Hub {
     fn deliver(&mut self, from: Option<Key>, by: &Publisher, published: &Arc<Published>) -> Delivered {
         self.epoch += 1;
         let (seats, matched, epoch) = (&mut self.seats, &mut self.matched, self.epoch);
-        self.routes.matches(&published.message.topic, |key, subscription| {
+        self.routes.matches(&published.message.topic, |found| {
+            let (key, subscription) = match found {
+                Found::One(key, subscription) => (key, subscription),
+                // A copy of its own, whatever else the chosen member subscribed to (§4.8.2).
+                Found::OneOf(group) => {
+                    let Some((key, subscription)) = group.choose(|key| seats.is_online(key)) else { return };
+                    matched.push(Match::of(key, subscription));
+                    return;
+                }
+            };
             if subscription.no_local && from == Some(key) {
                 return;
             }
@@ -302,12 +337,7 @@ impl Hub {
                 return;
             }
             slot.seen = (epoch, matched.len());
-            matched.push(Match {
-                key,
-                qos: subscription.qos,
-                retain_as_published: subscription.retain_as_published,
-                ids: SubscriptionIds::of(subscription.id),
-            });
+            matched.push(Match::of(key, subscription));
         });
         let mut delivered = Delivered { somebody: !matched.is_empty(), refused: false };
         for found in matched.drain(..) {

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::counters::Counters;
 use super::durable::Unsettled;
 use super::hub::{Hub, Select};
 use super::local_room::LocalRoom;
@@ -113,17 +114,6 @@ pub(super) struct Goodbye {
     pub lost: bool,
 }
 
-/// Numbers for [`crate::model::BrokerStatus`], written by the hub and the connections.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub clients: AtomicU64,
-    pub subscriptions: AtomicU64,
-    pub retained: AtomicU64,
-    pub received: AtomicU64,
-    pub sent: AtomicU64,
-    pub dropped: AtomicU64,
-}
-
 /// The hub and what it needs to act.
 pub(super) struct HubTask {
     hub: Hub,
@@ -194,7 +184,7 @@ impl HubTask {
     ) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let expiry = self.hub.next_expiry();
+            let due = self.hub.next_due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -210,13 +200,17 @@ impl HubTask {
                     let now = self.clock.now();
                     batch.drain(..).for_each(|input| self.input(input, now));
                 }
-                () = self.clock.sleep_until(expiry.unwrap_or_default()), if expiry.is_some() => {
+                () = self.clock.sleep_until(due.unwrap_or_default()), if due.is_some() => {
                     self.hub.expire(self.clock.now());
                 }
                 // Not at once: the connections, which share the thread, have their turn between two portions.
                 () = tokio::task::yield_now(), if self.hub.is_feeding() => {}
             }
-            self.hub.feed(self.clock.now());
+            let now = self.clock.now();
+            if self.hub.wants_totals(now) {
+                self.hub.totals(&self.counters.totals(), now);
+            }
+            self.hub.feed(now);
             self.flush();
             self.append(&mut reports).await;
             self.pace();
@@ -370,7 +364,8 @@ impl HubTask {
         self.counters.clients.store(clients as u64, Ordering::Relaxed);
         self.counters.subscriptions.store(subscriptions as u64, Ordering::Relaxed);
         self.counters.retained.store(retained as u64, Ordering::Relaxed);
-        self.counters.received.fetch_add(std::mem::take(&mut self.hub.out.received), Ordering::Relaxed);
+        Counters::add(&self.counters.received, std::mem::take(&mut self.hub.out.received));
+        Counters::add(&self.counters.received_bytes, std::mem::take(&mut self.hub.out.received_bytes));
     }
 
     /// Gives subscribers whose queue fills the time to catch up, so that a burst between quick clients loses nothing: those who published
@@ -404,7 +399,7 @@ impl HubTask {
             if self.store_gone {
                 break;
             }
-            let (ticket, bytes) = (append.ticket, append.message.size());
+            let (ticket, bytes) = (append.ticket, append.what.size());
             let fits = self.unsettled.bytes() == 0 || self.unsettled.bytes() + bytes <= UNSETTLED;
             // Nearly always there is room, and then nothing has to be waited for.
             let append = match if fits { store.try_send(append) } else { Err(TrySendError::Full(append)) } {

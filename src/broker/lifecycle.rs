@@ -7,7 +7,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::runtime;
@@ -17,7 +16,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
 use super::connection::Shared;
-use super::hub_task::{Counters, HubTask};
+use super::counters::Counters;
+use super::hub_task::HubTask;
 use super::{HubHandle, Limits, Outlet, listeners};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Place};
@@ -117,15 +117,7 @@ impl Broker {
 
     /// How it is doing.
     pub fn status(&self) -> BrokerStatus {
-        let counters = &self.counters;
-        BrokerStatus {
-            clients: counters.clients.load(Relaxed),
-            subscriptions: counters.subscriptions.load(Relaxed),
-            retained: counters.retained.load(Relaxed),
-            received: counters.received.load(Relaxed),
-            sent: counters.sent.load(Relaxed),
-            dropped: counters.dropped.load(Relaxed),
-        }
+        self.counters.status()
     }
 
     /// Stops: no new clients, those there are told and disconnected, then the hub ends. Takes about two seconds at most.

@@ -11,9 +11,9 @@ pub struct Limits {
     pub packet_size: usize,
     /// Time from the connection to a whole CONNECT.
     pub connect_within: Duration,
-    /// QoS 1 messages in flight to a client; its Receive Maximum may lower it.
+    /// QoS 1 and 2 messages in flight to a client; its Receive Maximum may lower it.
     pub in_flight_out: u16,
-    /// QoS 1 messages from a client that are not acknowledged: the Receive Maximum that MQTT 5 clients are told. Of a 3.1.1 client
+    /// QoS 1 and 2 messages from a client that are not acknowledged: the Receive Maximum that MQTT 5 clients are told. Of a 3.1.1 client
     /// nothing more is read meanwhile.
     pub in_flight_in: u16,
     /// Messages waiting for one client.

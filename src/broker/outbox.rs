@@ -36,7 +36,7 @@ pub(super) struct Outbox {
 pub(super) struct Put {
     /// Messages for which there was no room.
     pub dropped: u64,
-    /// Whether a QoS 1 message was among them for the first time since there was room.
+    /// Whether a QoS 1 or 2 message was among them for the first time since there was room.
     pub overflow_began: bool,
     /// It is more than half full, and its reader is quick enough to be waited for.
     pub pressed: bool,
@@ -141,7 +141,7 @@ impl Outbox {
         }
     }
 
-    /// Whether QoS 1 messages have been dropped and the queue has not drained to a half since.
+    /// Whether QoS 1 or 2 messages have been dropped and the queue has not drained to a half since.
     pub fn is_overflowed(&self) -> bool {
         self.overflowed.load(Ordering::Relaxed)
     }

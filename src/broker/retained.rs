@@ -16,6 +16,7 @@ pub(super) struct Retained {
     by_topic: BTreeMap<Topic, Arc<Published>>,
     expiring: BTreeSet<(Monotonic, Topic)>,
     bytes: usize,
+    payload_bytes: usize,
     max_messages: usize,
     max_bytes: usize,
 }
@@ -35,11 +36,23 @@ pub(super) enum Scan {
 
 impl Retained {
     pub fn new(max_messages: usize, max_bytes: usize) -> Retained {
-        Retained { by_topic: BTreeMap::new(), expiring: BTreeSet::new(), bytes: 0, max_messages, max_bytes }
+        Retained {
+            by_topic: BTreeMap::new(),
+            expiring: BTreeSet::new(),
+            bytes: 0,
+            payload_bytes: 0,
+            max_messages,
+            max_bytes,
+        }
     }
 
     pub fn len(&self) -> usize {
         self.by_topic.len()
+    }
+
+    /// The bytes of all payloads.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
     }
 
     /// Keeps a message in place of the one before it; one with an empty payload takes that away and is not kept [MQTT-3.3.1-6].
@@ -62,12 +75,14 @@ impl Retained {
         }
         self.by_topic.insert(topic.clone(), published.clone());
         self.bytes = bytes;
+        self.payload_bytes += published.message.payload.len();
         Ok(())
     }
 
     fn remove(&mut self, topic: &str) {
         let Some(old) = self.by_topic.remove(topic) else { return };
         self.bytes -= old.cost();
+        self.payload_bytes -= old.message.payload.len();
         if let Some(at) = old.expires_at() {
             self.expiring.remove(&(at, old.message.topic.clone()));
         }
@@ -170,7 +185,7 @@ mod tests {
         let mut retained = Retained::new(10, 1 << 20);
         retained.set(&published("a", "x", None)).unwrap();
         retained.set(&published("a", "", None)).unwrap();
-        assert_eq!((retained.len(), retained.bytes), (0, 0));
+        assert_eq!((retained.len(), retained.bytes, retained.payload_bytes()), (0, 0, 0));
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! read, what a failure means for a device, and how a reading is published: that is `poll`'s and `route`'s.
 
 pub mod modbus;
+mod stream;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,7 +103,8 @@ pub enum Ending {
 }
 
 /// The drivers. A new one is a folder or file beside `modbus` and a line here.
-const TABLE: &[(Protocol, MakeDriver)] = &[(Protocol::ModbusRtu, modbus::rtu), (Protocol::ModbusTcp, modbus::tcp)];
+const TABLE: &[(Protocol, MakeDriver)] =
+    &[(Protocol::ModbusRtu, modbus::rtu), (Protocol::ModbusAscii, modbus::ascii), (Protocol::ModbusTcp, modbus::tcp)];
 
 type MakeDriver = fn(&Bus, Clock) -> Result<Box<dyn Driver>, DriverError>;
 
@@ -223,11 +226,29 @@ pub enum LineError {
     #[error("{0}: permission denied; add the gateway's user to the group that owns the port, usually `dialout`")]
     PortForbidden(String),
     /// `EBUSY`, or another program's lock.
-    #[error("{0}: another program holds this port; `fuser -v {0}` names it")]
+    #[error("{0}: another program holds this port; `fuser -v {0}` names it, and once it is closed the port is used")]
     PortBusy(String),
     /// Anything else at opening.
     #[error("{path}: can't be opened as a serial port: {cause}; do baud, data_bits, parity and stop_bits suit it?")]
     PortUnusable {
+        /// The port.
+        path: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// The driver of the port took the settings without an error, and did not apply them.
+    #[error("{path}: this port can't do {setting}; does its chip offer that setting?")]
+    SettingRefused {
+        /// The port.
+        path: String,
+        /// Which, as in the configuration.
+        setting: String,
+    },
+    /// `TIOCSRS485` failed.
+    #[error(
+        "{path}: this port's driver can't switch an RS-485 transceiver ({cause}); remove `rs485` if the adapter does it by itself"
+    )]
+    NoRs485 {
         /// The port.
         path: String,
         /// What the system said.
@@ -242,7 +263,7 @@ pub enum LineError {
         cause: String,
     },
     /// `ECONNREFUSED`.
-    #[error("{0}: connection refused; is its Modbus TCP server switched on, and the port right?")]
+    #[error("{0}: connection refused; is its server switched on, and the port right?")]
     Refused(String),
     /// No connection within the time given.
     #[error("{0}: no answer to the connection attempt; is the device on, and reachable from here?")]
@@ -263,16 +284,43 @@ pub enum LineError {
         /// What the system said.
         cause: String,
     },
+    /// A connection that was there ended.
+    #[error("{address}: the connection is gone ({cause}); connecting again")]
+    ConnectionGone {
+        /// `host:port`
+        address: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// The port to listen on can't be had.
+    #[error("{address}: can't listen there: {cause}; does another program, or this one already, listen on it?")]
+    CantListen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        cause: String,
+    },
+    /// Nobody has dialled in.
+    #[error("{0}: no device has connected yet; is it set up to dial this address, and does a firewall let it through?")]
+    NobodyDialsIn(SocketAddr),
+    /// The device that had dialled in is gone.
+    #[error("{address}: the device's connection is gone ({cause}); waiting for it to dial in again")]
+    CallerGone {
+        /// Where it had dialled in.
+        address: SocketAddr,
+        /// What the system said.
+        cause: String,
+    },
 }
 
 /// Why there is no driver for a bus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
     /// Nothing in the table.
-    #[error("no driver speaks {0:?}")]
+    #[error("no driver speaks {}", .0.as_str())]
     NoDriver(Protocol),
     /// The driver does not work over this transport.
-    #[error("{protocol:?} does not run over {}", match transport { Transport::Serial(_) => "a serial port", Transport::Tcp { .. } => "TCP" })]
+    #[error("{} does not run over {}", protocol.as_str(), transport.what())]
     WrongTransport {
         /// What was to be spoken.
         protocol: Protocol,
@@ -283,26 +331,21 @@ pub enum DriverError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::model::{MaxGap, Name};
+    use crate::model::{Name, SerialLine};
+
+    fn bus(transport: Transport, protocol: Protocol) -> Bus {
+        Bus::new(Name::new("plc").unwrap(), transport, protocol)
+    }
 
     #[tokio::test]
     async fn every_protocol_has_a_driver_and_a_wrong_transport_is_refused() {
         let tcp = Transport::Tcp { host: "localhost".into(), port: 502 };
-        let mut bus = Bus {
-            name: Name::new("plc").unwrap(),
-            transport: tcp.clone(),
-            protocol: Protocol::ModbusTcp,
-            timeout: Duration::from_millis(500),
-            retries: 1,
-            max_gap: MaxGap::Auto,
-            in_flight: 1,
-        };
-        assert!(for_bus(&bus, Clock::start()).is_ok());
-        bus.protocol = Protocol::ModbusRtu;
-        let error = for_bus(&bus, Clock::start()).err();
-        assert_eq!(error, Some(DriverError::WrongTransport { protocol: Protocol::ModbusRtu, transport: tcp }));
+        let serial = Transport::Serial(SerialLine::new("/dev/ttyUSB0", 9600));
+        for protocol in Protocol::ALL {
+            assert!(for_bus(&bus(tcp.clone(), protocol), Clock::start()).is_ok(), "{protocol:?}");
+        }
+        let error = for_bus(&bus(serial.clone(), Protocol::ModbusTcp), Clock::start()).err();
+        assert_eq!(error, Some(DriverError::WrongTransport { protocol: Protocol::ModbusTcp, transport: serial }));
     }
 }

@@ -19,7 +19,7 @@ mod time;
 mod topic;
 mod value;
 
-pub use bus::{Bus, DataBits, MaxGap, Parity, Protocol, SerialLine, StopBits, Transport};
+pub use bus::{Bus, DataBits, MaxGap, Network, Parity, Protocol, SerialLine, StopBits, Transport};
 pub use command::{NotSent, Order, OrderReport, Publisher, WriteEnd, Written};
 pub use decimal::{Decimal, DecimalError};
 pub use device::{Device, Publish, PublishMode, Quirks};

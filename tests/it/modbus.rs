@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use fieldway::clock::Clock;
 use fieldway::model::{
-    Bus, BusState, BusStatus, ByteOrder, DataBits, Device, MaxGap, Name, Parity, Point, PointType, Protocol, Publish,
-    PublishMode, QoS, Quirks, RegisterSource, RegisterTable, Sample, SerialLine, Source, StopBits, Transport, Value,
+    Bus, BusState, BusStatus, ByteOrder, Device, Name, Point, PointType, Protocol, Publish, PublishMode, QoS, Quirks,
+    RegisterSource, RegisterTable, Sample, SerialLine, Source, Transport, Value,
 };
 use fieldway::poll::{self, Event, Mailbox, PollError};
 use tokio::sync::{mpsc, watch};
@@ -49,14 +49,7 @@ fn tcp(port: u16) -> (Protocol, Transport) {
 }
 
 fn rtu(path: &str) -> (Protocol, Transport) {
-    let line = SerialLine {
-        path: path.into(),
-        baud: 19_200,
-        data_bits: DataBits::Eight,
-        parity: Parity::Even,
-        stop_bits: StopBits::One,
-    };
-    (Protocol::ModbusRtu, Transport::Serial(line))
+    (Protocol::ModbusRtu, Transport::Serial(SerialLine::new(path, 19_200)))
 }
 
 /// Numbers that look random and are the same in every run.
@@ -89,7 +82,7 @@ impl Polled {
         devices: Vec<Arc<Device>>,
     ) -> Polled {
         let timeout = Duration::from_millis(timeout_ms);
-        let bus = Bus { name: name("bus"), transport, protocol, timeout, retries: 1, max_gap: MaxGap::Auto, in_flight };
+        let bus = Bus { timeout, in_flight, ..Bus::new(name("bus"), transport, protocol) };
         let (to_events, events) = mpsc::channel(64);
         let unknown = BusStatus { bus: name("bus"), state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
         let (to_status, status) = watch::channel(unknown);

@@ -99,6 +99,11 @@ impl Seats {
         self.slots.get(key.slot as usize).filter(|slot| slot.generation == key.generation)?.endpoint.as_ref()
     }
 
+    /// Whether somebody is there who can be sent something now.
+    pub fn is_online(&self, key: Key) -> bool {
+        self.endpoint(key).is_some()
+    }
+
     /// The client that `key` was given to, connected or with its last list to come.
     pub fn client(&mut self, key: Key) -> Option<&mut Client> {
         match self.slots.get_mut(key.slot as usize) {

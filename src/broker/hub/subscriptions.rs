@@ -1,11 +1,11 @@
 //! Subscribing, unsubscribing, and the retained messages that a new subscription is owed.
 
 use super::super::retained::Scan;
-use super::super::routing::Subscription;
+use super::super::routing::{Subscription, Wanted};
 use super::super::words::{Delivery, Key, SubscriptionIds, ToClient};
 use super::Hub;
 use super::seats::{Feed, Turn};
-use crate::model::{Filter, Monotonic, QoS};
+use crate::model::{Filter, Monotonic};
 use crate::mqtt::{Reason, RetainHandling, SubscribeOptions};
 
 /// Retained messages that one client is sent before it has to ask for more, and their bytes.
@@ -25,10 +25,10 @@ impl Hub {
     /// Gives one client the next of the retained messages it is owed. Short: call it again between other inputs.
     pub fn feed(&mut self, now: Monotonic) {
         let Some(key) = self.feeding.pop_front() else { return };
-        let retained = &self.retained;
         let Some(client) = self.seats.client(key) else { return };
         client.turn = Turn::Idle;
         let Some(feed) = client.feeds.front_mut() else { return };
+        let retained = if feed.filter.starts_with("$SYS/") { &self.sys.retained } else { &self.retained };
         if client.list.is_empty() {
             self.out.touched.push(key);
         }
@@ -70,12 +70,15 @@ impl Hub {
         id: Option<u32>,
         feeds: &mut Vec<Feed>,
     ) -> Reason {
+        let is_shared = Wanted::of(&filter).is_ok_and(|wanted| wanted.group.is_some());
         let (most, most_bytes) = (self.limits.subscriptions, self.limits.subscription_bytes);
         let Some(client) = self.seats.client(key) else { return Reason::UNSPECIFIED };
-        // QoS 2 is not offered (MQTT 5 clients were told so).
-        let qos = options.qos.min(QoS::AtLeastOnce);
-        let subscription =
-            Subscription { qos, no_local: options.no_local, retain_as_published: options.retain_as_published, id };
+        let subscription = Subscription {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            id,
+        };
         let is_new = !client.subscriptions.contains_key(&filter);
         if is_new {
             let bytes = client.subscription_bytes + cost(&filter);
@@ -86,15 +89,18 @@ impl Hub {
         }
         client.subscriptions.insert(filter.clone(), subscription);
         self.routes.subscribe(&filter, key, subscription);
-        let wanted = match options.retain_handling {
+        let retained_wanted = match options.retain_handling {
+            // "No Retained Messages are sent to the Session when it first subscribes" to a shared one (§4.8.2).
+            _ if is_shared => false,
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
-        if wanted {
+        if retained_wanted {
+            self.note_watcher(&filter);
             feeds.push(Feed { filter, subscription, after: None });
         }
-        Reason(qos as u8)
+        Reason(options.qos as u8)
     }
 
     pub(super) fn start_feeds(&mut self, key: Key, feeds: Vec<Feed>) {

@@ -1,5 +1,6 @@
 //! The hub without tasks: what goes in, and what lies ready to be carried out.
 
+use super::super::sys::Totals;
 use super::*;
 use crate::model::Properties;
 use crate::mqtt::{Received, RetainHandling, SubscribeOptions};
@@ -190,7 +191,7 @@ fn an_expired_retained_message_is_not_sent_even_before_it_is_forgotten() {
     old.properties = Some(Box::new(Properties { message_expiry_s: Some(1), ..Properties::default() }));
     hub.publish_local(Publisher::Gateway, old, None, NOW);
     let later = Monotonic::from_millis(1_000);
-    assert_eq!(hub.next_expiry(), Some(later));
+    assert_eq!(hub.next_due(), Some(later));
     let client = connect(&mut hub, "a", None);
     subscribe(&mut hub, client, "r");
     hub.feed(later);
@@ -243,4 +244,54 @@ fn a_will_names_the_client_that_left_it() {
     hub.disconnect(client, true, NOW);
     let by = Publisher::Client { id: "hmi".into(), user: None };
     assert!(matches!(&hub.out.local[..], [(_, _, who)] if *who == by));
+}
+
+/// The `$SYS` leaves that a client has been given, without what all begin with.
+fn leaves(hub: &mut Hub, key: Key) -> Vec<String> {
+    let list = list(hub, key).into_iter();
+    list.filter_map(|entry| entry.strip_prefix("$SYS/broker/").map(String::from)).collect()
+}
+
+#[test]
+fn a_subscriber_to_the_broker_itself_is_told_all_at_once_and_then_what_changes() {
+    let mut hub = hub();
+    let totals = |received| Totals { messages_received: received, ..Totals::default() };
+    let [client, other] = [connect(&mut hub, "a", None), connect(&mut hub, "b", None)];
+    hub.totals(&totals(0), NOW);
+    subscribe(&mut hub, other, "#");
+    assert!(!hub.wants_totals(Monotonic::from_millis(5_000)), "# has nothing to do with it");
+    subscribe(&mut hub, client, "$SYS/#");
+    assert!(hub.wants_totals(Monotonic::from_millis(5_000)));
+    hub.totals(&totals(7), Monotonic::from_millis(5_000));
+    while hub.is_feeding() {
+        hub.feed(Monotonic::from_millis(5_000));
+    }
+    let first = leaves(&mut hub, client);
+    for expected in ["clients/connected=2", "messages/received=7", "subscriptions/count=2", "uptime=5 seconds"] {
+        assert!(first.contains(&expected.to_string()), "{expected} in {first:?}");
+    }
+
+    // From the next interval on, what has changed.
+    assert_eq!(hub.next_due(), Some(Monotonic::from_millis(10_000)));
+    hub.totals(&totals(7), Monotonic::from_millis(10_000));
+    leaves(&mut hub, client);
+    hub.totals(&totals(9), Monotonic::from_millis(20_000));
+    let changed = leaves(&mut hub, client);
+    assert!(changed.contains(&"messages/received=9".to_string()) && changed.contains(&"uptime=20 seconds".to_string()));
+    assert!(!changed.iter().any(|leaf| leaf.starts_with("clients/")), "{changed:?}");
+    assert_eq!(leaves(&mut hub, other), [""; 0]);
+
+    // When nobody watches any more, there is nothing to do.
+    hub.disconnect(client, false, NOW);
+    hub.totals(&totals(9), Monotonic::from_millis(30_000));
+    assert_eq!(hub.next_due(), None);
+}
+
+#[test]
+fn an_uplink_that_wants_the_brokers_own_topics_gets_them() {
+    let select = |message: &Message| message.topic.starts_with("$SYS/broker/clients/").then(|| message.clone());
+    let mut hub = Hub::new(Limits::default(), vec![(QueueId(0), Box::new(select))]);
+    hub.totals(&Totals::default(), Monotonic::from_millis(10_000));
+    assert_eq!(hub.out.live.len(), 7);
+    assert!(hub.next_due().is_some());
 }

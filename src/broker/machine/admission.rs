@@ -4,32 +4,37 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Closing, Complaint, Machine, State, TOPIC_ALIASES};
+use super::{Closing, Complaint, Machine, OUR_TOPIC_ALIASES, State, TOPIC_ALIASES, incoming};
 use crate::broker::words::Greeting;
-use crate::model::{Monotonic, QoS};
-use crate::mqtt::{Codec, CodecError, ConnAck, Connect, Packet, Reason, ServerKeepAlive, Version};
+use crate::model::Monotonic;
+use crate::mqtt::{Codec, CodecError, ConnAck, Connect, OutgoingAliases, Packet, Reason, ServerKeepAlive, Version};
 
 impl Machine {
     pub(super) fn connect(&mut self, connect: Connect, now: Monotonic) -> Option<Greeting> {
         self.codec.set_limit(self.limits.packet_size);
         self.codec.set_peer_limit(connect.maximum_packet_size.map_or(usize::MAX, |size| size as usize));
         self.outbound.connected(connect.receive_maximum);
+        self.our_aliases = OutgoingAliases::new(connect.topic_alias_maximum.min(OUR_TOPIC_ALIASES));
         if let Some(method) = connect.authentication_method {
             self.turn_away(Reason::BAD_AUTHENTICATION_METHOD, Complaint::Authentication(method));
             return None;
         }
         let mut will = connect.will.map(|will| will.message);
         if let Some(will) = &mut will {
-            if will.qos == QoS::ExactlyOnce && connect.version == Version::V5 {
-                self.turn_away(Reason::QOS_NOT_SUPPORTED, Complaint::QoS2);
-                return None;
-            }
-            // 3.1.1 has no code for this, and nobody is given more than QoS 1 anyway.
-            will.qos = will.qos.min(QoS::AtLeastOnce);
             // Out of the read buffer, which it would keep in memory for as long as the client is there.
             will.payload = Bytes::copy_from_slice(&will.payload);
+            if let Some(data) = will.properties.as_mut().and_then(|p| p.correlation_data.as_mut()) {
+                *data = Bytes::copy_from_slice(data);
+            }
             if let Err(complaint) = self.check_topic(&will.topic) {
                 self.turn_away(Reason::TOPIC_NAME_INVALID, complaint);
+                return None;
+            }
+            if !incoming::is_as_indicated(&will.payload, will.properties.as_deref()) {
+                self.turn_away(
+                    Reason::PAYLOAD_FORMAT_INVALID,
+                    Complaint::Protocol("a will that is not UTF-8, as it says"),
+                );
                 return None;
             }
         }
@@ -42,11 +47,9 @@ impl Machine {
             // Sessions end with their connection, and a client that hoped for more is told.
             session_expiry_s: (connect.session_expiry_s > 0).then_some(0),
             receive_maximum: self.limits.in_flight_in,
-            maximum_qos: QoS::AtLeastOnce,
             maximum_packet_size: Some(u32::try_from(self.limits.packet_size).unwrap_or(u32::MAX)),
             assigned_client_id: assigned,
             topic_alias_maximum: TOPIC_ALIASES,
-            shared_available: false,
             server_keep_alive_s: imposed,
             ..ConnAck::new(Reason::SUCCESS)
         }));

@@ -120,6 +120,7 @@ fn settings(
         timeout: timeout.unwrap_or(TIMEOUT),
         retries: retries.unwrap_or(RETRIES) as u32,
         max_gap: max_gap.unwrap_or(MaxGap::Auto),
+        echo: false,
         in_flight: in_flight.unwrap_or(1) as u16,
     })
 }
@@ -165,6 +166,7 @@ fn serial(fields: &Fields<'_>, ports: &mut HashMap<String, Place>, problems: &mu
         data_bits: DataBits::Eight,
         parity: parity.unwrap_or(Parity::Even),
         stop_bits: stop_bits.unwrap_or(StopBits::One),
+        rs485: false,
     }))
 }
 

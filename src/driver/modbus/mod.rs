@@ -1,7 +1,7 @@
-//! Modbus over TCP and over serial lines (RTU): requests from points, samples from answers.
+//! Modbus over TCP and over serial lines (RTU and ASCII): requests from points, samples from answers.
 //!
 //! `plan` decides what is asked together, `client` exchanges frames, `decode` makes values of registers. Only `client`
-//! does I/O and only it knows which Modbus and serial libraries are used.
+//! does I/O and only it knows which Modbus library is used.
 
 mod client;
 mod decode;
@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, Form, Over};
+use client::{Client, Form, Framing, Over};
 use plan::Gaps;
 
 pub use client::frames;
@@ -24,37 +24,35 @@ pub use decode::{Cells, decode, factor_of};
 pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
+use super::stream::Connector;
 use super::{
     Change, Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request, Unfit, WriteFailure,
     WriteRequest,
 };
 use crate::clock::Clock;
-use crate::model::{Bus, Device, Fault, Point, RegisterTable, Sample, Transport, Value};
+use crate::model::{Bus, Device, Fault, Point, RegisterTable, Sample, Value};
 
-/// The driver for Modbus RTU on a serial port.
+/// The driver for Modbus RTU, on a serial port or through a converter.
 pub(super) fn rtu(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
-    match &bus.transport {
-        Transport::Serial(line) => {
-            let client = Client::rtu(line.clone(), bus.timeout, clock);
-            Ok(Box::new(Modbus::new(client, Gaps::on_serial(bus.max_gap, line))))
-        }
-        Transport::Tcp { .. } => Err(wrong_transport(bus)),
-    }
+    Ok(serial(bus, Framing::Rtu, clock))
+}
+
+/// The driver for Modbus ASCII, likewise.
+pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
+    Ok(serial(bus, Framing::Ascii, clock))
+}
+
+fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
+    let gaps = Gaps::on_serial(bus.max_gap, &client::settings(&bus.transport));
+    Box::new(Modbus::new(Client::line(bus, framing, clock), gaps))
 }
 
 /// The driver for Modbus TCP.
 pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
-    match &bus.transport {
-        Transport::Tcp { host, port } => {
-            let client = Client::tcp(host.clone(), *port, bus.timeout, bus.in_flight, clock);
-            Ok(Box::new(Modbus::new(client, Gaps::on_tcp(bus.max_gap))))
-        }
-        Transport::Serial(_) => Err(wrong_transport(bus)),
-    }
-}
-
-fn wrong_transport(bus: &Bus) -> DriverError {
-    DriverError::WrongTransport { protocol: bus.protocol, transport: bus.transport.clone() }
+    let connector = Connector::new(&bus.transport, bus.timeout, clock)
+        .ok_or_else(|| DriverError::WrongTransport { protocol: bus.protocol, transport: bus.transport.clone() })?;
+    let client = Client::tcp(connector, bus.timeout, bus.in_flight, clock);
+    Ok(Box::new(Modbus::new(client, Gaps::on_tcp(bus.max_gap))))
 }
 
 struct Modbus {

@@ -172,7 +172,7 @@ mod tests {
     use super::super::decode::tests::point;
     use super::super::decode::{Cells, decode};
     use super::*;
-    use crate::model::{ByteOrder, DataBits, Parity, PointType, StopBits};
+    use crate::model::{ByteOrder, PointType};
 
     fn single(point: &Point, index: usize) -> Request {
         Place::of(point).unwrap().request(index)
@@ -195,8 +195,7 @@ mod tests {
     }
 
     fn line(baud: u32) -> SerialLine {
-        let path = "/dev/null".into();
-        SerialLine { path, baud, data_bits: DataBits::Eight, parity: Parity::Even, stop_bits: StopBits::One }
+        SerialLine::new("/dev/null", baud)
     }
 
     #[test]

@@ -16,9 +16,8 @@ use super::{Event, Output};
 use crate::clock::Clock;
 use crate::driver::{self, Driver, LineError, Request, WriteFailure, WriteRequest};
 use crate::model::{
-    Bus, BusState, BusStatus, Device, Fault, MaxGap, Monotonic, Name, Order, OrderReport, Point, PointType, Protocol,
-    Publish, PublishMode, QoS, Quirks, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport,
-    Value,
+    Bus, BusState, BusStatus, Device, Fault, Monotonic, Name, Order, OrderReport, Point, PointType, Protocol, Publish,
+    PublishMode, QoS, Quirks, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport, Value,
 };
 
 /// 500 ms of timeout and what sending takes.
@@ -78,15 +77,8 @@ enum Reply {
 
 impl Simulation {
     fn new(bus: &str, devices: &[Arc<Device>]) -> Simulation {
-        let bus = Bus {
-            name: Name::new(bus).unwrap(),
-            transport: Transport::Tcp { host: "localhost".into(), port: 502 },
-            protocol: Protocol::ModbusTcp,
-            timeout: Duration::from_millis(500),
-            retries: 1,
-            max_gap: MaxGap::Auto,
-            in_flight: 1,
-        };
+        let transport = Transport::Tcp { host: "localhost".into(), port: 502 };
+        let bus = Bus::new(Name::new(bus).unwrap(), transport, Protocol::ModbusTcp);
         // The task's planner, so that requests are what they will be.
         let driver = driver::for_bus(&bus, Clock::start()).unwrap();
         let planned = devices.iter().map(|device| {

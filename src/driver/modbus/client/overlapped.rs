@@ -6,20 +6,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::super::super::stream::Connecting;
 use super::super::super::{Failure, LineError, Request, WriteFailure};
 use super::pdu::{self, Answer, Ask};
 use super::tcp::Tcp;
 use super::tcp_frame::{self, MAX_FRAME};
 use crate::model::{Device, Fault, Monotonic};
-
-type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, LineError>> + Send>>;
 
 /// A Modbus TCP server that is sent several requests at a time.
 pub struct Overlapped {
@@ -146,7 +143,7 @@ impl Overlapped {
     }
 
     async fn connect(&mut self) {
-        let connecting = self.connecting.get_or_insert_with(|| Box::pin(self.tcp.connect()));
+        let connecting = self.connecting.get_or_insert_with(|| self.tcp.connector.connect());
         let connected = connecting.as_mut().await;
         self.disconnect();
         match connected {
@@ -245,7 +242,15 @@ impl Overlapped {
 
     /// The request at this place is to blame; the others are cut.
     fn cut_but(&mut self, at: usize, fault: Fault) {
+        let newest = self.tcp.connector.newest();
+        if newest.is_none() && fault == Fault::Timeout && self.tcp.connector.is_listening() {
+            // A device that dials in may take minutes to do it again; its late answer is passed over by its number.
+            self.last_heard = self.tcp.clock.now();
+            self.over.extend(self.under_way.remove(at).map(|sent| sent.over(Some(Err(Failure::NoAnswer(fault))))));
+            return;
+        }
         self.disconnect();
+        self.tcp.stream = newest;
         let blamed = self.under_way.remove(at);
         self.over.extend(self.under_way.drain(..).map(|sent| sent.over(None)));
         self.over.extend(blamed.map(|sent| sent.over(Some(Err(Failure::NoAnswer(fault))))));

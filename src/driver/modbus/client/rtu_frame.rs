@@ -30,10 +30,11 @@ const CRC_TABLE: [u16; 256] = {
     table
 };
 
-/// The frame that asks `unit`.
-pub fn request_frame(unit: u8, ask: &Ask) -> Vec<u8> {
-    let mut frame = vec![unit];
-    frame.extend_from_slice(ask.pdu());
+/// The frame that carries a PDU to or from `unit`.
+pub fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(pdu.len() + 3);
+    frame.push(unit);
+    frame.extend_from_slice(pdu);
     frame.extend(crc16(&frame).to_le_bytes());
     frame
 }
@@ -41,47 +42,6 @@ pub fn request_frame(unit: u8, ask: &Ask) -> Vec<u8> {
 /// Bytes of the whole answer to a request.
 pub fn answer_len(ask: &Ask) -> usize {
     1 + ask.answer_len() + 2
-}
-
-/// Takes the echo of a request off what a two-wire adapter says after it. Needed for writes, whose answers look like their requests.
-#[derive(Debug)]
-pub struct Echo {
-    frame: Vec<u8>,
-    /// So many bytes of the frame have come and were held back; `None` once it is decided whether they were the echo.
-    held: Option<usize>,
-    was_there: bool,
-}
-
-impl Echo {
-    /// Of this frame, which has just been sent.
-    pub fn of(frame: Vec<u8>) -> Echo {
-        Echo { frame, held: Some(0), was_there: false }
-    }
-
-    /// What is not the echo of the next `bytes`. What could still become the echo is held back.
-    pub fn strip(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let Some(held) = self.held else { return bytes.to_vec() };
-        let same = bytes.iter().zip(&self.frame[held..]).take_while(|(came, sent)| came == sent).count();
-        let is_whole = held + same == self.frame.len();
-        if is_whole || same < bytes.len() {
-            self.held = None;
-            self.was_there = is_whole;
-            let kept = if is_whole { &[][..] } else { &self.frame[..held + same] };
-            return [kept, &bytes[same..]].concat();
-        }
-        self.held = Some(held + same);
-        Vec::new()
-    }
-
-    /// What is held back when nothing more comes.
-    pub fn release(&mut self) -> Vec<u8> {
-        self.held.take().map_or_else(Vec::new, |held| self.frame[..held].to_vec())
-    }
-
-    /// Whether the whole frame came back.
-    pub fn was_there(&self) -> bool {
-        self.was_there
-    }
 }
 
 /// Collects what the line says until the answer to one request is in it. Bounded whatever comes.
@@ -195,13 +155,13 @@ mod tests {
     fn the_checksum_is_that_of_the_specification() {
         // Serial line guide, appendix B: 02 07 has the checksum 41 12 on the wire.
         assert_eq!(crc16(&[0x02, 0x07]).to_le_bytes(), [0x41, 0x12]);
-        assert_eq!(request_frame(1, &ask(2)), [1, 3, 0, 0, 0, 2, 0xC4, 0x0B]);
+        assert_eq!(super::frame(1, ask(2).pdu()), [1, 3, 0, 0, 0, 2, 0xC4, 0x0B]);
     }
 
     #[test]
     fn an_answer_is_found_behind_noise_an_echo_and_the_answer_of_another_unit() {
         let answer = frame(&[7, 3, 2, 0x12, 0x34]);
-        let echo = request_frame(7, &ask(1)).to_vec();
+        let echo = super::frame(7, ask(1).pdu());
         for before in [vec![], vec![0x00, 0xFF], echo, frame(&[8, 3, 2, 9, 9]), vec![7], vec![7, 3], vec![7, 3, 2]] {
             let mut collector = Collector::new(7, &ask(1));
             let stream = [before.clone(), answer.clone()].concat();
@@ -235,21 +195,6 @@ mod tests {
     fn a_refusal_is_an_answer() {
         let mut collector = Collector::new(7, &ask(1));
         assert_eq!(collector.push(&frame(&[7, 0x83, 2])), Some(&[0x83, 2][..]));
-    }
-
-    #[test]
-    fn an_echo_is_taken_off_whole_and_nothing_else_is() {
-        let stripped = |pieces: &[&[u8]]| {
-            let mut echo = Echo::of(vec![1, 2, 3]);
-            let mut left: Vec<u8> = pieces.iter().flat_map(|piece| echo.strip(piece)).collect();
-            left.extend(echo.release());
-            (left, echo.was_there())
-        };
-        assert_eq!(stripped(&[&[1, 2, 3, 9], &[1, 2, 3]]), (vec![9, 1, 2, 3], true));
-        assert_eq!(stripped(&[&[1], &[2], &[3], &[9]]), (vec![9], true));
-        assert_eq!(stripped(&[&[1, 2], &[9]]), (vec![1, 2, 9], false));
-        assert_eq!(stripped(&[&[1, 2]]), (vec![1, 2], false));
-        assert_eq!(stripped(&[&[9, 1, 2, 3]]), (vec![9, 1, 2, 3], false));
     }
 
     #[test]

@@ -1,31 +1,31 @@
 //! Modbus TCP: one connection, one request at a time, every answer checked against its request.
 //!
 //! After a silence or an answer that makes no sense the connection is closed: what still comes on it is nobody's answer.
-//! The next request connects anew.
+//! The next request connects anew. A device that dials in keeps its connection after a silence, because it may take minutes to
+//! dial again: a late answer has the number of its own request and is passed over.
 
-use std::io;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::super::super::stream::Connector;
 use super::super::super::{Failure, LineError, Request, WriteFailure};
 use super::pdu::{self, Answer, Ask};
 use super::tcp_frame::{self, HEADER, MAX_FRAME};
 use crate::clock::Clock;
 use crate::model::Fault;
 
-/// A connection attempt gets at least this long: a lost SYN is repeated after one second.
-const LEAST_CONNECT_TIME: Duration = Duration::from_secs(3);
-
 /// A Modbus TCP server and the connection to it.
 pub struct Tcp {
-    host: String,
-    port: u16,
+    pub(super) connector: Connector,
     pub(super) timeout: Duration,
     pub(super) clock: Clock,
     pub(super) stream: Option<TcpStream>,
     transaction: u16,
+    /// The last exchange ended between two frames.
+    in_step: bool,
     buffer: Box<[u8; MAX_FRAME]>,
 }
 
@@ -44,24 +44,15 @@ enum Ended {
 
 impl Tcp {
     /// Not connected yet.
-    pub fn new(host: String, port: u16, timeout: Duration, clock: Clock) -> Tcp {
-        Tcp { host, port, timeout, clock, stream: None, transaction: 0, buffer: Box::new([0; MAX_FRAME]) }
+    pub fn new(connector: Connector, timeout: Duration, clock: Clock) -> Tcp {
+        Tcp { connector, timeout, clock, stream: None, transaction: 0, in_step: true, buffer: Box::new([0; MAX_FRAME]) }
     }
 
-    /// Connects.
+    /// Connects, or waits a second for the device to.
     pub async fn open(&mut self) -> Result<(), LineError> {
         self.stream = None;
-        self.stream = Some(self.connect().await?);
+        self.stream = Some(self.connector.connect().await?);
         Ok(())
-    }
-
-    /// A new connection, independent of this one.
-    pub fn connect(&self) -> impl Future<Output = Result<TcpStream, LineError>> + Send + use<> {
-        let (host, port, limit) = (self.host.clone(), self.port, self.timeout.max(LEAST_CONNECT_TIME));
-        async move {
-            let unreachable = |_| Err(LineError::Unreachable(address(&host, port)));
-            tokio::time::timeout(limit, connect(&host, port)).await.unwrap_or_else(unreachable)
-        }
     }
 
     /// One request and its answer; connects first when there is no connection.
@@ -82,8 +73,8 @@ impl Tcp {
             Err(Ended::Silent(fault)) => Err(Failure::NoAnswer(fault)),
             Err(Ended::NotSent | Ended::Closed { .. }) => Err(Failure::NoAnswer(Fault::Disconnected)),
         };
-        if matches!(answer, Err(Failure::NoAnswer(Fault::Timeout | Fault::Framing | Fault::Disconnected))) {
-            self.stream = None;
+        if let Err(Failure::NoAnswer(fault)) = answer {
+            self.lost(fault);
         }
         answer
     }
@@ -105,10 +96,22 @@ impl Tcp {
             Err(Ended::Silent(fault)) => Err(WriteFailure::Unanswered(fault)),
             Err(Ended::NotSent | Ended::Closed { .. }) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
         };
-        if matches!(written, Err(WriteFailure::Unanswered(Fault::Timeout | Fault::Framing | Fault::Disconnected))) {
-            self.stream = None;
+        if let Err(WriteFailure::Unanswered(fault)) = written {
+            self.lost(fault);
         }
         written
+    }
+
+    /// No answer came, for this reason: what the connection says from now on is hardly an answer.
+    fn lost(&mut self, fault: Fault) {
+        match fault {
+            Fault::Timeout | Fault::Framing if self.connector.is_listening() && self.in_step => {
+                // It may have dialled in again because the connection that we know is dead.
+                self.stream = self.connector.newest().or(self.stream.take());
+            }
+            Fault::Timeout | Fault::Framing | Fault::Disconnected => self.stream = None,
+            _ => {}
+        }
     }
 
     /// A number that no request of the last 65,535 had.
@@ -122,10 +125,16 @@ impl Tcp {
         self.timeout
     }
 
-    /// Whether there is a connection, still open, and with nothing on it that nobody asked for.
+    /// Whether there is a connection, still open, and with nothing on it that nobody asked for; a device that dials in may
+    /// have sent late answers.
     pub(super) fn is_usable(&self) -> bool {
         let Some(stream) = &self.stream else { return false };
-        matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        let (mut byte, mut context) = ([0], Context::from_waker(Waker::noop()));
+        match stream.poll_peek(&mut context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(1)) => self.connector.is_listening(),
+            Poll::Ready(_) => false,
+        }
     }
 
     /// Sends a request and waits for its frame, which is at the start of the buffer then; returns its length.
@@ -145,13 +154,17 @@ impl Tcp {
         }
         let mut filled = 0;
         let mut heard = false;
+        self.in_step = false;
         loop {
             let left = deadline.since(self.clock.now());
             match tokio::time::timeout(left, stream.read(&mut self.buffer[filled..])).await {
                 Ok(Ok(0) | Err(_)) => return Err(Ended::Closed { heard }),
                 // A stream without a pause always has something to read: the clock ends it.
                 Ok(Ok(more)) if !left.is_zero() => filled += more,
-                _ => return Err(Ended::Silent(if heard { Fault::Framing } else { Fault::Timeout })),
+                _ => {
+                    self.in_step = filled == 0;
+                    return Err(Ended::Silent(if heard { Fault::Framing } else { Fault::Timeout }));
+                }
             }
             heard = true;
             loop {
@@ -171,35 +184,5 @@ impl Tcp {
                 }
             }
         }
-    }
-}
-
-async fn connect(host: &str, port: u16) -> Result<TcpStream, LineError> {
-    let address = address(host, port);
-    let found = tokio::net::lookup_host((host, port)).await;
-    let unresolved = |cause: String| LineError::Unresolved { address: address.clone(), cause };
-    let mut last = unresolved("it has no address".into());
-    for candidate in found.map_err(|error| unresolved(error.to_string()))? {
-        match TcpStream::connect(candidate).await {
-            Ok(stream) => {
-                // A request is one small packet that must not wait for others.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Err(error) => last = cant_connect(&address, &error),
-        }
-    }
-    Err(last)
-}
-
-fn address(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-fn cant_connect(address: &str, error: &io::Error) -> LineError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => LineError::Refused(address.to_owned()),
-        io::ErrorKind::TimedOut => LineError::Unreachable(address.to_owned()),
-        _ => LineError::Connect { address: address.to_owned(), cause: error.to_string() },
     }
 }

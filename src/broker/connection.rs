@@ -17,6 +17,7 @@ use super::counters::Counters;
 use super::hub_task::{Goodbye, Input};
 use super::machine::{Freed, Machine};
 use super::outbox::Outbox;
+use super::pool::Pool;
 use super::words::{Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::Monotonic;
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub server_keep_alive_s: Option<u16>,
     pub inputs: mpsc::Sender<Input>,
     pub counters: Arc<Counters>,
+    pub pool: Arc<Pool>,
     pub clock: Clock,
     pub stop: CancellationToken,
 }
@@ -59,7 +61,7 @@ pub(super) async fn serve<R, W>(
     Counters::add(&shared.counters.sockets, 1);
     let now = shared.clock.now();
     let machine = Machine::new(shared.limits, shared.server_keep_alive_s, random::unique(), now);
-    let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes));
+    let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes, shared.pool.clone()));
     let mut connection = Connection {
         reader,
         writer,
@@ -96,7 +98,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let (Some(permit), Some(key)) = (self.permit.take(), self.key) {
-            permit.send(Goodbye { key, lost: true });
+            permit.send(Goodbye { key, lost: true, expiry_s: None });
         }
     }
 }
@@ -176,10 +178,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let input = Input::Connect { greeting, outbox: self.outbox.clone(), admitted };
         let sent = self.shared.inputs.send(input).await;
         match (sent, answer.await) {
-            (Ok(()), Ok(key)) => {
-                self.guard.key = Some(key);
-                self.machine.admitted();
+            (Ok(()), Ok(Ok(admission))) => {
+                self.guard.key = Some(admission.key);
+                self.machine.admitted(&admission);
             }
+            (Ok(()), Ok(Err(reason))) => self.machine.refused(reason),
             _ => self.machine.close(Reason::SERVER_SHUTTING_DOWN),
         }
     }
@@ -213,6 +216,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         if freed.messages > 0 {
             self.outbox.release(freed.messages, freed.bytes);
         }
+        if self.machine.sent > 0 {
+            self.outbox.note_sent(self.machine.sent);
+        }
         self.machine.note_backlog(self.outbox.is_overflowed(), now);
         let (tally, counters) = (std::mem::take(&mut self.machine.tally), &self.shared.counters);
         Counters::add(&counters.sent, tally.sent);
@@ -231,6 +237,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             None => debug!(%peer, client, "a client is gone"),
         }
         let lost = closing.is_none_or(|closing| closing.lost);
+        let expiry_s = self.machine.expiry_at_end;
         let (hub, key) = (self.shared.inputs.clone(), self.guard.key);
         let batch = std::mem::take(&mut self.machine.to_hub);
         let to_hub = async {
@@ -239,7 +246,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             if !batch.is_empty() {
                 let _ = hub.send(Input::Client { key, batch, turn: None }).await;
             }
-            let _ = hub.send(Input::Disconnected(Goodbye { key, lost })).await;
+            let _ = hub.send(Input::Disconnected(Goodbye { key, lost, expiry_s })).await;
         };
         let out = std::mem::take(&mut self.machine.out);
         Counters::add(&self.shared.counters.bytes_out, out.len() as u64);
@@ -282,6 +289,7 @@ mod tests {
 
     use tokio::io::ReadBuf;
 
+    use super::super::words::Admission;
     use super::*;
 
     /// Sends a CONNECT, then fails as no socket should.
@@ -306,6 +314,7 @@ mod tests {
             server_keep_alive_s: None,
             inputs,
             counters: Arc::default(),
+            pool: Arc::new(Pool::new(1 << 20)),
             clock: Clock::start(),
             stop: CancellationToken::new(),
         };
@@ -315,7 +324,11 @@ mod tests {
         let task = tokio::spawn(serve(reader, tokio::io::sink(), peer, shared, goodbye));
         let key = Key { slot: 7, generation: 1 };
         match hub.recv().await {
-            Some(Input::Connect { admitted, .. }) => admitted.send(key).unwrap(),
+            Some(Input::Connect { admitted, .. }) => {
+                let admission =
+                    Admission { key, session_present: false, expiry_s: 0, kept: false, received: Vec::new() };
+                admitted.send(Ok(admission)).unwrap();
+            }
             other => panic!("expected a greeting, got {other:?}"),
         }
         assert!(task.await.unwrap_err().is_panic());

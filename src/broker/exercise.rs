@@ -134,7 +134,7 @@ impl World {
     fn report(&mut self, refuse: bool) {
         let Some(through) = self.waiting.last().copied() else { return };
         let refused = self.waiting.drain(..).filter(|_| refuse).map(|ticket| (ticket, Refusal::QueueFull)).collect();
-        self.hub.report(&CommitReport { through, refused });
+        self.hub.report(&CommitReport { through, refused }, self.now);
     }
 
     /// Until nobody has anything more to say.
@@ -163,7 +163,6 @@ impl World {
             let key = self.hub.connect(greeting, now);
             self.seats.insert(key, index);
             client.key = Some(key);
-            client.machine.admitted();
         }
         client.machine.pump(now);
         let mut busy = client.input.len() != before;
@@ -178,7 +177,7 @@ impl World {
         if let Some(lost) = closing {
             let old = std::mem::replace(client, Client::new(now));
             if let Some(key) = old.key {
-                self.hub.disconnect(key, lost, now);
+                self.hub.disconnect(key, lost, None, now);
                 busy = true;
             }
         }
@@ -199,11 +198,16 @@ impl World {
         }
         for key in std::mem::take(&mut self.hub.out.removed) {
             self.seats.remove(&key);
-            self.hub.forget(key);
         }
         self.waiting.extend(self.hub.out.appends.drain(..).map(|append| append.ticket));
         self.hub.out.live.clear();
-        self.hub.out.refused.clear();
+        for (key, outcome) in std::mem::take(&mut self.hub.out.admitted) {
+            let Some(client) = self.clients.iter_mut().find(|client| client.key == Some(key)) else { continue };
+            match outcome {
+                Ok(admission) => client.machine.admitted(&admission),
+                Err(reason) => client.machine.refused(reason),
+            }
+        }
         busy
     }
 }

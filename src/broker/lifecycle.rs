@@ -18,7 +18,8 @@ use tracing::error;
 use super::connection::Shared;
 use super::counters::Counters;
 use super::hub_task::HubTask;
-use super::{HubHandle, Limits, Outlet, listeners};
+use super::pool::Pool;
+use super::{HubHandle, Limits, Memory, Outlet, listeners};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Place};
 use crate::model::BrokerStatus;
@@ -60,7 +61,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Opens all listeners, then starts. `appends` leads to the store's writer and `reports` comes from it; without outlets neither is used.
+    /// Opens all listeners, then starts. `appends` leads to the store's writer and `reports` comes from it; without outlets and `memory`
+    /// neither is used.
     ///
     /// Errors when a listener can't be opened; then none stays open.
     pub fn start(
@@ -69,6 +71,7 @@ impl Broker {
         outlets: Vec<Outlet>,
         appends: mpsc::Sender<Append>,
         reports: mpsc::Receiver<CommitReport>,
+        memory: Option<Memory>,
         clock: Clock,
     ) -> Result<Broker, BrokerError> {
         let runtime = OwnRuntime::new().map_err(BrokerError::Thread)?;
@@ -87,10 +90,12 @@ impl Broker {
             server_keep_alive_s: config.server_keep_alive.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX)),
             inputs: inputs.clone(),
             counters: counters.clone(),
+            pool: Arc::new(Pool::new(limits.queued_bytes)),
             clock,
             stop: stop.clone(),
         };
-        let hub = HubTask::new(limits, outlets, counters.clone(), clock, appends);
+        let memory = memory.map(|memory| (memory, u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX)));
+        let hub = HubTask::new(limits, outlets, counters.clone(), clock, appends, memory);
         let hub = runtime.get().spawn(hub.run(hub_inputs, hub_goodbyes, reports, stop_hub.clone()));
         let clients = runtime.get().spawn(listeners::accept(bound, shared, goodbyes));
         let (end, ended) = oneshot::channel();

@@ -48,7 +48,12 @@ pub(super) struct Machine {
     /// For a client that comes without an identifier.
     random: u128,
     inbound: Inbound,
-    outbound: Outbound<()>,
+    /// With the number of each delivery; 0 in a session that is not kept.
+    outbound: Outbound<u64>,
+    /// Whether the hub keeps the session, and wants to know what was acknowledged.
+    kept: bool,
+    /// The Session Expiry Interval of its CONNECT.
+    expiry_s: u32,
     aliases: TopicAliases,
     our_aliases: OutgoingAliases,
     keep_alive: Option<ServerKeepAlive>,
@@ -64,6 +69,10 @@ pub(super) struct Machine {
     pub out: BytesMut,
     /// For the hub, in this order.
     pub to_hub: Vec<FromClient>,
+    /// The highest number of a delivery that was written.
+    pub sent: u64,
+    /// The Session Expiry Interval of its DISCONNECT.
+    pub expiry_at_end: Option<u32>,
     /// PUBLISH packets written, and messages not written because they were too large or too old.
     pub tally: Tally,
 }
@@ -105,6 +114,8 @@ impl Machine {
             random,
             inbound: Inbound::default(),
             outbound: Outbound::new(limits.in_flight_out.min(*OUT_IDS.end()), OUT_IDS),
+            kept: false,
+            expiry_s: 0,
             aliases: TopicAliases::new(TOPIC_ALIASES),
             our_aliases: OutgoingAliases::default(),
             keep_alive: None,
@@ -116,6 +127,8 @@ impl Machine {
             closing: None,
             out: BytesMut::new(),
             to_hub: Vec::new(),
+            sent: 0,
+            expiry_at_end: None,
             tally: Tally::default(),
         }
     }
@@ -217,11 +230,13 @@ impl Machine {
     }
 
     fn left(&mut self, disconnect: &Disconnect) {
-        if disconnect.session_expiry_s.is_some_and(|s| s > 0) {
+        // §3.14.2.2.2
+        if self.expiry_s == 0 && disconnect.session_expiry_s.is_some_and(|s| s > 0) {
             let complaint =
                 Complaint::Protocol("a session that ends with the connection can't be prolonged at its end");
             return self.expel(Reason::PROTOCOL_ERROR, complaint);
         }
+        self.expiry_at_end = disconnect.session_expiry_s;
         self.closing = Some(Closing { lost: disconnect.reason != Reason::SUCCESS, complaint: None });
     }
 
@@ -230,9 +245,17 @@ impl Machine {
         match what {
             ToClient::Release(received, reason) => self.release(received, reason),
             ToClient::SubAck(ack) => self.send(&Packet::SubAck(ack)),
+            // 3.1.1 has no way to say that it is not safe.
+            ToClient::UnsubAck(ack)
+                if self.version() == Version::V311 && ack.reasons.iter().any(|r| r.is_failure()) =>
+            {
+                self.expel(Reason::UNSPECIFIED, Complaint::NotKept);
+            }
             ToClient::UnsubAck(ack) => self.send(&Packet::UnsubAck(ack)),
             ToClient::Close(reason) => self.close(reason),
-            ToClient::Deliver(_) | ToClient::More => self.queue.push_back(what),
+            ToClient::Recorded(n) => self.recorded(n),
+            ToClient::Complete(packet_id) => self.complete(packet_id),
+            ToClient::Deliver(_) | ToClient::PubRel(_) | ToClient::More => self.queue.push_back(what),
         }
     }
 

@@ -7,7 +7,7 @@ mod shared;
 
 use std::collections::HashMap;
 
-use super::words::Key;
+use super::words::Seat;
 use crate::model::{Filter, QoS};
 
 use shared::Groups;
@@ -33,7 +33,7 @@ pub(super) struct Routes {
 /// Who gets a message that matches.
 pub(super) enum Found<'a> {
     /// This subscription.
-    One(Key, &'a Subscription),
+    One(Seat, &'a Subscription),
     /// One member of this group.
     OneOf(&'a mut Group),
 }
@@ -56,7 +56,7 @@ impl Node {
 /// The subscriptions whose filter ends at a node.
 #[derive(Debug, Default)]
 struct Ends {
-    each: Vec<(Key, Subscription)>,
+    each: Vec<(Seat, Subscription)>,
     groups: Groups,
 }
 
@@ -66,17 +66,17 @@ impl Ends {
     }
 
     /// Whether it was not there before.
-    fn add(&mut self, group: Option<&str>, key: Key, subscription: Subscription) -> bool {
+    fn add(&mut self, group: Option<&str>, seat: Seat, subscription: Subscription) -> bool {
         match group {
-            Some(group) => self.groups.add(group, key, subscription),
-            None => put(&mut self.each, key, subscription),
+            Some(group) => self.groups.add(group, seat, subscription),
+            None => put(&mut self.each, seat, subscription),
         }
     }
 
-    fn remove(&mut self, group: Option<&str>, key: Key) -> bool {
+    fn remove(&mut self, group: Option<&str>, seat: Seat) -> bool {
         match group {
-            Some(group) => self.groups.remove(group, key),
-            None => match self.each.iter().position(|(k, _)| *k == key) {
+            Some(group) => self.groups.remove(group, seat),
+            None => match self.each.iter().position(|(s, _)| *s == seat) {
                 Some(at) => {
                     self.each.swap_remove(at);
                     true
@@ -87,20 +87,20 @@ impl Ends {
     }
 
     fn visit(&mut self, found: &mut impl FnMut(Found<'_>)) {
-        self.each.iter().for_each(|(key, subscription)| found(Found::One(*key, subscription)));
+        self.each.iter().for_each(|(seat, subscription)| found(Found::One(*seat, subscription)));
         self.groups.iter_mut().for_each(|group| found(Found::OneOf(group)));
     }
 }
 
 /// Adds or replaces; whether it was added.
-fn put(list: &mut Vec<(Key, Subscription)>, key: Key, subscription: Subscription) -> bool {
-    match list.iter_mut().find(|(k, _)| *k == key) {
+fn put(list: &mut Vec<(Seat, Subscription)>, seat: Seat, subscription: Subscription) -> bool {
+    match list.iter_mut().find(|(s, _)| *s == seat) {
         Some(entry) => {
             entry.1 = subscription;
             false
         }
         None => {
-            list.push((key, subscription));
+            list.push((seat, subscription));
             true
         }
     }
@@ -122,8 +122,8 @@ impl Routes {
         self.root.children.contains_key(level)
     }
 
-    /// Adds or replaces the subscription of `key` to `filter`.
-    pub fn subscribe(&mut self, filter: &Filter, key: Key, subscription: Subscription) {
+    /// Adds or replaces the subscription of `seat` to `filter`.
+    pub fn subscribe(&mut self, filter: &Filter, seat: Seat, subscription: Subscription) {
         let Ok(Wanted { group, filter }) = Wanted::of(filter) else { return };
         let mut node = &mut self.root;
         let mut hash = false;
@@ -140,16 +140,16 @@ impl Routes {
             }
         }
         let ends = if hash { &mut node.hash } else { &mut node.here };
-        if ends.add(group, key, subscription) {
+        if ends.add(group, seat, subscription) {
             self.count += 1;
             self.shared += usize::from(group.is_some());
         }
     }
 
-    /// Takes away the subscription of `key` to `filter`, and the nodes that nobody needs any more.
-    pub fn unsubscribe(&mut self, filter: &Filter, key: Key) {
+    /// Takes away the subscription of `seat` to `filter`, and the nodes that nobody needs any more.
+    pub fn unsubscribe(&mut self, filter: &Filter, seat: Seat) {
         let Ok(Wanted { group, filter }) = Wanted::of(filter) else { return };
-        if remove(&mut self.root, filter.split('/'), group, key) {
+        if remove(&mut self.root, filter.split('/'), group, seat) {
             self.count -= 1;
             self.shared -= usize::from(group.is_some());
         }
@@ -163,13 +163,13 @@ impl Routes {
 }
 
 /// As deep as the filters are: their number of levels is limited where they come in.
-fn remove<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, group: Option<&str>, key: Key) -> bool {
+fn remove<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, group: Option<&str>, seat: Seat) -> bool {
     match levels.next() {
-        None => node.here.remove(group, key),
-        Some("#") => node.hash.remove(group, key),
+        None => node.here.remove(group, seat),
+        Some("#") => node.hash.remove(group, seat),
         Some("+") => {
             let Some(child) = &mut node.plus else { return false };
-            let removed = remove(child, levels, group, key);
+            let removed = remove(child, levels, group, seat);
             if child.is_empty() {
                 node.plus = None;
             }
@@ -177,7 +177,7 @@ fn remove<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, group:
         }
         Some(level) => {
             let Some(child) = node.children.get_mut(level) else { return false };
-            let removed = remove(child, levels, group, key);
+            let removed = remove(child, levels, group, seat);
             if child.is_empty() {
                 node.children.remove(level);
             }
@@ -218,17 +218,17 @@ mod tests {
     const AT_QOS_0: Subscription =
         Subscription { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false, id: None };
 
-    fn key(slot: u32) -> Key {
-        Key { slot, generation: 0 }
+    fn key(slot: u32) -> Seat {
+        Seat(slot)
     }
 
     fn found(routes: &mut Routes, topic: &str) -> BTreeSet<u32> {
         let mut all = BTreeSet::new();
         routes.matches(topic, |found| match found {
-            Found::One(key, _) => assert!(all.insert(key.slot), "{topic} found {key:?} twice"),
+            Found::One(key, _) => assert!(all.insert(key.0), "{topic} found {key:?} twice"),
             Found::OneOf(group) => {
                 let (key, _) = group.choose(|_| true).expect("a group has members");
-                assert!(all.insert(key.slot), "{topic} found {key:?} twice");
+                assert!(all.insert(key.0), "{topic} found {key:?} twice");
             }
         });
         all

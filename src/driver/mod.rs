@@ -32,6 +32,12 @@ pub trait Driver: Send {
     /// ones would not help; then the refusal is about each of its points.
     fn split(&self, device: &Device, request: &Request, fault: Fault) -> Vec<Request>;
 
+    /// How long the line is busy with `request` when the device answers as devices usually do.
+    fn expected(&self, request: &Request) -> Duration {
+        let _ = request;
+        Duration::ZERO
+    }
+
     /// The longest that [`read`](Driver::read) keeps the line busy when nothing answers.
     fn longest(&self) -> Duration;
 

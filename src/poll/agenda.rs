@@ -177,12 +177,21 @@ impl Agenda {
         self.is_there(stamp, shared);
         let group = &mut self.groups[asked.group];
         let Some(turn) = &mut self.turn else { return };
-        if parts.is_empty() {
+        // A device that fails at what it has answered before is out of order as a whole; smaller requests would not help.
+        let is_failing = fault == Fault::DeviceFailure;
+        if parts.is_empty() || (is_failing && group.has_answered(&asked.request)) {
             let points = asked.request.points.iter();
             turn.readings.extend(points.map(|&point| Reading { point, sample: Sample::Bad(fault), stamp }));
             // These will not change by themselves; a busy or failing device will.
             let is_lasting = matches!(fault, Fault::IllegalFunction | Fault::IllegalAddress | Fault::IllegalValue);
-            if is_lasting && group.refused(stamp.monotonic, &asked.request) {
+            let is_new = match fault {
+                _ if is_lasting => group.refused(stamp.monotonic, &asked.request),
+                Fault::DeviceFailure if !group.has_answered(&asked.request) => {
+                    group.failed(stamp.monotonic, &asked.request)
+                }
+                _ => false,
+            };
+            if is_new {
                 let refusals = asked.request.points.iter().map(|&point| Output::Refusal {
                     device: Arc::clone(&self.device),
                     point,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Closing, Complaint, Machine, OUR_TOPIC_ALIASES, State, TOPIC_ALIASES, incoming};
-use crate::broker::words::Greeting;
+use crate::broker::words::{Admission, Greeting};
 use crate::model::Monotonic;
 use crate::mqtt::{Codec, CodecError, ConnAck, Connect, OutgoingAliases, Packet, Reason, ServerKeepAlive, Version};
 
@@ -43,9 +43,13 @@ impl Machine {
         let imposed = self.server_keep_alive_s.filter(|_| is_v5);
         self.keep_alive = Some(ServerKeepAlive::new(imposed.unwrap_or(connect.keep_alive_s), now));
         let client_id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
+        // In 3.1.1 a session ends with its connection or it doesn't; for how long it is kept then is for the broker to say.
+        self.expiry_s = match (connect.version, connect.clean_start) {
+            (Version::V5, _) => connect.session_expiry_s,
+            (Version::V311, true) => 0,
+            (Version::V311, false) => u32::MAX,
+        };
         self.state = State::AwaitsHub(Box::new(ConnAck {
-            // Sessions end with their connection, and a client that hoped for more is told.
-            session_expiry_s: (connect.session_expiry_s > 0).then_some(0),
             receive_maximum: self.limits.in_flight_in,
             maximum_packet_size: Some(u32::try_from(self.limits.packet_size).unwrap_or(u32::MAX)),
             assigned_client_id: assigned,
@@ -54,20 +58,37 @@ impl Machine {
             ..ConnAck::new(Reason::SUCCESS)
         }));
         // A will to a `$` topic would be dropped like a message to it.
-        Some(Greeting { client_id, will: will.filter(|will| !will.topic.starts_with('$')) })
+        Some(Greeting {
+            client_id,
+            clean_start: connect.clean_start,
+            expiry_s: self.expiry_s,
+            will: will.filter(|will| !will.topic.starts_with('$')),
+        })
     }
 
     /// The hub has let the client in.
-    pub fn admitted(&mut self) {
-        if let State::AwaitsHub(answer) = std::mem::replace(&mut self.state, State::Open) {
+    pub fn admitted(&mut self, admission: &Admission) {
+        self.kept = admission.kept;
+        admission.received.iter().for_each(|packet_id| self.inbound.restore(*packet_id));
+        if let State::AwaitsHub(mut answer) = std::mem::replace(&mut self.state, State::Open) {
+            answer.session_present = admission.session_present;
+            answer.session_expiry_s = (admission.expiry_s != self.expiry_s).then_some(admission.expiry_s);
             self.send(&Packet::ConnAck(answer));
         }
+    }
+
+    /// The hub has not let the client in.
+    pub fn refused(&mut self, reason: Reason) {
+        self.turn_away(reason, Complaint::SessionNotKept);
     }
 
     /// CONNECT can't be granted.
     fn turn_away(&mut self, reason: Reason, complaint: Complaint) {
         let answer = ConnAck { reason_string: Some(complaint.to_string()), ..ConnAck::new(reason) };
-        self.send(&Packet::ConnAck(Box::new(answer)));
+        // If the words are too long for the client, the code has to do [MQTT-3.2.2-19].
+        if self.codec.encode(&Packet::ConnAck(Box::new(answer)), &mut self.out).is_err() {
+            self.send(&Packet::ConnAck(Box::new(ConnAck::new(reason))));
+        }
         self.closing = Some(Closing { lost: false, complaint: Some(complaint) });
     }
 

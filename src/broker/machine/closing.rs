@@ -24,6 +24,10 @@ pub enum Complaint {
     Stalled,
     #[error("it sent more QoS 1 and 2 messages at once than it was told that it may")]
     ReceiveMaximum,
+    #[error(
+        "its session can't be kept: the disk refuses it, or there are too many; a client that can do without connects with a clean session"
+    )]
+    SessionNotKept,
     #[error("its message could not be kept, and MQTT 3.1.1 has no way to say so but to close")]
     NotKept,
     #[error("it asked for the authentication method {0:?}, and none is offered")]

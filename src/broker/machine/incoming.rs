@@ -38,7 +38,8 @@ impl Machine {
         if let Some(data) = publish.properties.as_mut().and_then(|p| p.correlation_data.as_mut()) {
             *data = Bytes::copy_from_slice(data);
         }
-        self.to_hub.push(FromClient::Publish { message: publish.into_message(topic), received });
+        let once = (self.kept && publish.qos == QoS::ExactlyOnce).then_some(publish.packet_id);
+        self.to_hub.push(FromClient::Publish { message: publish.into_message(topic), received, once });
     }
 
     /// A message that goes nowhere. Its sender is told if there is a way to: 3.1.1 has none, nor has QoS 0.
@@ -70,10 +71,15 @@ impl Machine {
         if !self.inbound.pubrel(ack.packet_id) {
             return self.send(&Packet::PubComp(self.ack(ack.packet_id, Reason::PACKET_ID_NOT_FOUND)));
         }
-        self.complete(ack.packet_id);
+        if self.kept {
+            self.to_hub.push(FromClient::PubRel(ack.packet_id));
+        } else {
+            self.complete(ack.packet_id);
+        }
     }
 
-    fn complete(&mut self, packet_id: u16) {
+    /// The PUBREL of this packet id is safe.
+    pub(super) fn complete(&mut self, packet_id: u16) {
         if self.inbound.complete(packet_id) {
             self.send(&Packet::PubComp(Ack::success(packet_id)));
         }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::broker::words::{Delivery, Published, SubscriptionIds};
+use crate::broker::words::{Admission, Delivery, Key, Published, SubscriptionIds};
 use crate::model::{Message, Properties, QoS, Topic};
 use crate::mqtt::{Ack, Connect, Publish, Received};
+
+const KEY: Key = Key { slot: 0, generation: 0 };
 
 const fn at(seconds: u64) -> Monotonic {
     Monotonic(Duration::from_secs(seconds))
@@ -20,7 +22,7 @@ fn admitted(connect: Connect) -> (Machine, Codec) {
     let mut input = BytesMut::new();
     client.encode(&Packet::Connect(Box::new(connect)), &mut input).unwrap();
     assert!(machine.receive(&mut input, at(0)).is_some());
-    machine.admitted();
+    machine.admitted(&Admission { key: KEY, session_present: false, expiry_s: 0, kept: false, received: Vec::new() });
     assert!(matches!(sent(&mut machine, &mut client)[..], [Packet::ConnAck(_)]));
     (machine, client)
 }
@@ -46,6 +48,8 @@ fn delivery(qos: QoS, expiry_s: Option<u32>, payload: usize) -> ToClient {
         qos,
         retain: false,
         from_retained: false,
+        n: 0,
+        dup: false,
         subscription_ids: SubscriptionIds::None,
     })
 }
@@ -333,6 +337,8 @@ fn a_topic_that_comes_again_goes_out_as_an_alias_if_the_packet_is_small_enough_w
                 qos: QoS::AtMostOnce,
                 retain: false,
                 from_retained: false,
+                n: 0,
+                dup: false,
                 subscription_ids: SubscriptionIds::None,
             }));
             machine.pump(at(0));

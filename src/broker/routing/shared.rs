@@ -1,7 +1,7 @@
 //! Shared subscriptions (MQTT 5 §4.8.2): `$share/<group>/<filter>`, of which each message reaches one member.
 
 use super::{Subscription, put};
-use crate::broker::words::Key;
+use crate::broker::words::Seat;
 use crate::model::Filter;
 
 const PREFIX: &str = "$share/";
@@ -43,20 +43,20 @@ pub(super) struct Groups(Option<Box<Vec<Group>>>);
 #[derive(Debug)]
 pub(in crate::broker) struct Group {
     name: Box<str>,
-    members: Vec<(Key, Subscription)>,
+    members: Vec<(Seat, Subscription)>,
     /// Whose turn it is.
     next: usize,
 }
 
 impl Group {
     /// The member that gets the next message: in turn, and one that is not `online` only when nobody is.
-    pub fn choose(&mut self, online: impl Fn(Key) -> bool) -> Option<(Key, &Subscription)> {
+    pub fn choose(&mut self, online: impl Fn(Seat) -> bool) -> Option<(Seat, &Subscription)> {
         let many = self.members.len();
         let turns = (0..many).map(|step| (self.next + step) % many);
         let at = turns.clone().find(|at| online(self.members[*at].0)).or(turns.clone().next())?;
         self.next = (at + 1) % many;
-        let (key, subscription) = &self.members[at];
-        Some((*key, subscription))
+        let (seat, subscription) = &self.members[at];
+        Some((*seat, subscription))
     }
 }
 
@@ -70,23 +70,23 @@ impl Groups {
     }
 
     /// Adds or replaces; whether it was added.
-    pub fn add(&mut self, name: &str, key: Key, subscription: Subscription) -> bool {
+    pub fn add(&mut self, name: &str, seat: Seat, subscription: Subscription) -> bool {
         let groups = self.0.get_or_insert_default();
         match groups.iter_mut().find(|group| *group.name == *name) {
-            Some(group) => put(&mut group.members, key, subscription),
+            Some(group) => put(&mut group.members, seat, subscription),
             None => {
-                groups.push(Group { name: name.into(), members: vec![(key, subscription)], next: 0 });
+                groups.push(Group { name: name.into(), members: vec![(seat, subscription)], next: 0 });
                 true
             }
         }
     }
 
     /// Takes a member away, and a group that has none any more.
-    pub fn remove(&mut self, name: &str, key: Key) -> bool {
+    pub fn remove(&mut self, name: &str, seat: Seat) -> bool {
         let Some(groups) = &mut self.0 else { return false };
         let Some(place) = groups.iter().position(|group| *group.name == *name) else { return false };
         let members = &mut groups[place].members;
-        let Some(at) = members.iter().position(|(k, _)| *k == key) else { return false };
+        let Some(at) = members.iter().position(|(s, _)| *s == seat) else { return false };
         members.remove(at);
         if members.is_empty() {
             groups.swap_remove(place);
@@ -125,13 +125,13 @@ mod tests {
     #[test]
     fn members_take_turns_and_one_who_is_away_is_chosen_only_when_all_are() {
         let mut groups = Groups::default();
-        let key = |slot| Key { slot, generation: 0 };
+        let key = Seat;
         let subscription = Subscription { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false, id: None };
         (0..3).for_each(|slot| assert!(groups.add("g", key(slot), subscription)));
         assert!(!groups.add("g", key(2), subscription));
         let mut turns = |online: fn(u32) -> bool| -> Vec<u32> {
             let group = groups.iter_mut().next().unwrap();
-            (0..6).map(|_| group.choose(|key| online(key.slot)).unwrap().0.slot).collect()
+            (0..6).map(|_| group.choose(|key| online(key.0)).unwrap().0.0).collect()
         };
         assert_eq!(turns(|_| true), [0, 1, 2, 0, 1, 2]);
         assert_eq!(turns(|slot| slot != 1), [0, 2, 0, 2, 0, 2]);

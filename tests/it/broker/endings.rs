@@ -76,7 +76,8 @@ async fn a_server_keep_alive_is_told_and_kept() {
     settings.server_keep_alive = Some(Duration::from_secs(1));
     let (appends, _rest) = tokio::sync::mpsc::channel(1);
     let (_reports, reports) = tokio::sync::mpsc::channel(1);
-    let broker = Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, Clock::start()).unwrap();
+    let broker =
+        Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, None, Clock::start()).unwrap();
     let (mut client, ack) = Client::connect_ack(broker.addresses()[0], Connect::new(Version::V5, "a")).await;
     assert_eq!(ack.server_keep_alive_s, Some(1));
     assert_eq!(client.closed().await, Some(Reason::KEEP_ALIVE_TIMEOUT));
@@ -171,7 +172,8 @@ async fn a_taken_port_is_an_error_that_names_the_line_and_what_to_try() {
     settings.listeners[0].place = Some(Place { file: "gateway.yaml".into(), line: 12, column: 7 });
     let (appends, _rest) = tokio::sync::mpsc::channel(1);
     let (_reports, reports) = tokio::sync::mpsc::channel(1);
-    let error = Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, Clock::start()).unwrap_err();
+    let error =
+        Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, None, Clock::start()).unwrap_err();
     let text = error.to_string();
     let port = taken.local_addr().unwrap().port();
     for part in ["gateway.yaml:12:7", &settings.listeners[0].url, &format!("ss -ltnp 'sport = :{port}'"), "mosquitto"] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::super::stream::{Echo, Wire};
 use super::super::super::{Failure, LineError, Request, WriteFailure};
-use super::super::plan;
+use super::super::cost;
 use super::framing::Framing;
 use super::pdu::{Answer, Ask};
 use super::rtu::{self, Broken, Rtu, Timing};
@@ -37,7 +37,7 @@ impl Line {
     pub fn new(bus: &Bus, framing: Framing, clock: Clock) -> Line {
         let line = settings(&bus.transport);
         let timing =
-            Timing { character: plan::character_time(&line), silence: plan::silence(&line), timeout: bus.timeout };
+            Timing { character: cost::character_time(&line), silence: cost::silence(&line), timeout: bus.timeout };
         // Behind a network nothing is exact.
         let alarm = if matches!(bus.transport, Transport::Serial(_)) { Alarm::precise() } else { Alarm::coarse() };
         let wire = Wire::new(&bus.transport, bus.timeout, clock);

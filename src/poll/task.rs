@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::scheduler::{Action, Outcome, PlannedGroup, Scheduler};
-use super::{Event, Output, PollError};
+use super::scheduler::{Action, Outcome, Scheduler};
+use super::{Event, Output, PollError, load};
 use crate::clock::Clock;
 use crate::driver::{self, Driver, Ending, Failure, Finished, LineError, Request};
 use crate::model::{Bus, BusStatus, Device, Fault, Monotonic, Name, Sample};
@@ -26,7 +25,8 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<(), PollError> {
     let mut driver = driver::for_bus(&bus, clock)?;
-    let planned = devices.into_iter().map(|device| (Arc::clone(&device), plan(driver.as_ref(), &device))).collect();
+    let planned =
+        devices.into_iter().map(|device| (Arc::clone(&device), load::planned(driver.as_ref(), &device))).collect();
     let depth = driver.pipeline().map_or(1, |pipeline| pipeline.depth());
     let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned).overlapping(depth);
     let task = Task { bus, clock, driver, scheduler, events, status, sent: Vec::new(), refusals: BTreeMap::new() };
@@ -185,16 +185,4 @@ impl Task {
             Event::Round(_) => {}
         }
     }
-}
-
-/// The device's points by interval, the shortest first, each interval's merged into requests.
-fn plan(driver: &dyn Driver, device: &Device) -> Vec<PlannedGroup> {
-    let mut intervals: Vec<Duration> = device.points.iter().map(|point| point.poll).collect();
-    intervals.sort_unstable();
-    intervals.dedup();
-    let group = |interval: Duration| {
-        let points: Vec<usize> = (0..device.points.len()).filter(|&i| device.points[i].poll == interval).collect();
-        PlannedGroup { interval, requests: driver.plan(device, &points) }
-    };
-    intervals.into_iter().map(group).collect()
 }

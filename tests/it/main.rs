@@ -12,6 +12,7 @@ mod gateway;
 mod modbus;
 mod outage;
 mod pipeline;
+mod plan;
 mod rules;
 mod shipped;
 mod store;

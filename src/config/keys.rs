@@ -120,7 +120,7 @@ pub(super) static BROKER: Shape = Shape {
     keys: &[
         key("listeners"),
         key("server_keep_alive"),
-        later("session_expiry", "sessions live as long as their connection"),
+        key("session_expiry"),
         later("users", "without users the broker listens on this machine only (127.0.0.1), for anyone on it"),
     ],
     foreign: &[("listen", "listeners"), ("listener", "listeners"), ("keep_alive", "server_keep_alive")],

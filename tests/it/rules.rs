@@ -21,7 +21,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("mqtt", &["model"]),
     ("config", &["model", "route"]),
     // Of `config`, these see their own section's settings and the `Place` that a start-up error names; see `MUST_NOT_NAME`.
-    ("store", &["model", "clock", "random", "config"]),
+    ("store", &["model", "mqtt", "clock", "random", "config"]),
     ("broker", &["model", "mqtt", "store", "clock", "random", "config"]),
     ("uplink", &["model", "mqtt", "store", "clock", "random", "config"]),
     ("web", &["model", "config"]),

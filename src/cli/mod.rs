@@ -4,6 +4,7 @@ pub mod check;
 pub mod demo;
 pub mod plan;
 pub mod run;
+pub mod templates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
     Plan(plan::PlanArgs),
+    /// List the devices that there are templates for, or show a template
+    Templates(templates::TemplatesArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -68,6 +71,7 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Templates(args) => templates::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

@@ -13,10 +13,10 @@ use super::files::Files;
 use super::keys;
 use super::problem::{Problem, Problems};
 use super::scalar::Text;
-use super::secrets::hide_in_tree;
+use super::secrets::{hide_in_text, hide_in_tree};
 use super::source;
 use super::suggest::did_you_mean;
-use super::templates;
+use super::templates::{self, Found, Unreadable};
 use super::tree::{Entry, Node, Span, Value};
 use super::yaml::{self, short};
 
@@ -56,7 +56,7 @@ impl Composer<'_> {
             _ => &single,
         };
         for pattern in patterns {
-            for (path, bytes) in self.included(pattern) {
+            for Found { path, bytes } in self.included(pattern) {
                 let Some(node) = self.read(&path, &bytes, &pattern.span) else { continue };
                 if node.is_nothing() {
                     continue;
@@ -76,7 +76,7 @@ impl Composer<'_> {
     }
 
     /// The files that a pattern stands for, in the order of their names.
-    fn included(&mut self, pattern: &Node) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    fn included(&mut self, pattern: &Node) -> Vec<Found> {
         let reader = Text { wanted: "the path of a file, or a pattern such as conf.d/*.yaml", max: 4_096 };
         let Some(written) = read_value(pattern, "`include`", &reader, self.problems) else { return Vec::new() };
         let full = self.files.path(pattern.span.start).parent().unwrap_or(Path::new("")).join(&written);
@@ -129,7 +129,7 @@ impl Composer<'_> {
         let mut found = Vec::new();
         for path in paths {
             match (self.outside.read)(&path) {
-                Ok(bytes) => found.push((path, bytes)),
+                Ok(bytes) => found.push(Found { path, bytes }),
                 Err(error) => self.problems.push(
                     Problem::at(&pattern.span, format!("cannot read {}: {}", path.display(), source::reason(&error)))
                         .label("included here")
@@ -150,7 +150,8 @@ impl Composer<'_> {
         }
         let named = named.iter().map(|device| self.device(device)).collect();
         let devices = with_value(devices, Value::Map(named));
-        let entries = entries.iter().map(|entry| if entry.key == "devices" { Rc::clone(&devices) } else { Rc::clone(entry) });
+        let entries =
+            entries.iter().map(|entry| if entry.key == "devices" { Rc::clone(&devices) } else { Rc::clone(entry) });
         Rc::new(Node { span: root.span.clone(), weight: root.weight, value: Value::Map(entries.collect()) })
     }
 
@@ -167,7 +168,8 @@ impl Composer<'_> {
                 _ => merged.push(Rc::clone(entry)),
             }
         }
-        let added = general.iter().filter(|entry| entry.key != "about" && !own.iter().any(|mine| mine.key == entry.key));
+        let added =
+            general.iter().filter(|entry| entry.key != "about" && !own.iter().any(|mine| mine.key == entry.key));
         merged.extend(added.map(Rc::clone));
         with_value(device, Value::Map(merged))
     }
@@ -195,7 +197,7 @@ impl Composer<'_> {
         let folder = self.files.first().parent().unwrap_or(Path::new("")).to_owned();
         let found = match templates::find(name, &folder, self.outside) {
             Ok(found) => found,
-            Err((path, error)) => {
+            Err(Unreadable { path, error }) => {
                 self.problems.push(
                     Problem::at(at, format!("cannot read {}: {}", path.display(), source::reason(&error)))
                         .label("this template"),
@@ -203,12 +205,14 @@ impl Composer<'_> {
                 return None;
             }
         };
-        let Some((path, bytes)) = found else {
-            let problem = Problem::at(at, format!("there is no template `{}`", short(name))).label("looked for by this name");
+        let Some(Found { path, bytes }) = found else {
+            let problem =
+                Problem::at(at, format!("there is no template `{}`", short(name))).label("looked for by this name");
             let like = did_you_mean(name, templates::names());
             let problem = match like {
                 Some(like) => problem.help(format!("did you mean `{like}`?")),
-                None => problem.help(format!("a template of your own is a file {}", templates::own(name, &folder).display())),
+                None => problem
+                    .help(format!("a template of your own is a file {}", templates::own(name, &folder).display())),
             };
             self.problems.push(problem.help("`fieldway templates` lists those that come with this version"));
             return None;
@@ -258,14 +262,17 @@ impl Composer<'_> {
         match source::decode(bytes) {
             Ok(text) => {
                 let range = self.files.add(path, &text);
-                let node = yaml::parse(self.files.text(), range, self.problems)?;
-                hide_in_tree(&node, self.problems);
-                Some(node)
+                let node = yaml::parse(self.files.text(), range.clone(), self.problems);
+                match &node {
+                    Some(node) => hide_in_tree(node, self.problems),
+                    None => hide_in_text(self.files.text(), range, self.problems),
+                }
+                node
             }
             Err(refused) => {
                 let (text, problem) = *refused;
                 let range = self.files.add(path, &text);
-                super::secrets::hide_in_text(self.files.text(), range.clone(), self.problems);
+                hide_in_text(self.files.text(), range.clone(), self.problems);
                 self.problems.push(problem.shifted(range.start));
                 None
             }
@@ -321,7 +328,9 @@ impl Top {
 
     fn into_entries(self) -> Vec<Rc<Entry>> {
         let joined = self.entries.into_iter().map(|(first, added)| match first.value.entries() {
-            Some(known) if !added.is_empty() => with_value(&first, Value::Map(known.iter().cloned().chain(added).collect())),
+            Some(known) if !added.is_empty() => {
+                with_value(&first, Value::Map(known.iter().cloned().chain(added).collect()))
+            }
             _ => first,
         });
         joined.collect()
@@ -351,7 +360,7 @@ fn changed_point(own: &Rc<Entry>, theirs: &Rc<Entry>) -> Rc<Entry> {
     let is_moved = mine.iter().any(|entry| LOCATION.contains(&entry.key.as_str()));
     let kept = general.iter().filter(|entry| {
         let said = mine.iter().any(|other| other.key == entry.key);
-        !said && !(is_moved && LOCATION.contains(&entry.key.as_str()))
+        !(said || is_moved && LOCATION.contains(&entry.key.as_str()))
     });
     with_value(own, Value::Map(mine.iter().chain(kept).cloned().collect()))
 }

@@ -93,15 +93,7 @@ pub(super) static TOP: Shape = Shape {
     what: "the top level",
     example: "gateway: { id: plant-7 }",
     depth: 0,
-    keys: &[
-        key("gateway"),
-        key("broker"),
-        key("web"),
-        key("buses"),
-        key("devices"),
-        key("uplinks"),
-        key("include"),
-    ],
+    keys: &[key("gateway"), key("broker"), key("web"), key("buses"), key("devices"), key("uplinks"), key("include")],
     foreign: &[("mqtt", "broker"), ("bridges", "uplinks"), ("cloud", "uplinks"), ("http", "web")],
 };
 

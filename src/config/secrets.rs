@@ -201,7 +201,7 @@ mod tests {
             "- password=hunter2",
         ] {
             let mut problems = Problems::default();
-            hide_in_text(text, &mut problems);
+            hide_in_text(text, 0..text.len(), &mut problems);
             let (_, _, secrets) = problems.into_parts();
             let at = text.find("hunter2").expect("it is there");
             assert!(secrets.iter().any(|s| s.start <= at && s.end >= at + 7), "{text:?} {secrets:?}");

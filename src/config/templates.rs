@@ -23,9 +23,7 @@ macro_rules! built_in {
 }
 
 /// Those that are part of the program; a test compares them with the folder.
-const BUILT_IN: &[(&str, &str)] = built_in![
-    "eastron/sdm120",
-];
+const BUILT_IN: &[(&str, &str)] = built_in!["eastron/sdm120",];
 
 /// The names of those that are part of the program, in the order of the alphabet.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -52,20 +50,29 @@ pub(super) fn own(name: &str, folder: &Path) -> PathBuf {
     folder.join("devices").join(format!("{name}.yaml"))
 }
 
-/// A template by its name, with where it is from; an error when a file is there and can't be read.
-pub(super) fn find(
-    name: &str,
-    folder: &Path,
-    outside: &Outside<'_>,
-) -> Result<Option<(PathBuf, Vec<u8>)>, (PathBuf, io::Error)> {
+/// A file that was asked for.
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A file that is there and can't be read.
+pub(super) struct Unreadable {
+    pub(super) path: PathBuf,
+    pub(super) error: io::Error,
+}
+
+/// A template by its name; `None` when there is none.
+pub(super) fn find(name: &str, folder: &Path, outside: &Outside<'_>) -> Result<Option<Found>, Unreadable> {
     for path in [own(name, folder), Path::new(SYSTEM).join(format!("{name}.yaml"))] {
         match (outside.read)(&path) {
-            Ok(bytes) => return Ok(Some((path, bytes))),
+            Ok(bytes) => return Ok(Some(Found { path, bytes })),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(error) => return Err((path, error)),
+            Err(error) => return Err(Unreadable { path, error }),
         }
     }
-    Ok(text(name).map(|text| (PathBuf::from(format!("template {name}")), text.as_bytes().to_vec())))
+    let built_in = |text: &str| Found { path: format!("template {name}").into(), bytes: text.as_bytes().to_vec() };
+    Ok(text(name).map(built_in))
 }
 
 /// `about:`: who makes it, and where the register map was published.

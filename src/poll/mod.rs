@@ -11,6 +11,7 @@ mod grid;
 mod group;
 mod liveness;
 pub mod load;
+pub mod once;
 mod overlap;
 pub mod scheduler;
 #[cfg(test)]

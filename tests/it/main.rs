@@ -13,6 +13,7 @@ mod modbus;
 mod outage;
 mod pipeline;
 mod plan;
+mod read;
 mod rules;
 mod shipped;
 mod store;

@@ -113,7 +113,7 @@ fn table(device: &Device, readings: &[Reading]) -> String {
             Sample::Bad(Fault::NotInEnum(raw)) => format!("bad: {raw} is not_in_enum"),
             Sample::Bad(fault) => format!("bad: {fault}"),
         };
-        writeln!(text, "{:width$}  {shown}", point.name).expect("writing to a String can't fail");
+        writeln!(text, "{:width$}  {shown}", point.name.as_str()).expect("writing to a String can't fail");
     }
     text
 }

@@ -63,11 +63,13 @@ pub enum Missed {
 
 /// The device's points by interval, the shortest first, each interval's merged into requests.
 pub fn planned(driver: &dyn Driver, device: &Device) -> Vec<PlannedGroup> {
-    let mut intervals: Vec<Duration> = device.points.iter().map(|point| point.poll).collect();
+    let read = device.points.iter().filter(|point| point.is_read());
+    let mut intervals: Vec<Duration> = read.map(|point| point.poll).collect();
     intervals.sort_unstable();
     intervals.dedup();
     let group = |interval: Duration| {
-        let points: Vec<usize> = (0..device.points.len()).filter(|&i| device.points[i].poll == interval).collect();
+        let is_in = |&i: &usize| device.points[i].is_read() && device.points[i].poll == interval;
+        let points: Vec<usize> = (0..device.points.len()).filter(is_in).collect();
         PlannedGroup { interval, requests: driver.plan(device, &points) }
     };
     intervals.into_iter().map(group).collect()

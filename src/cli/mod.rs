@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod plan;
+pub mod read;
 pub mod run;
 pub mod templates;
 
@@ -37,6 +38,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
     Plan(plan::PlanArgs),
+    /// Read points of one device once, and show them
+    Read(read::ReadArgs),
     /// List the devices that there are templates for, or show a template
     Templates(templates::TemplatesArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
@@ -71,6 +74,7 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Read(args) => read::run(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Demo(args) => demo::run(&args),
         }

@@ -14,6 +14,7 @@ mod modbus;
 mod outage;
 mod pipeline;
 mod plan;
+mod read;
 mod rules;
 mod shipped;
 mod store;

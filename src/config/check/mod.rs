@@ -13,6 +13,7 @@ mod point;
 mod publish;
 mod register;
 mod uplink;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -87,6 +88,7 @@ mod tests {
             "a bus" => "buses: { b: {{}} }",
             "a device" => "devices: { d: {{}} }",
             "a point" => "devices: { d: { points: { p: {{}} } } }",
+            "`write` of a point" => "devices: { d: { points: { p: { holding: 1, write: {{}} } } } }",
             "`scale_from` of a point" => "devices: { d: { points: { p: { holding: 1, scale_from: {{}} } } } }",
             "an uplink" => "uplinks: { u: {{}} }",
             "`queue` of an uplink" => "uplinks: { u: { queue: {{}} } }",

@@ -18,9 +18,7 @@ fn text(bytes: &[u8]) -> String {
 fn points_are_read_once_and_shown_as_text_or_as_they_would_be_published() {
     let folder = tempfile::tempdir().unwrap();
     let plant = folder.path().join("plant.json");
-    let point = |address: u16, value: u32| {
-        serde_json::json!({ "table": "holding", "address": address, "type": "u16", "byte_order": "ABCD", "value": value })
-    };
+    let point = |address: u16, value: u32| serde_json::json!({ "table": "holding", "address": address, "type": "u16", "byte_order": "ABCD", "value": value });
     let held = serde_json::json!({ "unit_id": 3, "points": [point(10, 214), point(11, 7), point(65_535, 0x8000)] });
     std::fs::write(&plant, held.to_string()).unwrap();
     let mut peer = Peer::start("modbus_plant.py", &[plant.to_str().unwrap().to_owned(), "tcp".to_owned()]);

@@ -11,6 +11,8 @@ mod config_values;
 mod crash;
 mod demo;
 mod gateway;
+mod kills;
+mod kills;
 mod modbus;
 mod outage;
 mod pipeline;

@@ -12,7 +12,6 @@ mod crash;
 mod demo;
 mod gateway;
 mod kills;
-mod kills;
 mod modbus;
 mod outage;
 mod pipeline;

@@ -17,6 +17,7 @@ use super::counters::Counters;
 use super::hub_task::{Goodbye, Input};
 use super::machine::{Freed, Machine};
 use super::outbox::Outbox;
+use super::pool::Pool;
 use super::words::{Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::Monotonic;
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub server_keep_alive_s: Option<u16>,
     pub inputs: mpsc::Sender<Input>,
     pub counters: Arc<Counters>,
+    pub pool: Arc<Pool>,
     pub clock: Clock,
     pub stop: CancellationToken,
 }
@@ -59,7 +61,7 @@ pub(super) async fn serve<R, W>(
     Counters::add(&shared.counters.sockets, 1);
     let now = shared.clock.now();
     let machine = Machine::new(shared.limits, shared.server_keep_alive_s, random::unique(), now);
-    let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes));
+    let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes, shared.pool.clone()));
     let mut connection = Connection {
         reader,
         writer,
@@ -312,6 +314,7 @@ mod tests {
             server_keep_alive_s: None,
             inputs,
             counters: Arc::default(),
+            pool: Arc::new(Pool::new(1 << 20)),
             clock: Clock::start(),
             stop: CancellationToken::new(),
         };

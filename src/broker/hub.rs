@@ -23,17 +23,18 @@ use std::sync::Arc;
 
 use super::Limits;
 use super::durable::{AckTo, Durable, Owner};
+use super::local_room::LocalRoom;
 use super::retained::Retained;
 use super::routing::{Routes, Subscription};
 use super::sys::Sys;
 use super::words::{Admission, FromClient, Key, Published, Seat, ToClient};
-use crate::model::{Filter, Message, Monotonic, QoS, Timestamp, Topic};
+use crate::model::{Filter, Message, Monotonic, Publisher, QoS, Timestamp, Topic};
 use crate::mqtt::Reason;
 use crate::store::{Append, BrokerWrite, QueueId, Refusal, SessionId, Urgency, Work};
 
 use outflow::Bounds;
 use publishing::{Job, Match, Origin};
-use seats::{Endpoint, Seats, Turn};
+use seats::{Endpoint, LocalSeat, Seats, Turn};
 use subscriptions::Request;
 
 /// Room that a client's list keeps when it is empty.
@@ -52,7 +53,7 @@ pub(super) struct Hub {
     /// How many of them have a connection, and how many are kept.
     connected: usize,
     kept: usize,
-    /// Sessions that have ended by their expiry.
+    /// Sessions that ended because their client stayed away.
     expired: u64,
     /// Seconds that a session may outlive its connection; `None` when there is no store to keep it.
     session_expiry_s: Option<u32>,
@@ -107,8 +108,10 @@ pub(super) struct Outputs {
     pub pages: Vec<PageWanted>,
     /// For the outlet with this index, now or never.
     pub live: Vec<(usize, Message)>,
-    /// For subscriptions of the gateway itself.
-    pub local: Vec<(Key, Arc<Published>)>,
+    /// For subscriptions of the gateway itself; room for it is taken.
+    pub local: Vec<(Key, Arc<Published>, Publisher)>,
+    /// Messages that a subscription of the gateway had no room for; their publishers are told.
+    pub local_refused: u64,
     /// What became of the gateway's own messages that asked.
     pub settled: Vec<(u64, Result<(), Refusal>)>,
     /// Messages that had to be kept and that the store refused: how many, and why the first was.
@@ -143,10 +146,10 @@ impl Hub {
     pub fn new(limits: Limits, outlets: Vec<(QueueId, Select)>) -> Hub {
         Hub {
             limits,
-            bounds: kept::bounds(&limits),
             sys: Sys::default(),
             sys_asked: false,
             sys_forwarded: sys::is_forwarded(&outlets),
+            bounds: kept::bounds(&limits),
             seats: Seats::default(),
             clients: HashMap::new(),
             connected: 0,
@@ -187,9 +190,10 @@ impl Hub {
     /// Something from a client. From one that is gone it is ignored: it was not acknowledged.
     pub fn client_says(&mut self, key: Key, input: FromClient, now: Monotonic) {
         let Some(client) = self.seats.client(key) else { return };
-        self.sys.stir();
         match input {
             FromClient::Publish { message, received, once } => {
+                let by = Publisher::Client { id: client.id.clone(), user: None };
+                self.sys.stir();
                 self.out.received += 1;
                 self.out.received_bytes += message.payload.len() as u64;
                 let ack = match (received, once) {
@@ -199,7 +203,7 @@ impl Hub {
                     },
                     (received, _) => received.map(|received| AckTo::Client(key, received)),
                 };
-                self.publish(Origin::Client(key.seat()), message, ack, now);
+                self.publish(Origin::Client(key.seat()), &by, message, ack, now);
             }
             FromClient::PubRel(packet_id) => self.released(key, packet_id),
             FromClient::Recorded(n) => self.pubrec_came(key, n),
@@ -215,15 +219,17 @@ impl Hub {
         }
     }
 
-    /// A message of the gateway itself. With a `token`, [`Outputs::settled`] tells what became of it.
-    pub fn publish_local(&mut self, message: Message, token: Option<u64>, now: Monotonic) {
+    /// A message of the gateway itself, or one that it passes on for somebody. With a `token`, [`Outputs::settled`] tells what
+    /// became of it.
+    pub fn publish_local(&mut self, by: &Publisher, message: Message, token: Option<u64>, now: Monotonic) {
         self.sys.stir();
-        self.publish(Origin::Gateway, message, token.map(AckTo::Local), now);
+        self.publish(Origin::Gateway, by, message, token.map(AckTo::Local), now);
     }
 
     /// A subscription of the gateway itself. It sees messages as they are published, retain flag included, and none from before.
-    pub fn subscribe_local(&mut self, filter: Filter) -> Key {
-        let key = self.seats.seat(Endpoint::Local(filter.clone()));
+    /// With `room`, what finds none is refused rather than dropped.
+    pub fn subscribe_local(&mut self, filter: Filter, room: Option<Arc<LocalRoom>>) -> Key {
+        let key = self.seats.seat(Endpoint::Local(LocalSeat { filter: filter.clone(), room }));
         let all = Subscription { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, id: None };
         self.routes.subscribe(&filter, key.seat(), all);
         key
@@ -231,16 +237,16 @@ impl Hub {
 
     /// Nobody reads that subscription any more.
     pub fn unsubscribe_local(&mut self, key: Key) {
-        if let Some(Endpoint::Local(filter)) = self.seats.endpoint(key) {
-            self.routes.unsubscribe(filter, key.seat());
+        if let Some(Endpoint::Local(local)) = self.seats.endpoint(key) {
+            self.routes.unsubscribe(&local.filter, key.seat());
             self.seats.vacate(key.seat());
         }
     }
 
     /// When there is something to do for no other reason than the time.
     pub fn next_due(&self) -> Option<Monotonic> {
-        let sys = self.sys.next_due(self.is_sys_watched());
         let session = self.ending.first().map(|(at, _)| *at);
+        let sys = self.sys.next_due(self.is_sys_watched());
         [self.retained.next_expiry(), session, self.again_at, sys].into_iter().flatten().min()
     }
 
@@ -252,8 +258,8 @@ impl Hub {
         while let Some((at, seat)) = self.ending.first().copied()
             && at <= now
         {
-            self.end_session(seat);
             self.expired += 1;
+            self.end_session(seat);
         }
         if self.again_at.is_some_and(|at| at <= now) {
             self.again_at = None;

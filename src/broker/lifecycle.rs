@@ -18,6 +18,7 @@ use tracing::error;
 use super::connection::Shared;
 use super::counters::Counters;
 use super::hub_task::HubTask;
+use super::pool::Pool;
 use super::{HubHandle, Limits, Memory, Outlet, listeners};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Place};
@@ -89,6 +90,7 @@ impl Broker {
             server_keep_alive_s: config.server_keep_alive.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX)),
             inputs: inputs.clone(),
             counters: counters.clone(),
+            pool: Arc::new(Pool::new(limits.queued_bytes)),
             clock,
             stop: stop.clone(),
         };

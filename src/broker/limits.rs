@@ -20,6 +20,8 @@ pub struct Limits {
     pub queue_messages: usize,
     /// Their bytes: topic, payload, properties and a fixed part.
     pub queue_bytes: usize,
+    /// What waits for all clients together, in the same bytes. When that is not enough, the client with most is disconnected.
+    pub queued_bytes: usize,
     /// A client with a full queue that takes nothing for so long is disconnected.
     pub stalled_after: Duration,
     /// Sessions that are kept when their client is away, or may be.
@@ -50,6 +52,7 @@ impl Default for Limits {
             in_flight_in: 1_000,
             queue_messages: 20_000,
             queue_bytes: 4 << 20,
+            queued_bytes: 64 << 20,
             stalled_after: Duration::from_secs(30),
             sessions: 50_000,
             session_messages: 100_000,

@@ -86,22 +86,12 @@ pub(super) fn looks_like<'a>(
 }
 
 const NO_TLS: &str = "connections are not encrypted yet";
-const EVERY: &str = "every reading is published (`report: every`)";
-const READ_ONLY: &str = "points are read only";
 
 pub(super) static TOP: Shape = Shape {
     what: "the top level",
     example: "gateway: { id: plant-7 }",
     depth: 0,
-    keys: &[
-        key("gateway"),
-        key("broker"),
-        key("web"),
-        key("buses"),
-        key("devices"),
-        key("uplinks"),
-        later("include", "put everything into this one file"),
-    ],
+    keys: &[key("gateway"), key("broker"), key("web"), key("buses"), key("devices"), key("uplinks"), key("include")],
     foreign: &[("mqtt", "broker"), ("bridges", "uplinks"), ("cloud", "uplinks"), ("http", "web")],
 };
 
@@ -195,14 +185,17 @@ pub(super) static DEVICE: Shape = Shape {
         key("poll"),
         key("byte_order"),
         key("max_registers"),
+        key("single_requests"),
+        key("pause"),
+        key("max_in_flight"),
         key("publish"),
         key("report"),
         key("qos"),
         key("retain"),
         key("points"),
-        later("template", "list the device's points under `points:`"),
-        later("deadband", EVERY),
-        later("max_silence", EVERY),
+        key("template"),
+        key("deadband"),
+        key("max_silence"),
     ],
     foreign: &[
         ("slave", "unit_id"),
@@ -216,6 +209,11 @@ pub(super) static DEVICE: Shape = Shape {
         ("sensors", "points"),
         ("tags", "points"),
         ("word_order", "byte_order"),
+        ("max_read", "max_registers"),
+        ("max_read_registers", "max_registers"),
+        ("guard_interval_us", "pause"),
+        ("request_delay", "pause"),
+        ("delay", "pause"),
     ],
 };
 
@@ -232,6 +230,14 @@ pub(super) static POINT: Shape = Shape {
         key("type"),
         key("scale"),
         key("offset"),
+        key("scale_from"),
+        key("bit"),
+        key("byte"),
+        key("length"),
+        key("encoding"),
+        key("enum"),
+        key("bits"),
+        key("invalid"),
         key("unit"),
         key("poll"),
         key("byte_order"),
@@ -239,14 +245,9 @@ pub(super) static POINT: Shape = Shape {
         key("report"),
         key("qos"),
         key("retain"),
-        later("deadband", EVERY),
-        later("max_silence", EVERY),
-        later("write", READ_ONLY),
-        later("bits", "read it as `type: u16` and take the bits apart where it is used"),
-        later("bit", "read it as `type: u16` and take the bit where it is used"),
-        later("enum", "its number is published"),
-        later("invalid", "every value that can be read is published"),
-        later("length", "texts can't be read yet"),
+        key("deadband"),
+        key("max_silence"),
+        key("write"),
         later("match", "only Modbus devices can be read yet"),
     ],
     foreign: &[
@@ -265,16 +266,46 @@ pub(super) static POINT: Shape = Shape {
         ("scan_interval", "poll"),
         ("word_order", "byte_order"),
         ("swap", "byte_order"),
+        ("scale_factor", "scale"),
+        ("sf", "scale_from"),
+        ("values", "enum"),
+        ("map", "enum"),
+        ("writable", "write"),
+        ("writeable", "write"),
+        ("access", "write"),
+        ("dead_band", "deadband"),
+        ("mask", "bit"),
+        ("size", "length"),
+        ("charset", "encoding"),
+        ("sentinel", "invalid"),
+        ("na_value", "invalid"),
+        ("error_value", "invalid"),
     ],
 };
 
-/// Only for hints: `write` as a whole is not there yet.
-static WRITE: Shape = Shape {
+/// Of a template; a configuration has no such key.
+pub(super) static ABOUT: Shape = Shape {
+    what: "`about`",
+    example: "{ maker: Eastron, model: SDM120, source: \"SDM120 Modbus protocol, V2.4\" }",
+    depth: 1,
+    keys: &[key("maker"), key("model"), key("source"), key("line"), key("note")],
+    foreign: &[("manufacturer", "maker"), ("vendor", "maker"), ("device", "model"), ("url", "source")],
+};
+
+pub(super) static SCALE_FROM: Shape = Shape {
+    what: "`scale_from` of a point",
+    example: "{ holding: 82 }",
+    depth: 5,
+    keys: &[key("input"), key("holding"), key("register")],
+    foreign: &[("reg", "register"), ("address", "holding")],
+};
+
+pub(super) static WRITE: Shape = Shape {
     what: "`write` of a point",
     example: "{ min: 30, max: 80 }",
     depth: 5,
-    keys: &[key("min"), key("max"), key("step")],
-    foreign: &[],
+    keys: &[key("min"), key("max"), key("step"), key("only")],
+    foreign: &[("minimum", "min"), ("maximum", "max"), ("from", "min"), ("to", "max"), ("write_only", "only")],
 };
 
 pub(super) static UPLINK: Shape = Shape {
@@ -349,5 +380,20 @@ static BATCH: Shape = Shape {
 };
 
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 14] =
-    [&TOP, &GATEWAY, &BROKER, &WEB, &BUS, &DEVICE, &POINT, &UPLINK, &QUEUE, &FORWARD, &LISTENER, &USER, &WRITE, &BATCH];
+pub(super) static ALL: [&Shape; 15] = [
+    &TOP,
+    &GATEWAY,
+    &BROKER,
+    &WEB,
+    &BUS,
+    &DEVICE,
+    &POINT,
+    &UPLINK,
+    &QUEUE,
+    &FORWARD,
+    &LISTENER,
+    &USER,
+    &SCALE_FROM,
+    &WRITE,
+    &BATCH,
+];

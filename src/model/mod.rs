@@ -4,26 +4,32 @@
 //! here imports another module of ours. Every other module speaks in these types.
 
 mod bus;
+mod command;
 mod decimal;
 mod device;
 mod message;
 mod name;
+mod naming;
 mod point;
 mod queue;
 mod reading;
+mod register;
 mod status;
 mod time;
 mod topic;
 mod value;
 
-pub use bus::{Bus, DataBits, MaxGap, Parity, Protocol, SerialLine, StopBits, Transport};
+pub use bus::{Bus, DataBits, MaxGap, Network, Parity, Protocol, SerialLine, StopBits, Transport};
+pub use command::{NotSent, Order, OrderReport, Publisher, WriteEnd, Written};
 pub use decimal::{Decimal, DecimalError};
-pub use device::{Device, Publish, PublishMode};
+pub use device::{Device, Publish, PublishMode, Quirks};
 pub use message::{Message, Properties, QoS};
 pub use name::{Name, NameError};
-pub use point::{ByteOrder, Point, PointType, RegisterTable};
+pub use naming::{BitNames, Bits, EnumNames, Naming};
+pub use point::{Deadband, Point, Report, ReportMode, Sentinel, Source, Write};
 pub use queue::{Durability, WhenFull};
 pub use reading::{Reading, Round, Stamp};
+pub use register::{ByteOrder, Encoding, Half, PointType, RegisterSource, RegisterTable};
 pub use status::{BrokerStatus, BusState, BusStatus, DeviceStatus, QueueStatus, Snapshot, UplinkState, UplinkStatus};
 pub use time::{Monotonic, Timestamp};
 pub use topic::{Filter, Topic, TopicError, filter_matches, unfit_character};

@@ -1,9 +1,11 @@
 //! The bus scheduler: what is asked next on one line, and when. Pure.
 //!
-//! Reads go by deadline, and among equal deadlines in the order in which they became due. A request that may be in vain
+//! Writes go first (`writing`, `orders`). Reads go by deadline, and among equal deadlines in the order in which they became due. A request that may be in vain
 //! (a repetition, a device that failed its last poll, a probe) waits for a gap in which a silence costs the others
 //! nothing, and when that takes too long, for those that answer. `advance` and `handle_*` take the time, `next_action`
 //! and `take_outputs` say what to do.
+
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +15,13 @@ use super::backoff::Backoff;
 use super::budget::Budget;
 use super::grid::Grid;
 use super::group::Group;
+use super::orders::Orders;
+use super::overlap::Overlap;
+use super::spread::Spread;
 use super::turn::{Patience, Pending, Turn};
-use crate::driver::Request;
-use crate::model::{BusState, BusStatus, Device, Fault, Monotonic, Name, Sample, Stamp};
+use crate::driver::{Request, WriteRequest};
+use crate::model::{BusState, BusStatus, Device, Fault, Monotonic, Name, NotSent, Sample, Stamp};
+use writing::OnWire;
 
 /// A line that is gone is tried again this soon at first, and never more rarely than the second: nobody else waits for it.
 const FIRST_REOPEN: Duration = Duration::from_millis(500);
@@ -35,7 +41,26 @@ pub enum Action {
         /// What.
         request: Arc<Request>,
     },
-    /// Nothing before that moment.
+    /// Write to a device, once; then [`Scheduler::handle_written`].
+    Write {
+        /// To whom.
+        device: Arc<Device>,
+        /// What.
+        request: Arc<WriteRequest>,
+    },
+    /// Send a request to a device while others are under way; then [`Scheduler::handle_finished`] with the ticket, or
+    /// [`Scheduler::handle_line_gone`].
+    Send {
+        /// Tells it from the others.
+        ticket: u64,
+        /// To whom.
+        device: Arc<Device>,
+        /// What.
+        request: Arc<Request>,
+    },
+    /// Nothing before that moment, unless a request that was sent is over before.
+    Listen(Monotonic),
+    /// Nothing before that moment; nothing is under way.
     Wait(Monotonic),
 }
 
@@ -53,6 +78,8 @@ pub enum Outcome {
     },
     /// No answer that counts.
     Silence(Fault),
+    /// The connection was cut because of another request; nothing is known about this one.
+    Cut,
 }
 
 /// The points of a device that share an interval, as the planner arranged them.
@@ -72,7 +99,16 @@ pub struct Scheduler {
     shared: Shared,
     line: Line,
     reopen: Backoff,
-    in_flight: Option<InFlight>,
+    overlap: Overlap,
+    in_flight: Vec<InFlight>,
+    orders: Orders,
+    on_wire: Option<OnWire>,
+    /// Requests of orders since the last read.
+    in_a_row: u32,
+    /// Tickets that were given out.
+    tickets: u64,
+    /// Since when something is under way.
+    busy_since: Monotonic,
     /// Until then, whoever answers goes before whoever did not.
     spared_until: Monotonic,
     busy: Duration,
@@ -87,9 +123,12 @@ enum Line {
 
 #[derive(Debug)]
 struct InFlight {
+    ticket: u64,
     agenda: usize,
     asked: Pending,
     since: Monotonic,
+    /// It may be in vain, so nothing else is sent beside it.
+    is_alone: bool,
 }
 
 impl Scheduler {
@@ -123,16 +162,28 @@ impl Scheduler {
             shared,
             line: Line::Closed { again_at: now, why: None },
             reopen: Backoff::new(FIRST_REOPEN, RAREST_REOPEN),
-            in_flight: None,
+            overlap: Overlap::new(1),
+            in_flight: Vec::new(),
+            orders: Orders::default(),
+            on_wire: None,
+            in_a_row: 0,
+            tickets: 0,
+            busy_since: now,
             spared_until: now,
             busy: Duration::ZERO,
             has_changed: true,
         }
     }
 
+    /// Up to `depth` requests may be under way at a time.
+    pub fn overlapping(mut self, depth: usize) -> Scheduler {
+        self.overlap = Overlap::new(depth);
+        self
+    }
+
     /// Begins and ends turns as the time says. Call it before [`Scheduler::next_action`], and take the outputs between.
     pub fn advance(&mut self, stamp: Stamp) {
-        if matches!(self.line, Line::Open) && self.in_flight.is_none() {
+        if matches!(self.line, Line::Open) && !self.in_flight.iter().any(|sent| sent.is_alone) {
             // The budget for probes goes to whoever has waited longest for it.
             let waiting =
                 self.agendas.iter().enumerate().filter_map(|(i, agenda)| Some((agenda.waits_for_probe()?, i)));
@@ -141,6 +192,7 @@ impl Scheduler {
                 agenda.advance(stamp, first == Some(index), &mut self.shared);
             }
         }
+        self.give_up_orders(stamp.monotonic);
     }
 
     /// What to do now. A request counts as sent once this has returned it.
@@ -150,16 +202,26 @@ impl Scheduler {
             Line::Closed { again_at, .. } => return Action::Wait(again_at),
             Line::Open => {}
         }
-        let Some(index) = self.pick(now) else { return Action::Wait(self.wake_at(now)) };
+        if let Some(action) = self.next_order(now) {
+            return action;
+        }
+        let Some(index) = self.pick(now) else {
+            let wake = self.wake_at(now);
+            return if self.in_flight.is_empty() { Action::Wait(wake) } else { Action::Listen(wake) };
+        };
         let agenda = &mut self.agendas[index];
         let device = Arc::clone(&agenda.device);
-        let next = agenda.turn.as_mut().and_then(|turn| turn.pending.pop_front());
-        let mut asked = next.expect("only turns with something pending are picked");
-        asked.tries += 1;
-        agenda.status.requests += 1;
+        let is_alone = self.overlap.depth() == 1 || agenda.is_doubtful();
+        let asked = agenda.send().expect("only turns with something pending are picked");
         let request = Arc::clone(&asked.request);
-        self.in_flight = Some(InFlight { agenda: index, asked, since: now });
-        Action::Read { device, request }
+        if self.in_flight.is_empty() {
+            self.busy_since = now;
+        }
+        self.in_a_row = 0;
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.in_flight.push(InFlight { ticket, agenda: index, asked, since: now, is_alone });
+        if is_alone { Action::Read { device, request } } else { Action::Send { ticket, device, request } }
     }
 
     /// The line is open.
@@ -170,15 +232,42 @@ impl Scheduler {
 
     /// The request of [`Action::Read`] is over.
     pub fn handle_outcome(&mut self, stamp: Stamp, outcome: Outcome) {
-        let Some(InFlight { agenda, asked, since }) = self.in_flight.take() else { return };
+        if let Some(on_wire) = self.on_wire.take() {
+            self.handle_read_back(stamp, on_wire, outcome);
+        } else if let Some(alone) = self.in_flight.iter().find(|sent| sent.is_alone) {
+            self.handle_finished(stamp, alone.ticket, outcome);
+        }
+    }
+
+    /// The request of [`Action::Send`] with this ticket is over.
+    pub fn handle_finished(&mut self, stamp: Stamp, ticket: u64, outcome: Outcome) {
+        let Some(at) = self.in_flight.iter().position(|sent| sent.ticket == ticket) else { return };
+        let InFlight { agenda, asked, since, is_alone, .. } = self.in_flight.remove(at);
         let agenda = &mut self.agendas[agenda];
         let took = stamp.monotonic.since(since);
-        self.busy += took;
+        if self.in_flight.is_empty() {
+            self.busy += stamp.monotonic.since(self.busy_since);
+        }
+        agenda.received(stamp.monotonic);
+        if outcome == Outcome::Cut {
+            agenda.cut(asked);
+            return;
+        }
         // Only now is the line known to carry anything.
         self.reopen.reset();
         let is_probe = agenda.turn.as_ref().is_some_and(|turn| turn.is_probe && !turn.is_answered);
         if let Some(budget) = self.shared.budget.as_mut().filter(|_| is_probe) {
             budget.give_back(self.shared.longest.saturating_sub(took));
+        }
+        match &outcome {
+            Outcome::Silence(fault) if *fault == Fault::Timeout || is_alone => {
+                self.overlap.unanswered(&asked.request, is_alone);
+            }
+            Outcome::Silence(_) => {}
+            _ if self.overlap.answered(&asked.request) => {
+                self.shared.outputs.push(Output::OneAtATime { device: Arc::clone(&agenda.device) });
+            }
+            _ => {}
         }
         match outcome {
             Outcome::Answer(samples) => agenda.answered(stamp, &asked, samples, &mut self.shared),
@@ -188,12 +277,18 @@ impl Scheduler {
                 self.spared_until = stamp.monotonic + took * (SILENT_PART_IN - 1);
                 agenda.silent(stamp, asked, fault, &mut self.shared);
             }
+            Outcome::Cut => {}
         }
     }
 
     /// The line could not be opened, or is gone. Returns whether that is new.
     pub fn handle_line_gone(&mut self, stamp: Stamp, why: String) -> bool {
-        self.in_flight = None;
+        if !self.in_flight.is_empty() {
+            self.busy += stamp.monotonic.since(self.busy_since);
+        }
+        self.in_flight.clear();
+        self.on_wire = None;
+        self.orders.end_all(&NotSent::LineDown(why.clone()));
         for agenda in &mut self.agendas {
             agenda.line_gone(stamp, &mut self.shared);
         }
@@ -205,6 +300,7 @@ impl Scheduler {
 
     /// What has happened since the last call, in order.
     pub fn take_outputs(&mut self) -> Vec<Output> {
+        self.take_reports();
         let outputs = std::mem::take(&mut self.shared.outputs);
         self.has_changed |= !outputs.is_empty();
         outputs
@@ -230,7 +326,14 @@ impl Scheduler {
 
     /// The device whose turn goes on now.
     fn pick(&self, now: Monotonic) -> Option<usize> {
-        let turns = || self.agendas.iter().enumerate().filter_map(|(i, a)| a.turn.as_ref().map(|turn| (i, turn)));
+        let is_full = self.in_flight.len() >= self.overlap.depth();
+        if is_full || self.in_flight.iter().any(|sent| sent.is_alone) {
+            return None;
+        }
+        let turns = || {
+            let agendas = self.agendas.iter().enumerate().filter(|(_, agenda)| agenda.takes_another(now));
+            agendas.filter_map(|(i, agenda)| agenda.turn.as_ref().map(|turn| (i, turn)))
+        };
         let first = |(i, turn): (usize, &Turn)| ((turn.deadline, turn.order), i);
         // Many that died together would otherwise go one after the other, and nobody between them.
         let waits =
@@ -238,7 +341,9 @@ impl Scheduler {
         let urgent = turns().filter(|(_, turn)| turn.patience == Patience::None);
         let urgent = urgent.map(|(i, turn)| (waits(i, turn), first((i, turn)))).min().map(|(_, first)| first);
         let patient = || turns().filter(|(i, _)| self.fits(*i, now)).map(first).min();
-        urgent.or_else(patient).map(|(_, index)| index)
+        let picked = urgent.or_else(patient).map(|(_, index)| index);
+        // Doubtful ones wait until nothing is under way, and nothing more is sent until then: they would wait for ever.
+        picked.filter(|index| self.in_flight.is_empty() || !self.agendas[*index].is_doubtful())
     }
 
     /// Whether a silence of that device would be over before anyone else needs the line.
@@ -248,38 +353,16 @@ impl Scheduler {
     }
 
     fn wake_at(&mut self, now: Monotonic) -> Monotonic {
+        let agendas = &self.agendas;
+        let orders = self.orders.wake_at(|index| agendas[index].gate());
+        let reads = self.reads_wake_at(now);
+        orders.map_or(reads, |moment| moment.min(reads))
+    }
+
+    fn reads_wake_at(&mut self, now: Monotonic) -> Monotonic {
         let shared = &mut self.shared;
         let moments = self.agendas.iter().filter_map(|agenda| agenda.wake_at(now, shared));
         // Nothing to do ever: a bus without points. A day is as good as never.
         moments.min().unwrap_or(now + Duration::from_secs(86_400))
-    }
-}
-
-/// Where on their grids the groups of a bus begin, so that not everything is due at one moment.
-///
-/// Buses differ by a share of their shortest interval that their name gives. On one bus the groups of the shortest interval
-/// stay together: read in one go, they leave the longest gaps. Slower ones are dealt out over those moments.
-struct Spread {
-    step: Duration,
-    phase: Duration,
-}
-
-impl Spread {
-    fn new(bus: &Name, devices: &[(Arc<Device>, Vec<PlannedGroup>)]) -> Spread {
-        let intervals = devices.iter().flat_map(|(_, groups)| groups.iter().map(|group| group.interval));
-        let step = intervals.min().unwrap_or_default();
-        // FNV-1a, and a multiplication by the golden ratio so that similar names end up far apart.
-        let fnv = bus.bytes().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        let hash = (fnv ^ (fnv >> 15)).wrapping_mul(0x9E37_79B1);
-        Spread { step, phase: step.mul_f64(f64::from(hash) / (f64::from(u32::MAX) + 1.0)) }
-    }
-
-    fn offset(&self, interval: Duration, slow: &mut u32) -> Duration {
-        let steps = u32::try_from(interval.as_nanos() / self.step.as_nanos().max(1)).unwrap_or(u32::MAX);
-        if steps <= 1 {
-            return self.phase;
-        }
-        *slow += 1;
-        self.phase + self.step * (*slow % steps)
     }
 }

@@ -6,7 +6,7 @@ use super::super::sys::{Holdings, Sys, Totals, message};
 use super::super::words::Published;
 use super::publishing::Origin;
 use super::{Hub, Select};
-use crate::model::{Filter, Message, Monotonic};
+use crate::model::{Filter, Message, Monotonic, Publisher};
 use crate::store::QueueId;
 
 /// The first level of the broker's own topics.
@@ -39,12 +39,13 @@ impl Hub {
         if asked {
             // A new subscriber is given what is true now, and nobody else is told before it is time.
             for message in leaves.iter().filter_map(message) {
+                // It has room for all of them.
                 let _ = self.sys.retained.set(&Published { message, at: now }.into(), false);
             }
         }
         if is_due {
             for message in self.sys.changes(leaves) {
-                self.publish(Origin::Gateway, message, None, now);
+                self.publish(Origin::Gateway, &Publisher::Gateway, message, None, now);
             }
         }
     }
@@ -63,7 +64,7 @@ impl Hub {
         let shared = self.routes.shared_len();
         Holdings {
             connected: clients as u64,
-            disconnected: (self.clients.len() - clients) as u64,
+            disconnected: self.clients.len().saturating_sub(self.connected) as u64,
             expired: self.expired,
             subscriptions: (subscriptions - shared) as u64,
             shared_subscriptions: shared as u64,

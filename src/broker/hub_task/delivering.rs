@@ -1,13 +1,15 @@
 //! What the hub decided for clients and the gateway's own subscribers, carried out: nothing of it can wait.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc::error::TrySendError;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::HubTask;
 use crate::broker::counters::Counters;
+use crate::broker::words::ToClient;
+use crate::mqtt::Reason;
 
 /// How long publishers are held for a subscriber to drain its queue to a quarter.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -36,6 +38,7 @@ impl HubTask {
         }
         self.read_pages();
         let mut touched = std::mem::take(&mut self.hub.out.touched);
+        let mut starved = false;
         for key in touched.drain(..) {
             let Some(id) = self.hub.take_list(key, &mut self.list) else { continue };
             let Some(outbox) = self.outboxes.get(&key) else {
@@ -50,6 +53,7 @@ impl HubTask {
                 self.pressed.push(outbox.clone());
             }
             self.counters.dropped.fetch_add(put.dropped, Ordering::Relaxed);
+            starved |= put.starved;
             if put.overflow_began {
                 warn!(
                     client = &*id,
@@ -58,6 +62,9 @@ impl HubTask {
             }
         }
         self.hub.out.touched = touched;
+        if starved {
+            self.relieve();
+        }
         for key in std::mem::take(&mut self.hub.out.removed) {
             self.outboxes.remove(&key);
             self.entering.remove(&key);
@@ -68,15 +75,11 @@ impl HubTask {
                 dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
-        for (key, published) in std::mem::take(&mut self.hub.out.local) {
-            let Some((sender, dropped)) = self.locals.get(&key) else { continue };
-            match sender.try_send(published.message.clone()) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => drop(dropped.fetch_add(1, Ordering::Relaxed)),
-                Err(TrySendError::Closed(_)) => {
-                    self.locals.remove(&key);
-                    self.hub.unsubscribe_local(key);
-                }
+        for (key, published, by) in std::mem::take(&mut self.hub.out.local) {
+            let Some(reader) = self.locals.get(&key) else { continue };
+            if !reader.give(&published, by) {
+                self.locals.remove(&key);
+                self.hub.unsubscribe_local(key);
             }
         }
         for (token, outcome) in self.hub.out.settled.drain(..) {
@@ -89,6 +92,20 @@ impl HubTask {
         self.count();
     }
 
+    /// What waits for all clients together has reached its bound: the one that holds most of it has to go, and once at a time.
+    pub(super) fn relieve(&mut self) {
+        if self.condemned.upgrade().is_some() {
+            return;
+        }
+        let Some(outbox) = self.outboxes.values().max_by_key(|outbox| outbox.bytes()) else { return };
+        self.condemned = Arc::downgrade(outbox);
+        warn!(
+            bytes = outbox.bytes(),
+            "the messages that wait for slow subscribers have no more room; the slowest is disconnected"
+        );
+        outbox.put(&mut vec![ToClient::Close(Reason::QUOTA_EXCEEDED)]);
+    }
+
     pub(super) fn tell_refusals(&mut self) {
         let (refused, why) = std::mem::take(&mut self.hub.out.refused);
         if refused > 0 {
@@ -96,6 +113,11 @@ impl HubTask {
             if !std::mem::replace(&mut self.refusing, true) {
                 warn!(error = ?why, "messages that have to be kept are refused; their publishers are told");
             }
+        }
+        let refused = std::mem::take(&mut self.hub.out.local_refused);
+        if refused > 0 {
+            self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
+            debug!(messages = refused, "commands come faster than they can be looked at; their publishers are told");
         }
         let dropped = std::mem::take(&mut self.hub.out.backlog_dropped) + std::mem::take(&mut self.hub.out.damaged);
         self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);

@@ -1,68 +1,127 @@
-//! Modbus over TCP and over serial lines (RTU): requests from points, samples from answers.
+//! Modbus over TCP and over serial lines (RTU and ASCII): requests from points, samples from answers.
 //!
 //! `plan` decides what is asked together, `client` exchanges frames, `decode` makes values of registers. Only `client`
-//! does I/O and only it knows which Modbus and serial libraries are used.
+//! does I/O and only it knows which Modbus library is used.
 
 mod client;
+mod cost;
 mod decode;
 mod encode;
+mod float16;
 mod plan;
+mod raw;
+mod text;
+mod write;
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::Client;
-use plan::Gaps;
+use client::{Client, Form, Framing, Over};
+use cost::Costs;
 
 pub use client::frames;
-pub use decode::{Cells, decode};
-pub use encode::encode;
+pub use decode::{Cells, decode, factor_of};
+pub use encode::{EncodeError, Encoded, encode};
+pub use raw::Masked;
 
-use super::{Driver, DriverError, Failure, LineError, Pending, Request};
+use super::stream::Connector;
+use super::{
+    Change, Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request, Unfit, WriteFailure,
+    WriteRequest,
+};
 use crate::clock::Clock;
-use crate::model::{Bus, Device, Fault, Sample, Transport};
+use crate::model::{Bus, Device, Fault, Point, RegisterTable, Sample, Value};
 
-/// The driver for Modbus RTU on a serial port.
+/// The driver for Modbus RTU, on a serial port or through a converter.
 pub(super) fn rtu(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
-    match &bus.transport {
-        Transport::Serial(line) => {
-            let client = Client::rtu(line.clone(), bus.timeout, clock);
-            Ok(Box::new(Modbus { client, gaps: Gaps::on_serial(bus.max_gap, line) }))
-        }
-        Transport::Tcp { .. } => Err(wrong_transport(bus)),
-    }
+    Ok(serial(bus, Framing::Rtu, clock))
+}
+
+/// The driver for Modbus ASCII, likewise.
+pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
+    Ok(serial(bus, Framing::Ascii, clock))
+}
+
+fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
+    let costs = Costs::on_serial(bus.max_gap, &client::settings(&bus.transport), framing.characters());
+    Box::new(Modbus::new(Client::line(bus, framing, clock), costs))
 }
 
 /// The driver for Modbus TCP.
 pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
-    match &bus.transport {
-        Transport::Tcp { host, port } => {
-            let client = Client::tcp(host.clone(), *port, bus.timeout, clock);
-            Ok(Box::new(Modbus { client, gaps: Gaps::on_tcp(bus.max_gap) }))
-        }
-        Transport::Serial(_) => Err(wrong_transport(bus)),
-    }
-}
-
-fn wrong_transport(bus: &Bus) -> DriverError {
-    DriverError::WrongTransport { protocol: bus.protocol, transport: bus.transport.clone() }
+    let connector = Connector::new(&bus.transport, bus.timeout, clock)
+        .ok_or_else(|| DriverError::WrongTransport { protocol: bus.protocol, transport: bus.transport.clone() })?;
+    let client = Client::tcp(connector, bus.timeout, bus.in_flight, clock);
+    Ok(Box::new(Modbus::new(client, Costs::on_tcp(bus.max_gap))))
 }
 
 struct Modbus {
     client: Client,
-    gaps: Gaps,
+    costs: Costs,
+    /// What `scale_from` registers held when they were last read, by unit, table and address.
+    factors: HashMap<(u8, RegisterTable, u16), i16>,
+    /// Units that know no function 5 or 6, by what they do know: whether it is about coils.
+    only_multiple: HashSet<(u8, bool)>,
+}
+
+impl Modbus {
+    fn new(client: Client, costs: Costs) -> Modbus {
+        Modbus { client, costs, factors: HashMap::new(), only_multiple: HashSet::new() }
+    }
+
+    fn factor(&self, device: &Device, point: &Point) -> Option<i16> {
+        let register = point.register()?;
+        self.factors.get(&(device.unit_id, register.table, register.scale_from?)).copied()
+    }
+
+    /// The samples in an answer, one a point.
+    fn decoded(&mut self, device: &Device, request: &Request, cells: Cells<'_>) -> Vec<Sample> {
+        self.note_factors(device, request, cells);
+        request.points.iter().map(|&index| decode(&device.points[index], cells, request.address)).collect()
+    }
+
+    fn finish(&mut self, over: Over) -> Finished {
+        let Over { ticket, device, request, result } = over;
+        let ending = match result {
+            Some(Ok(answer)) => Ending::Answer(self.decoded(&device, &request, answer.as_cells())),
+            Some(Err(failure)) => Ending::Failed(failure),
+            None => Ending::Cut,
+        };
+        Finished { ticket, ending }
+    }
+
+    /// Remembers the scale factors in an answer, for values that are to be written.
+    fn note_factors(&mut self, device: &Device, request: &Request, cells: Cells<'_>) {
+        let Cells::Registers(registers) = cells else { return };
+        for register in request.points.iter().filter_map(|&index| device.points[index].register()) {
+            let Some(address) = register.scale_from else { continue };
+            let at = address.checked_sub(request.address).and_then(|skip| registers.get(usize::from(skip)));
+            let key = (device.unit_id, register.table, address);
+            match at.and_then(|factor| factor_of(factor.cast_signed()).ok()) {
+                Some(factor) => self.factors.insert(key, factor),
+                None => self.factors.remove(&key),
+            };
+        }
+    }
 }
 
 impl Driver for Modbus {
     fn plan(&self, device: &Device, points: &[usize]) -> Vec<Request> {
-        plan::plan(&device.points, points, device.max_registers, self.gaps)
+        plan::plan(device, points, &self.costs)
     }
 
     fn split(&self, device: &Device, request: &Request, fault: Fault) -> Vec<Request> {
         match fault {
-            // Exception 2 is about an address; some devices say 3 instead, also for more cells than they can answer.
-            Fault::IllegalAddress | Fault::IllegalValue => plan::split(&device.points, request),
+            // Exception 2 is about an address; some devices say 3 instead, also for more cells than they can answer, and
+            // some 4.
+            Fault::IllegalAddress | Fault::IllegalValue | Fault::DeviceFailure => plan::split(&device.points, request),
             _ => Vec::new(),
         }
+    }
+
+    fn expected(&self, request: &Request) -> Duration {
+        self.costs.time(request.table.is_bits(), request.count.into())
     }
 
     fn longest(&self) -> Duration {
@@ -81,11 +140,58 @@ impl Driver for Modbus {
     ) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
             let cells = self.client.read(device.unit_id, request).await?;
-            samples.extend(request.points.iter().map(|&index| {
-                let point = &device.points[index];
-                decode(point, cells.as_cells().from(usize::from(point.address - request.address)))
-            }));
+            samples.extend(self.decoded(device, request, cells.as_cells()));
             Ok(())
+        })
+    }
+
+    fn plan_writes(&self, device: &Device, values: &[(usize, Value)]) -> Result<Vec<WriteRequest>, Unfit> {
+        write::plan(device, values, |point| self.factor(device, point))
+    }
+
+    fn write<'a>(&'a mut self, device: &'a Device, request: &'a WriteRequest) -> Pending<'a, Result<(), WriteFailure>> {
+        Box::pin(async move {
+            let unit = device.unit_id;
+            let kind = (unit, matches!(request.change, Change::Coils { .. }));
+            let form = if self.only_multiple.contains(&kind) { Form::Multiple } else { Form::Single };
+            let written = self.client.write(unit, &request.change, form).await;
+            // Exception 1 says that the device does not know the function, so it has done nothing: another function is no repetition.
+            if written != Err(WriteFailure::Refused(Fault::IllegalFunction))
+                || form == Form::Multiple
+                || !request.change.is_single()
+            {
+                return written;
+            }
+            let written = self.client.write(unit, &request.change, Form::Multiple).await;
+            if written.is_ok() {
+                self.only_multiple.insert(kind);
+            }
+            written
+        })
+    }
+
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        self.client.overlapped().is_some().then_some(self as &mut dyn Pipeline)
+    }
+}
+
+/// What [`Modbus::pipeline`] gives out: only when its client takes several requests at a time.
+impl Pipeline for Modbus {
+    fn depth(&self) -> usize {
+        self.client.depth()
+    }
+
+    fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>) {
+        if let Some(overlapped) = self.client.overlapped() {
+            overlapped.send(ticket, device, request);
+        }
+    }
+
+    fn finished(&mut self) -> Pending<'_, Vec<Finished>> {
+        Box::pin(async {
+            let Some(overlapped) = self.client.overlapped() else { return std::future::pending().await };
+            let over: Vec<Over> = overlapped.over().await.collect();
+            over.into_iter().map(|over| self.finish(over)).collect()
         })
     }
 }

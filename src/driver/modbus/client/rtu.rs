@@ -1,6 +1,6 @@
-//! RTU requests over any byte stream: silence before a request, stale answers thrown away, time limits.
+//! RTU and ASCII requests over any byte stream: silence before a request, stale answers thrown away, time limits.
 //!
-//! RTU answers carry no number, so an answer that comes late looks like the answer to the next request. Three things keep
+//! Serial answers carry no number, so an answer that comes late looks like the answer to the next request. Three things keep
 //! it from becoming a wrong value: what has arrived before a request is thrown away; an answer of another unit, function
 //! or length is passed over; and a unit that was silent is asked something else only when an answer that takes up to
 //! twice the timeout can't come any more. What comes even later can't be told from the next answer: RTU has no means for it.
@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::super::super::{Failure, Request};
-use super::pdu::{self, Answer};
-use super::rtu_frame::{self, Collector};
-use crate::clock::Clock;
-use crate::model::Monotonic;
+use super::super::super::stream::{Echo, Filter};
+use super::super::super::{Failure, Request, WriteFailure};
+use super::framing::{Collector, Framing};
+use super::pdu::{self, Answer, Ask};
+use crate::clock::{Alarm, Clock};
+use crate::model::{Fault, Monotonic};
 
 /// After a damaged answer the line counts as quiet again after this long: USB adapters hand over bytes every 16 ms.
 const QUIET_AFTER_DAMAGE: Duration = Duration::from_millis(20);
@@ -22,7 +23,7 @@ const QUIET_AFTER_DAMAGE: Duration = Duration::from_millis(20);
 const LEAST_LATENESS: Duration = Duration::from_millis(500);
 /// A device that is late is not always equally late.
 const UNSTEADINESS: Duration = Duration::from_millis(100);
-/// The largest frame in characters (serial line guide §2.5.1).
+/// The largest RTU frame in characters (serial line guide §2.5.1).
 const MAX_FRAME: u32 = 256;
 
 /// How long things take on a line.
@@ -38,27 +39,33 @@ pub struct Timing {
 
 /// Why there is no answer: the request's fault, or the stream's.
 #[derive(Debug)]
-pub enum Broken {
+pub enum Broken<F> {
     /// The stream works.
-    Failure(Failure),
+    Failure(F),
     /// The stream does not.
     Stream(io::Error),
 }
 
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Broken {
+impl<F> From<io::Error> for Broken<F> {
+    fn from(error: io::Error) -> Broken<F> {
         Broken::Stream(error)
     }
 }
 
-/// A line and what is known about it.
+/// What is known about a line, whichever stream it is on just now.
 #[derive(Debug)]
-pub struct Rtu<T> {
-    stream: T,
+pub struct Rtu {
+    framing: Framing,
     timing: Timing,
     clock: Clock,
+    alarm: Alarm,
+    echo: Echo,
     /// When the last byte was on the line.
     last_byte: Monotonic,
+    /// Whether the last request had a byte in answer, its echo aside.
+    was_heard: bool,
+    /// The request that is on its way. It stays when the caller gives up waiting half-way.
+    asked: Option<(u8, Ask)>,
     /// Requests whose answer may still come.
     unanswered: Vec<Unanswered>,
     buffer: Box<[u8; 256]>,
@@ -67,103 +74,197 @@ pub struct Rtu<T> {
 #[derive(Debug)]
 struct Unanswered {
     unit: u8,
-    request: Request,
+    ask: Ask,
     until: Monotonic,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Rtu<T> {
-    /// A line that was just opened.
-    pub fn new(stream: T, timing: Timing, clock: Clock) -> Rtu<T> {
-        Rtu { stream, timing, clock, last_byte: clock.now(), unanswered: Vec::new(), buffer: Box::new([0; 256]) }
+impl Rtu {
+    /// Nothing was said yet. `alarm` keeps the silences.
+    pub fn new(framing: Framing, timing: Timing, echo: Echo, alarm: Alarm, clock: Clock) -> Rtu {
+        let (last_byte, buffer) = (clock.now(), Box::new([0; 256]));
+        let unanswered = Vec::new();
+        Rtu { framing, timing, clock, alarm, echo, last_byte, was_heard: false, asked: None, unanswered, buffer }
     }
 
-    /// Asks `unit` and waits for its answer.
-    pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, Broken> {
-        let settled = self.late_answers_end(unit, request);
-        self.hush(settled).await?;
-        let sent = self.send(&rtu_frame::request_frame(unit, request)).await?;
-        let mut collector = Collector::new(unit, request);
-        let outcome = self.listen(&mut collector, request, sent).await?;
-        let is_silent = outcome.as_ref().is_err_and(|failure| matches!(failure, Failure::NoAnswer(_)));
-        // What answered a repetition may have been the late answer to the first try; then another one is on its way.
-        let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && same_cells(&late.request, request));
-        if is_silent || is_repeated {
-            // The same lateness once more, and what it varies.
-            let until = self.clock.now() + self.timing.timeout.max(LEAST_LATENESS) + UNSTEADINESS;
-            self.unanswered.push(Unanswered { unit, request: request.clone(), until });
-        }
+    /// The stream was opened anew. Answers may still come: what a converter was sent is on its line.
+    pub fn opened(&mut self) {
+        self.last_byte = self.clock.now();
+        self.echo.forget();
+    }
+
+    /// Whether anything came in answer to the last request.
+    pub fn was_heard(&self) -> bool {
+        self.was_heard
+    }
+
+    /// Asks `unit` and waits for its answer. May be dropped half-way: the next request waits as after a silence.
+    pub async fn read<T>(&mut self, stream: &mut T, unit: u8, request: &Request) -> Result<Answer, Broken<Failure>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let ask = Ask::read(request);
+        let sent = self.ask(stream, unit, &ask).await?;
+        let heard = self.hear(stream, unit, &ask, sent, |answer| pdu::answer(request, answer)).await?;
+        let outcome = heard.unwrap_or_else(|fault| Err(Failure::NoAnswer(fault)));
+        self.settle(unit, ask, matches!(outcome, Err(Failure::NoAnswer(_))));
         outcome.map_err(Broken::Failure)
+    }
+
+    /// Writes to `unit` and waits for the answer. The request goes out once. [`Broken::Stream`] means that it did not.
+    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<(), Broken<WriteFailure>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let sent = self.ask(stream, unit, ask).await?;
+        let outcome = match self.hear(stream, unit, ask, sent, |answer| ask.written(answer)).await {
+            Ok(heard) => heard.unwrap_or_else(|fault| Err(WriteFailure::Unanswered(fault))),
+            // It has gone out, and the stream after it.
+            Err(_) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
+        };
+        self.settle(unit, ask.clone(), matches!(outcome, Err(WriteFailure::Unanswered(_))));
+        outcome.map_err(Broken::Failure)
+    }
+
+    /// Sends a request once nothing can be confused with its answer; returns when its last character will have left.
+    async fn ask<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> io::Result<Monotonic>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Some((unit, ask)) = self.asked.take() {
+            self.expect_late(unit, ask);
+        }
+        let settled = self.late_answers_end(unit, ask);
+        self.hush(stream, settled).await?;
+        self.was_heard = false;
+        self.asked = Some((unit, ask.clone()));
+        self.send(stream, &self.framing.frame(unit, ask.pdu())).await
+    }
+
+    /// Waits for the answer and understands it; the error says why there is none.
+    async fn hear<T: AsyncRead + Unpin, A, F>(
+        &mut self,
+        stream: &mut T,
+        unit: u8,
+        ask: &Ask,
+        sent: Monotonic,
+        understand: impl FnMut(&[u8]) -> Result<A, F>,
+    ) -> io::Result<Result<Result<A, F>, Fault>> {
+        let frame = self.framing.frame(unit, ask.pdu());
+        let mut collector = self.framing.collector(unit, ask);
+        let mut filter = self.echo.filter(&frame, ask.may_be_answer());
+        let heard = self.listen(stream, &mut collector, &mut filter, ask, sent, understand).await?;
+        // What looks like an answer to a write may be its echo: that teaches nothing.
+        if !ask.may_be_answer() {
+            self.echo.learn(&filter, matches!(heard, Ok(Ok(_))));
+        }
+        Ok(heard)
+    }
+
+    /// The exchange is over: whether its answer, or another one, may still come.
+    fn settle(&mut self, unit: u8, ask: Ask, is_silent: bool) {
+        self.asked = None;
+        // What answered a repetition may have been the late answer to the first try; then another one is on its way.
+        let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && late.ask == ask);
+        if is_silent || is_repeated {
+            self.expect_late(unit, ask);
+        }
+    }
+
+    /// The same lateness once more, and what it varies.
+    fn expect_late(&mut self, unit: u8, ask: Ask) {
+        let until = self.clock.now() + self.timing.timeout.max(LEAST_LATENESS) + UNSTEADINESS;
+        self.unanswered.push(Unanswered { unit, ask, until });
     }
 
     /// Until when an answer of `unit` could be the late one to another request than this. A late answer to the same
     /// request is as good as a new one.
-    fn late_answers_end(&mut self, unit: u8, request: &Request) -> Monotonic {
+    fn late_answers_end(&mut self, unit: u8, ask: &Ask) -> Monotonic {
         let now = self.clock.now();
         self.unanswered.retain(|late| late.until > now);
-        let confusable = |late: &&Unanswered| {
-            late.unit == unit && late.request.table == request.table && !same_cells(&late.request, request)
-        };
+        let confusable =
+            |late: &&Unanswered| late.unit == unit && late.ask.function() == ask.function() && late.ask != *ask;
         self.unanswered.iter().filter(confusable).map(|late| late.until).max().unwrap_or(now)
     }
 
     /// Throws away what arrives until the line has been silent for 3.5 characters, and at least until `until`.
-    async fn hush(&mut self, until: Monotonic) -> io::Result<()> {
+    async fn hush<T: AsyncRead + Unpin>(&mut self, stream: &mut T, until: Monotonic) -> io::Result<()> {
         // A line that is never silent is not waited for longer than its largest frame takes.
         let patience = self.clock.now() + self.timing.character * MAX_FRAME;
         loop {
             let quiet = (self.last_byte + self.timing.silence).max(until);
-            let heard = self.hear(quiet).await?;
-            if heard == 0 || self.clock.now() > patience.max(until) {
+            let heard = tokio::select! {
+                biased;
+                heard = stream.read(&mut self.buffer[..]) => bytes(heard)?,
+                () = self.alarm.wait_until(self.clock, quiet) => 0,
+            };
+            if heard == 0 {
+                return Ok(());
+            }
+            self.last_byte = self.clock.now();
+            if self.last_byte > patience.max(until) {
                 return Ok(());
             }
         }
     }
 
     /// Writes a frame; returns when its last character will have left.
-    async fn send(&mut self, frame: &[u8]) -> io::Result<Monotonic> {
-        let written = tokio::time::timeout(self.timing.timeout, self.stream.write_all(frame)).await;
+    async fn send<T: AsyncWrite + Unpin>(&mut self, stream: &mut T, frame: &[u8]) -> io::Result<Monotonic> {
+        let written = tokio::time::timeout(self.timing.timeout, stream.write_all(frame)).await;
         written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes no data"))??;
         self.last_byte = self.clock.now() + characters(self.timing, frame.len());
         Ok(self.last_byte)
     }
 
-    async fn listen(
+    async fn listen<T: AsyncRead + Unpin, A>(
         &mut self,
+        stream: &mut T,
         collector: &mut Collector,
-        request: &Request,
+        filter: &mut Filter<'_>,
+        ask: &Ask,
         sent: Monotonic,
-    ) -> io::Result<Result<Answer, Failure>> {
+        mut understand: impl FnMut(&[u8]) -> A,
+    ) -> io::Result<Result<A, Fault>> {
         let begin = sent + self.timing.timeout;
-        let end = begin + characters(self.timing, rtu_frame::answer_len(request));
+        let end = begin + characters(self.timing, self.framing.answer_len(ask));
         let mut until = begin;
         loop {
-            let heard = self.hear(until).await?;
-            if let Some(answer) = collector.push(&self.buffer[..heard]) {
-                return Ok(pdu::answer(request, answer));
+            let left = until.since(self.clock.now());
+            let heard = match tokio::time::timeout(left, stream.read(&mut self.buffer[..])).await {
+                Err(_) => 0,
+                Ok(heard) => bytes(heard)?,
+            };
+            let now = self.clock.now();
+            if heard > 0 {
+                // An echo is heard while it is sent, which ends no sooner for that.
+                self.last_byte = now.max(self.last_byte);
+            }
+            let (held_back, rest) = match heard {
+                0 => (filter.rest(), &[][..]),
+                heard => filter.push(&self.buffer[..heard]),
+            };
+            self.was_heard |= !held_back.is_empty() || !rest.is_empty();
+            for bytes in [held_back, rest] {
+                if let Some(answer) = collector.push(bytes) {
+                    return Ok(Ok(understand(answer)));
+                }
             }
             // A stream without a pause always has something to hear: the clock ends it.
-            if heard == 0 || self.clock.now() >= end {
-                return Ok(Err(Failure::NoAnswer(collector.verdict())));
+            if heard == 0 || now >= end {
+                return Ok(Err(collector.verdict()));
             }
             until = end;
             if collector.is_damaged() {
-                until = end.min(self.clock.now() + QUIET_AFTER_DAMAGE.max(self.timing.silence));
+                until = end.min(now + QUIET_AFTER_DAMAGE.max(self.timing.silence));
             }
         }
     }
+}
 
-    /// Waits for bytes, at most until `until`; returns how many are in the buffer, 0 when the time is over.
-    async fn hear(&mut self, until: Monotonic) -> io::Result<usize> {
-        let left = until.since(self.clock.now());
-        match tokio::time::timeout(left, self.stream.read(&mut self.buffer[..])).await {
-            Err(_) => Ok(0),
-            Ok(Ok(0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "hung up")),
-            Ok(Ok(heard)) => {
-                self.last_byte = self.clock.now();
-                Ok(heard)
-            }
-            Ok(Err(error)) => Err(error),
-        }
+/// What was read; nothing is the end of the stream.
+fn bytes(heard: io::Result<usize>) -> io::Result<usize> {
+    match heard? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "hung up")),
+        heard => Ok(heard),
     }
 }
 
@@ -172,21 +273,17 @@ pub fn longest(timing: Timing) -> Duration {
     timing.silence + characters(timing, 8) + timing.timeout
 }
 
-fn same_cells(one: &Request, other: &Request) -> bool {
-    (one.table, one.address, one.count) == (other.table, other.address, other.count)
-}
-
 fn characters(timing: Timing, count: usize) -> Duration {
-    timing.character * u32::try_from(count).unwrap_or(MAX_FRAME)
+    timing.character * u32::try_from(count).unwrap_or(2 * MAX_FRAME)
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::DuplexStream;
 
-    use super::rtu_frame::crc16;
+    use super::super::rtu_frame::{self, crc16};
     use super::*;
-    use crate::model::{Fault, RegisterTable};
+    use crate::model::RegisterTable;
 
     /// What a device does after one request: waits so many milliseconds, then says this; again and again.
     type Script = Vec<(u64, Vec<u8>)>;
@@ -210,16 +307,25 @@ mod tests {
     }
 
     /// A line at 19200 baud with a timeout of 100 ms, and a device that follows a script a request.
-    fn line(scripts: Vec<Script>) -> (Rtu<DuplexStream>, Clock) {
+    fn line(scripts: Vec<Script>) -> (Line, Clock) {
         let (near, far) = tokio::io::duplex(1024);
         tokio::spawn(play(far, scripts));
+        let clock = Clock::start();
+        (Line { rtu: rtu(clock), near }, clock)
+    }
+
+    fn rtu(clock: Clock) -> Rtu {
         let timing = Timing {
             character: Duration::from_micros(573),
             silence: Duration::from_micros(2005),
             timeout: Duration::from_millis(100),
         };
-        let clock = Clock::start();
-        (Rtu::new(near, timing, clock), clock)
+        Rtu::new(Framing::Rtu, timing, Echo::new(false), Alarm::coarse(), clock)
+    }
+
+    struct Line {
+        rtu: Rtu,
+        near: DuplexStream,
     }
 
     async fn play(mut far: DuplexStream, scripts: Vec<Script>) {
@@ -235,8 +341,8 @@ mod tests {
         let _ = far.read(&mut [0; 8]).await;
     }
 
-    async fn read(rtu: &mut Rtu<DuplexStream>, unit: u8, address: u16) -> Result<Answer, Fault> {
-        match rtu.read(unit, &ask(address)).await {
+    async fn read(line: &mut Line, unit: u8, address: u16) -> Result<Answer, Fault> {
+        match line.rtu.read(&mut line.near, unit, &ask(address)).await {
             Ok(answer) => Ok(answer),
             Err(Broken::Failure(Failure::NoAnswer(fault) | Failure::Refused(fault))) => Err(fault),
             Err(other) => panic!("{other:?}"),
@@ -304,7 +410,7 @@ mod tests {
         // Both answers come 900 ms after their requests: the first for the repetition, the second when nobody asked for it.
         let scripts = vec![vec![(900, good(1, 10))], vec![(500, good(1, 10))], vec![(10, good(1, 99))]];
         let (mut rtu, _) = line(scripts);
-        rtu.timing.timeout = Duration::from_millis(500);
+        rtu.rtu.timing.timeout = Duration::from_millis(500);
         assert_eq!(read(&mut rtu, 1, 10).await, Err(Fault::Timeout));
         assert_eq!(read(&mut rtu, 1, 10).await, reading(10));
         assert_eq!(read(&mut rtu, 1, 99).await, reading(99));
@@ -327,9 +433,7 @@ mod tests {
             }
         });
         let clock = Clock::start();
-        let character = Duration::from_micros(573);
-        let timing = Timing { character, silence: Duration::from_micros(2005), timeout: Duration::from_millis(100) };
-        let mut rtu = Rtu::new(near, timing, clock);
+        let mut rtu = Line { rtu: rtu(clock), near };
         assert_eq!(read(&mut rtu, 1, 10).await, Err(Fault::Framing));
         let first = clock.now();
         // At most the largest frame before it, the timeout, and the answer's own time.
@@ -342,16 +446,56 @@ mod tests {
         let (mut rtu, clock) = line(vec![vec![(5, good(1, 10))], vec![(5, good(1, 10))]]);
         read(&mut rtu, 1, 10).await.unwrap();
         let answered = clock.now();
-        rtu.hush(answered).await.unwrap();
+        rtu.rtu.hush(&mut rtu.near, answered).await.unwrap();
         assert!(clock.now().since(answered) >= Duration::from_micros(2005));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_line_that_hangs_up_is_a_broken_stream() {
-        let (near, far) = tokio::io::duplex(64);
+        let (mut near, far) = tokio::io::duplex(64);
         drop(far);
-        let timing = Timing { character: Duration::from_micros(573), silence: Duration::ZERO, timeout: Duration::ZERO };
-        let mut rtu = Rtu::new(near, timing, Clock::start());
-        assert!(matches!(rtu.read(1, &ask(0)).await, Err(Broken::Stream(_))));
+        assert!(matches!(rtu(Clock::start()).read(&mut near, 1, &ask(0)).await, Err(Broken::Stream(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_was_given_up_half_way_is_as_good_as_unanswered() {
+        let (mut rtu, clock) = line(vec![vec![(300, good(1, 10))], vec![(10, good(1, 99))]]);
+        assert!(tokio::time::timeout(Duration::from_millis(50), read(&mut rtu, 1, 10)).await.is_err());
+        assert_eq!(read(&mut rtu, 1, 99).await, reading(99));
+        assert!(clock.now() > Monotonic::from_millis(600), "the late answer was waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_adapter_that_echoes_is_as_good_as_any_and_an_echo_alone_is_a_silence() {
+        let echo = |address| rtu_frame::frame(1, Ask::read(&ask(address)).pdu());
+        let scripts = vec![
+            vec![(1, [echo(10), good(1, 10)].concat())],
+            vec![(1, echo(11)), (20, good(1, 11))],
+            vec![(1, echo(12))],
+        ];
+        let (mut rtu, _) = line(scripts);
+        assert_eq!(read(&mut rtu, 1, 10).await, reading(10));
+        assert_eq!(read(&mut rtu, 1, 11).await, reading(11));
+        assert_eq!(read(&mut rtu, 1, 12).await, Err(Fault::Timeout));
+        assert!(!rtu.rtu.was_heard());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ascii_frames_are_exchanged_in_the_same_way() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let mut request = [0; 17];
+            far.read_exact(&mut request).await.unwrap();
+            assert_eq!(&request, b":0103000A0001F1\r\n");
+            far.write_all(b"noise:0103").await.unwrap();
+            far.write_all(b":010302000AF0\r\n").await.unwrap();
+            far.read_exact(&mut request).await.unwrap();
+            far.write_all(b":010302000AF1\r\n").await.unwrap();
+            let _ = far.read(&mut request).await;
+        });
+        let clock = Clock::start();
+        let mut line = Line { rtu: Rtu { framing: Framing::Ascii, ..rtu(clock) }, near };
+        assert_eq!(read(&mut line, 1, 10).await, reading(10));
+        assert_eq!(read(&mut line, 1, 10).await, Err(Fault::Crc));
     }
 }

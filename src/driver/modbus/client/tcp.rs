@@ -1,38 +1,40 @@
 //! Modbus TCP: one connection, one request at a time, every answer checked against its request.
 //!
 //! After a silence or an answer that makes no sense the connection is closed: what still comes on it is nobody's answer.
-//! The next request connects anew.
+//! The next request connects anew. A device that dials in keeps its connection after a silence, because it may take minutes to
+//! dial again: a late answer has the number of its own request and is passed over.
 
-use std::io;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::super::super::{Failure, LineError, Request};
-use super::pdu::{self, Answer};
-use super::tcp_frame::{self, MAX_FRAME};
+use super::super::super::stream::Connector;
+use super::super::super::{Failure, LineError, Request, WriteFailure};
+use super::pdu::{self, Answer, Ask};
+use super::tcp_frame::{self, HEADER, MAX_FRAME};
 use crate::clock::Clock;
 use crate::model::Fault;
 
-/// A connection attempt gets at least this long: a lost SYN is repeated after one second.
-const LEAST_CONNECT_TIME: Duration = Duration::from_secs(3);
-
 /// A Modbus TCP server and the connection to it.
 pub struct Tcp {
-    host: String,
-    port: u16,
-    timeout: Duration,
-    clock: Clock,
-    stream: Option<TcpStream>,
+    pub(super) connector: Connector,
+    pub(super) timeout: Duration,
+    pub(super) clock: Clock,
+    pub(super) stream: Option<TcpStream>,
     transaction: u16,
+    /// The last exchange ended between two frames.
+    in_step: bool,
     buffer: Box<[u8; MAX_FRAME]>,
 }
 
 /// How an exchange on a connection ended without an answer.
 enum Ended {
-    /// The connection can go on.
-    Failure(Failure),
+    /// Nothing came in time, or nothing that is an answer.
+    Silent(Fault),
+    /// The connection was gone before any of the request was taken.
+    NotSent,
     /// The peer closed it.
     Closed {
         /// Some bytes of an answer were there.
@@ -42,19 +44,14 @@ enum Ended {
 
 impl Tcp {
     /// Not connected yet.
-    pub fn new(host: String, port: u16, timeout: Duration, clock: Clock) -> Tcp {
-        Tcp { host, port, timeout, clock, stream: None, transaction: 0, buffer: Box::new([0; MAX_FRAME]) }
+    pub fn new(connector: Connector, timeout: Duration, clock: Clock) -> Tcp {
+        Tcp { connector, timeout, clock, stream: None, transaction: 0, in_step: true, buffer: Box::new([0; MAX_FRAME]) }
     }
 
-    /// Connects.
+    /// Connects, or waits a second for the device to.
     pub async fn open(&mut self) -> Result<(), LineError> {
         self.stream = None;
-        let limit = self.timeout.max(LEAST_CONNECT_TIME);
-        let stream = match tokio::time::timeout(limit, self.connect()).await {
-            Ok(connected) => connected?,
-            Err(_) => return Err(LineError::Unreachable(self.address())),
-        };
-        self.stream = Some(stream);
+        self.stream = Some(self.connector.connect().await?);
         Ok(())
     }
 
@@ -64,25 +61,63 @@ impl Tcp {
         if !used_before {
             self.open().await?;
         }
-        let mut ended = self.exchange(unit, request).await;
+        let ask = Ask::read(request);
+        let mut ended = self.exchange(unit, &ask).await;
         // Many devices close a connection that was idle, and a request can cross that. Reading again is harmless.
-        if used_before && matches!(ended, Err(Ended::Closed { heard: false })) {
+        if used_before && matches!(ended, Err(Ended::NotSent | Ended::Closed { heard: false })) {
             self.open().await?;
-            ended = self.exchange(unit, request).await;
+            ended = self.exchange(unit, &ask).await;
         }
-        match ended {
-            Ok(answer) => Ok(answer),
-            Err(Ended::Failure(failure)) => {
-                if matches!(failure, Failure::NoAnswer(Fault::Timeout | Fault::Framing)) {
-                    self.stream = None;
-                }
-                Err(failure)
-            }
-            Err(Ended::Closed { .. }) => {
-                self.stream = None;
-                Err(Failure::NoAnswer(Fault::Disconnected))
-            }
+        let answer = match ended {
+            Ok(len) => pdu::answer(request, &self.buffer[HEADER..len]),
+            Err(Ended::Silent(fault)) => Err(Failure::NoAnswer(fault)),
+            Err(Ended::NotSent | Ended::Closed { .. }) => Err(Failure::NoAnswer(Fault::Disconnected)),
+        };
+        if let Err(Failure::NoAnswer(fault)) = answer {
+            self.lost(fault);
         }
+        answer
+    }
+
+    /// One write and its answer. It leaves this machine at most once.
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+        let used_before = self.is_usable();
+        if !used_before {
+            self.open().await?;
+        }
+        let mut ended = self.exchange(unit, ask).await;
+        // The system took none of it, so sending it is not sending it again.
+        if used_before && matches!(ended, Err(Ended::NotSent)) {
+            self.open().await?;
+            ended = self.exchange(unit, ask).await;
+        }
+        let written = match ended {
+            Ok(len) => ask.written(&self.buffer[HEADER..len]),
+            Err(Ended::Silent(fault)) => Err(WriteFailure::Unanswered(fault)),
+            Err(Ended::NotSent | Ended::Closed { .. }) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
+        };
+        if let Err(WriteFailure::Unanswered(fault)) = written {
+            self.lost(fault);
+        }
+        written
+    }
+
+    /// No answer came, for this reason: what the connection says from now on is hardly an answer.
+    fn lost(&mut self, fault: Fault) {
+        match fault {
+            Fault::Timeout | Fault::Framing if self.connector.is_listening() && self.in_step => {
+                // It may have dialled in again because the connection that we know is dead.
+                self.stream = self.connector.newest().or(self.stream.take());
+            }
+            Fault::Timeout | Fault::Framing | Fault::Disconnected => self.stream = None,
+            _ => {}
+        }
+    }
+
+    /// A number that no request of the last 65,535 had.
+    pub(super) fn next_transaction(&mut self) -> u16 {
+        self.transaction = self.transaction.wrapping_add(1);
+        self.transaction
     }
 
     /// The longest that [`Tcp::read`] takes when nothing answers.
@@ -90,42 +125,36 @@ impl Tcp {
         self.timeout
     }
 
-    /// Whether there is a connection, still open, and with nothing on it that nobody asked for.
-    fn is_usable(&self) -> bool {
+    /// Whether there is a connection, still open, and with nothing on it that nobody asked for; a device that dials in may
+    /// have sent late answers.
+    pub(super) fn is_usable(&self) -> bool {
         let Some(stream) = &self.stream else { return false };
-        matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    async fn connect(&self) -> Result<TcpStream, LineError> {
-        let address = self.address();
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let unresolved = |cause: String| LineError::Unresolved { address: address.clone(), cause };
-        let mut last = unresolved("it has no address".into());
-        for candidate in found.map_err(|error| unresolved(error.to_string()))? {
-            match TcpStream::connect(candidate).await {
-                Ok(stream) => {
-                    // A request is one small packet that must not wait for others.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Err(error) => last = cant_connect(&address, &error),
-            }
+        let (mut byte, mut context) = ([0], Context::from_waker(Waker::noop()));
+        match stream.poll_peek(&mut context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(1)) => self.connector.is_listening(),
+            Poll::Ready(_) => false,
         }
-        Err(last)
     }
 
-    async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Answer, Ended> {
-        let Some(stream) = &mut self.stream else { return Err(Ended::Closed { heard: false }) };
-        self.transaction = self.transaction.wrapping_add(1);
+    /// Sends a request and waits for its frame, which is at the start of the buffer then; returns its length.
+    async fn exchange(&mut self, unit: u8, ask: &Ask) -> Result<usize, Ended> {
+        self.next_transaction();
+        let Some(stream) = &mut self.stream else { return Err(Ended::NotSent) };
         let deadline = self.clock.now() + self.timeout;
-        let frame = tcp_frame::request_frame(self.transaction, unit, request);
-        match tokio::time::timeout(self.timeout, stream.write_all(&frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(Ended::Closed { heard: false }),
-            Err(_) => return Err(Ended::Failure(Failure::NoAnswer(Fault::Timeout))),
+        let frame = tcp_frame::request_frame(self.transaction, unit, ask);
+        let mut left = &frame[..];
+        while !left.is_empty() {
+            match tokio::time::timeout(self.timeout, stream.write(left)).await {
+                Ok(Ok(taken)) if taken > 0 => left = &left[taken..],
+                Ok(_) if left.len() == frame.len() => return Err(Ended::NotSent),
+                Ok(_) => return Err(Ended::Closed { heard: false }),
+                Err(_) => return Err(Ended::Silent(Fault::Timeout)),
+            }
         }
         let mut filled = 0;
         let mut heard = false;
+        self.in_step = false;
         loop {
             let left = deadline.since(self.clock.now());
             match tokio::time::timeout(left, stream.read(&mut self.buffer[filled..])).await {
@@ -133,15 +162,14 @@ impl Tcp {
                 // A stream without a pause always has something to read: the clock ends it.
                 Ok(Ok(more)) if !left.is_zero() => filled += more,
                 _ => {
-                    let fault = if heard { Fault::Framing } else { Fault::Timeout };
-                    return Err(Ended::Failure(Failure::NoAnswer(fault)));
+                    self.in_step = filled == 0;
+                    return Err(Ended::Silent(if heard { Fault::Framing } else { Fault::Timeout }));
                 }
             }
             heard = true;
             loop {
-                let framing = Ended::Failure(Failure::NoAnswer(Fault::Framing));
                 match tcp_frame::parse(&self.buffer[..filled]) {
-                    Err(_) => return Err(framing),
+                    Err(_) => return Err(Ended::Silent(Fault::Framing)),
                     Ok(None) => break,
                     Ok(Some(frame)) if frame.transaction != self.transaction => {
                         // Somebody else's or an old answer: passed over. The clock runs, so a flood of them ends.
@@ -149,26 +177,12 @@ impl Tcp {
                         self.buffer.copy_within(len..filled, 0);
                         filled -= len;
                     }
-                    Ok(Some(frame)) if frame.unit != unit || frame.len != filled => return Err(framing),
-                    Ok(Some(frame)) => return pdu::answer(request, frame.pdu).map_err(Ended::Failure),
+                    Ok(Some(frame)) if frame.unit != unit || frame.len != filled => {
+                        return Err(Ended::Silent(Fault::Framing));
+                    }
+                    Ok(Some(frame)) => return Ok(frame.len),
                 }
             }
         }
-    }
-
-    fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-}
-
-fn cant_connect(address: &str, error: &io::Error) -> LineError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => LineError::Refused(address.to_owned()),
-        io::ErrorKind::TimedOut => LineError::Unreachable(address.to_owned()),
-        _ => LineError::Connect { address: address.to_owned(), cause: error.to_string() },
     }
 }

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod run;
+pub mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Command {
     Run(ConfigArg),
     /// Check a configuration and print everything that is wrong with it
     Check(check::CheckArgs),
+    /// Set a point of a running gateway and wait for the result
+    Write(write::WriteArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -64,6 +67,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Write(args) => write::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

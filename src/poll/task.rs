@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::orders::PlannedOrder;
-use super::scheduler::{Action, Outcome, PlannedGroup, Scheduler};
-use super::{Event, Output, PollError};
+use super::scheduler::{Action, Outcome, Scheduler};
+use super::{Event, Output, PollError, load};
 use crate::clock::Clock;
 use crate::driver::{self, Driver, Ending, Failure, Finished, LineError, Request, WriteFailure};
 use crate::model::{Bus, BusStatus, Device, Fault, Monotonic, Name, Order, OrderReport, Sample};
@@ -43,7 +43,8 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<(), PollError> {
     let mut driver = driver::for_bus(&bus, clock)?;
-    let planned = devices.into_iter().map(|device| (Arc::clone(&device), plan(driver.as_ref(), &device))).collect();
+    let planned =
+        devices.into_iter().map(|device| (Arc::clone(&device), load::planned(driver.as_ref(), &device))).collect();
     let depth = driver.pipeline().map_or(1, |pipeline| pipeline.depth());
     let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned).overlapping(depth);
     let (sent, refusals) = (Vec::new(), BTreeMap::new());
@@ -292,18 +293,4 @@ async fn hand_on<T>(
         sent = sending => sent.map_err(|_| PollError::NobodyListens),
         () = too_late => Ok(()),
     }
-}
-
-/// The device's points by interval, the shortest first, each interval's merged into requests.
-fn plan(driver: &dyn Driver, device: &Device) -> Vec<PlannedGroup> {
-    let read = device.points.iter().filter(|point| point.is_read());
-    let mut intervals: Vec<Duration> = read.map(|point| point.poll).collect();
-    intervals.sort_unstable();
-    intervals.dedup();
-    let group = |interval: Duration| {
-        let is_in = |&i: &usize| device.points[i].is_read() && device.points[i].poll == interval;
-        let points: Vec<usize> = (0..device.points.len()).filter(is_in).collect();
-        PlannedGroup { interval, requests: driver.plan(device, &points) }
-    };
-    intervals.into_iter().map(group).collect()
 }

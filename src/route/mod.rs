@@ -11,5 +11,6 @@ mod template;
 pub use forward::{ForwardRule, Forwarder, RetainRule};
 pub use gateway_topics::GatewayTopics;
 pub use health::{HealthReport, health};
+pub use payload::point as point_payload;
 pub use readings::ReadingRouter;
 pub use template::{Template, TemplateError};

@@ -1,6 +1,7 @@
 //! Polling real Modbus peers: a pymodbus server over TCP and RTU, and servers that misbehave.
 
 mod hostile;
+mod maps;
 mod overlapping;
 
 use std::collections::BTreeMap;

@@ -330,8 +330,9 @@ impl Machine {
 
     /// The broker wants the client to go.
     pub fn close(&mut self, reason: Reason) {
-        // At a takeover the hub has published the will already.
-        self.end(reason, None, reason != Reason::SERVER_SHUTTING_DOWN);
+        // At a takeover the hub has dealt with the will already. At the broker's stop it is published like after any end that the client did
+        // not want: what says that the client is there must not outlive the broker.
+        self.end(reason, None, true);
     }
 
     /// The client did something that ends the connection.

@@ -19,8 +19,8 @@ impl Machine {
             self.turn_away(Reason::BAD_AUTHENTICATION_METHOD, Complaint::Authentication(method));
             return None;
         }
-        let mut will = connect.will.map(|will| will.message);
-        if let Some(will) = &mut will {
+        let mut will = connect.will;
+        if let Some(will) = will.as_mut().map(|will| &mut will.message) {
             // Out of the read buffer, which it would keep in memory for as long as the client is there.
             will.payload = Bytes::copy_from_slice(&will.payload);
             if let Some(data) = will.properties.as_mut().and_then(|p| p.correlation_data.as_mut()) {
@@ -62,7 +62,7 @@ impl Machine {
             client_id,
             clean_start: connect.clean_start,
             expiry_s: self.expiry_s,
-            will: will.filter(|will| !will.topic.starts_with('$')),
+            will: will.filter(|will| !will.message.topic.starts_with('$')),
         })
     }
 

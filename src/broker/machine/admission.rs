@@ -85,7 +85,10 @@ impl Machine {
     /// CONNECT can't be granted.
     fn turn_away(&mut self, reason: Reason, complaint: Complaint) {
         let answer = ConnAck { reason_string: Some(complaint.to_string()), ..ConnAck::new(reason) };
-        self.send(&Packet::ConnAck(Box::new(answer)));
+        // If the words are too long for the client, the code has to do [MQTT-3.2.2-19].
+        if self.codec.encode(&Packet::ConnAck(Box::new(answer)), &mut self.out).is_err() {
+            self.send(&Packet::ConnAck(Box::new(ConnAck::new(reason))));
+        }
         self.closing = Some(Closing { lost: false, complaint: Some(complaint) });
     }
 

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config;
 use crate::gateway::Gateway;
+use crate::process;
 
 use super::check::look;
 use super::{ConfigArg, FAILED, MISUSED};
@@ -19,6 +20,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the gateway; returns when it has been stopped.
 pub fn run(args: &ConfigArg) -> anyhow::Result<ExitCode> {
+    process::return_memory();
     let config = match config::load(&args.config, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(report) => {

@@ -5,6 +5,7 @@ mod durability;
 mod endings;
 mod exactly_once;
 mod limits;
+mod memory;
 mod messages;
 mod mqtt5;
 mod shared;

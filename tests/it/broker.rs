@@ -8,5 +8,6 @@ mod limits;
 mod memory;
 mod messages;
 mod mqtt5;
+mod retained;
 mod shared;
 mod sys;

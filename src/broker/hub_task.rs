@@ -20,10 +20,11 @@ use tracing::{debug, error};
 use super::counters::Counters;
 use super::durable::{Owner, Unsettled};
 use super::hub::{Hub, Select};
+use super::local_reader::LocalReader;
 use super::outbox::Outbox;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
-use crate::model::{Filter, Message, Monotonic, Timestamp};
+use crate::model::{Filter, Message, Monotonic, Publisher, Timestamp};
 use crate::mqtt::Reason;
 use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, SessionReader, StoreError};
 
@@ -67,13 +68,13 @@ pub(super) enum Input {
     },
     Disconnected(Goodbye),
     Publish {
+        by: Publisher,
         message: Message,
         done: Option<oneshot::Sender<Result<(), Refusal>>>,
     },
     Subscribe {
-        filter: Filter,
-        sender: mpsc::Sender<Message>,
-        dropped: Arc<AtomicU64>,
+        filters: Vec<Filter>,
+        reader: LocalReader,
         done: oneshot::Sender<()>,
     },
 }
@@ -106,7 +107,7 @@ pub(super) struct HubTask {
     condemned: Weak<Outbox>,
     /// Clients that wait to be let in.
     entering: HashMap<Key, oneshot::Sender<Result<Admission, Reason>>>,
-    locals: HashMap<Key, (mpsc::Sender<Message>, Arc<AtomicU64>)>,
+    locals: HashMap<Key, LocalReader>,
     waiting: HashMap<u64, oneshot::Sender<Result<(), Refusal>>>,
     next_token: u64,
     /// Whether the last message that had to be kept could not be, and the last retained one.
@@ -245,21 +246,21 @@ impl HubTask {
                 batch.into_iter().for_each(|input| self.hub.client_says(key, input, now));
             }
             Input::Disconnected(goodbye) => self.goodbye(goodbye, now),
-            Input::Publish { message, done } => {
+            Input::Publish { by, message, done } => {
                 let token = done.map(|done| {
                     self.next_token += 1;
                     self.waiting.insert(self.next_token, done);
                     self.next_token
                 });
-                self.hub.publish_local(message, token, now);
+                self.hub.publish_local(&by, message, token, now);
             }
-            Input::Subscribe { filter, sender, dropped, done } => {
-                let key = self.hub.subscribe_local(filter);
-                self.locals.insert(key, (sender, dropped));
-                if done.send(()).is_err() {
-                    self.locals.remove(&key);
-                    self.hub.unsubscribe_local(key);
+            Input::Subscribe { filters, reader, done } => {
+                for filter in filters {
+                    let key = self.hub.subscribe_local(filter, reader.room());
+                    self.locals.insert(key, reader.clone());
                 }
+                // When its asker is gone already, the first message finds that out.
+                let _ = done.send(());
             }
         }
     }

@@ -13,6 +13,7 @@ mod gateway;
 mod modbus;
 mod outage;
 mod pipeline;
+mod plan;
 mod rules;
 mod shipped;
 mod store;

@@ -81,6 +81,7 @@ impl Disk {
             sessions: self.sessions.values().map(Session::state).collect(),
             retained: self.retained.values().cloned().collect(),
             last_session: self.last_session,
+            damaged: 0,
         }
     }
 

@@ -11,7 +11,6 @@ use super::super::words::{Admission, Greeting, Key, Seat, ToClient};
 use super::Hub;
 use super::intake::{Arrival, Released};
 use super::kept::{self, Kept};
-use super::publishing::Origin;
 use super::seats::{Client, Endpoint, Turn};
 use super::subscriptions;
 use crate::model::Monotonic;
@@ -63,7 +62,7 @@ impl Hub {
             }
         }
         for (seat, will) in lost {
-            self.publish(Origin::Will, will, None, now);
+            self.publish_will(Some(will), now);
             self.write_absence(seat);
         }
         self.expire(now);
@@ -95,9 +94,7 @@ impl Hub {
             Some(seat) => self.resume(seat, greeting.will, expiry_s),
             None => self.enter(greeting, expiry_s, now),
         };
-        if let Some(will) = will {
-            self.publish(Origin::Will, will, None, now);
-        }
+        self.publish_will(will, now);
         key
     }
 
@@ -251,9 +248,8 @@ impl Hub {
         kept.left(now, 0);
         kept.left_at = wall;
         self.ending.extend(kept.ends_at.map(|at| (at, seat)));
-        if let Some(will) = self.postpone_will(seat, 0, now) {
-            self.publish(Origin::Will, will, None, now);
-        }
+        let will = self.postpone_will(seat, 0, now);
+        self.publish_will(will, now);
         self.write_absence(seat);
     }
 
@@ -286,9 +282,7 @@ impl Hub {
             self.write(BrokerWrite::SessionGone(kept.id), Urgency::Batched, AckTo::Nobody);
         }
         self.seats.vacate(seat);
-        if let Some(will) = will {
-            self.publish(Origin::Will, will, None, now);
-        }
+        self.publish_will(will, now);
     }
 
     /// A QoS 2 message from a kept session: who waits for it to be safe, or nothing when it is a repetition.

@@ -6,15 +6,21 @@
 use super::super::words::Seat;
 use super::Hub;
 use super::publishing::Origin;
-use crate::model::{Message, Monotonic};
+use crate::model::{Message, Monotonic, Publisher};
+
+/// A will that is to be published, and whose it is.
+pub(super) struct LastWill {
+    by: Publisher,
+    message: Message,
+}
 
 impl Hub {
     /// A client was lost and its session goes on. Its will waits for its time; one without a delay is returned, to be published now.
-    pub(super) fn postpone_will(&mut self, seat: Seat, since_s: u32, now: Monotonic) -> Option<Message> {
+    pub(super) fn postpone_will(&mut self, seat: Seat, since_s: u32, now: Monotonic) -> Option<LastWill> {
         let (_, client) = self.seats.occupant(seat)?;
         let delay_s = client.will.as_ref()?.delay_s;
         if delay_s == 0 {
-            return client.will.take().map(|will| will.message);
+            return self.take_will(seat);
         }
         let at = now + std::time::Duration::from_secs(delay_s.saturating_sub(since_s).into());
         client.will_at = Some(at);
@@ -23,12 +29,19 @@ impl Hub {
     }
 
     /// The will of a client that is away, if one waits: it waits no longer.
-    pub(super) fn take_will(&mut self, seat: Seat) -> Option<Message> {
+    pub(super) fn take_will(&mut self, seat: Seat) -> Option<LastWill> {
         let (_, client) = self.seats.occupant(seat)?;
         if let Some(at) = client.will_at.take() {
             self.wills.remove(&(at, seat));
         }
-        client.will.take().map(|will| will.message)
+        let by = Publisher::Client { id: client.id.clone(), user: None };
+        client.will.take().map(|will| LastWill { by, message: will.message })
+    }
+
+    pub(super) fn publish_will(&mut self, will: Option<LastWill>, now: Monotonic) {
+        if let Some(LastWill { by, message }) = will {
+            self.publish(Origin::Will, &by, message, None, now);
+        }
     }
 
     /// Publishes the wills whose time has come.
@@ -37,9 +50,8 @@ impl Hub {
             && at <= now
         {
             // That it has been is written behind what it causes: a crash in between publishes it twice rather than never.
-            if let Some(will) = self.take_will(seat) {
-                self.publish(Origin::Will, will, None, now);
-            }
+            let will = self.take_will(seat);
+            self.publish_will(will, now);
             self.write_absence(seat);
         }
     }
@@ -80,7 +92,7 @@ mod tests {
             let watcher = hub.connect(greeting, at(0));
             let filters = vec![Ok((Filter::new("wills").unwrap(), SubscribeOptions::new(QoS::AtMostOnce)))];
             hub.client_says(watcher, FromClient::Subscribe { packet_id: 1, id: None, filters }, at(0));
-            hub.restore(BrokerState { sessions, retained: Vec::new(), last_session: 9 }, u32::MAX, at(0));
+            hub.restore(BrokerState { sessions, retained: Vec::new(), last_session: 9, damaged: 0 }, u32::MAX, at(0));
             World { hub, watcher, records: Vec::new() }
         }
 

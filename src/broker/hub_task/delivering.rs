@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc::error::TrySendError;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::HubTask;
 use crate::broker::counters::Counters;
@@ -76,15 +75,11 @@ impl HubTask {
                 dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
-        for (key, published) in std::mem::take(&mut self.hub.out.local) {
-            let Some((sender, dropped)) = self.locals.get(&key) else { continue };
-            match sender.try_send(published.message.clone()) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => drop(dropped.fetch_add(1, Ordering::Relaxed)),
-                Err(TrySendError::Closed(_)) => {
-                    self.locals.remove(&key);
-                    self.hub.unsubscribe_local(key);
-                }
+        for (key, published, by) in std::mem::take(&mut self.hub.out.local) {
+            let Some(reader) = self.locals.get(&key) else { continue };
+            if !reader.give(&published, by) {
+                self.locals.remove(&key);
+                self.hub.unsubscribe_local(key);
             }
         }
         for (token, outcome) in self.hub.out.settled.drain(..) {
@@ -104,6 +99,11 @@ impl HubTask {
             if !std::mem::replace(&mut self.refusing, true) {
                 warn!(error = ?why, "messages that have to be kept are refused; their publishers are told");
             }
+        }
+        let refused = std::mem::take(&mut self.hub.out.local_refused);
+        if refused > 0 {
+            self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
+            debug!(messages = refused, "commands come faster than they can be looked at; their publishers are told");
         }
         let dropped = std::mem::take(&mut self.hub.out.backlog_dropped) + std::mem::take(&mut self.hub.out.damaged);
         self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);

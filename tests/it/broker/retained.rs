@@ -47,7 +47,7 @@ async fn a_hundred_thousand_retained_messages_reach_a_slow_subscriber_while_othe
         let before = seen.insert(message.topic.unwrap().to_string(), version).unwrap_or(0);
         assert!(version >= before, "an old retained message came behind a newer one");
         newest += u32::from(version == 2 && before < 2);
-        if seen.len() % 1_000 == 0 {
+        if seen.len().is_multiple_of(1_000) {
             tokio::task::yield_now().await;
         }
     }

@@ -186,7 +186,7 @@ impl Writer {
                 Work::Together(all) => {
                     self.together.insert(ticket);
                     // Also when there is nothing in it, its ticket is to be settled.
-                    self.batch.within(stamp.monotonic, BROKER_EVERY);
+                    self.batch.row(stamp.monotonic, 0, urgency, BROKER_EVERY);
                     all.into_iter().for_each(|what| self.take_one(ticket, what, urgency, stamp));
                 }
                 what => self.take_one(ticket, what, urgency, stamp),

@@ -5,6 +5,7 @@ pub mod cloud;
 pub mod counting_device;
 pub mod cutting_proxy;
 pub mod gateway;
+pub mod kept;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod peers;

@@ -62,6 +62,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..300)
 }
 
+type Rows = Vec<(u64, Option<Delivery>)>;
+
 /// What the store and the client know.
 #[derive(Default)]
 struct World {
@@ -77,7 +79,8 @@ struct World {
     sent: u64,
     done: BTreeSet<u64>,
     next: u64,
-    page: Option<(u64, Vec<(u64, Option<Delivery>)>, bool)>,
+    /// The number of the request, the rows, and whether there are more.
+    page: Option<(u64, Rows, bool)>,
 }
 
 impl World {

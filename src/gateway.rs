@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::broker::{Broker, HubHandle, Limits};
+use crate::broker::{Broker, Doorkeeper, HubHandle, Limits};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, Snapshot};
@@ -59,7 +59,14 @@ impl Gateway {
 
         let mut keeping = Keeping::open(&config, &topics, clock).await?;
         let (outlets, appends, reports) = keeping.broker_ends();
-        let broker = match Broker::start(&config.broker, Limits::default(), outlets, appends, reports, clock) {
+        let broker = match Broker::start(
+            &config.broker,
+            Limits::from(&config.broker.limits),
+            outlets,
+            appends,
+            reports,
+            clock,
+        ) {
             Ok(broker) => Arc::new(broker),
             Err(error) => {
                 keeping.close().await;
@@ -110,7 +117,8 @@ impl Gateway {
             let board = self.board.clone();
             let cancel = CancellationToken::new();
             let source = move || board.snapshot();
-            let started = web::start(web.listen, web.place.clone(), source, cancel.clone()).await?;
+            let guard = (!web.listen.ip().is_loopback()).then(|| guard(self.broker.doorkeeper()));
+            let started = web::start_guarded(web.listen, web.place.clone(), source, guard, cancel.clone()).await?;
             info!(address = %started.address(), "web pages, health and metrics are served");
             self.web = Some((started, cancel));
         }
@@ -142,6 +150,11 @@ impl Gateway {
     /// Where the broker listens.
     pub fn broker_addresses(&self) -> &[SocketAddr] {
         self.broker.addresses()
+    }
+
+    /// Reads the broker's certificates again; see [`Broker::reload_certificates`].
+    pub async fn reload_certificates(&self) {
+        self.broker.reload_certificates().await;
     }
 
     /// How everything is doing now.
@@ -182,6 +195,14 @@ impl Gateway {
         }
         self.keeping.close().await;
     }
+}
+
+/// The web pages beyond loopback are for the broker's users.
+fn guard(doorkeeper: Doorkeeper) -> web::Guard {
+    Arc::new(move |peer, name, password| {
+        let doorkeeper = doorkeeper.clone();
+        Box::pin(async move { doorkeeper.is_user(peer, name, password).await })
+    })
 }
 
 fn initial_status(bus: Name, devices: &[Arc<Device>]) -> BusStatus {

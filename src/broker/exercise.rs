@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use bytes::BytesMut;
 
 use super::Limits;
+use super::access::Rights;
 use super::hub::Hub;
 use super::machine::Machine;
 use super::words::{Key, ToClient};
@@ -164,6 +165,7 @@ impl World {
             let key = self.hub.connect(greeting, now);
             self.seats.insert(key, index);
             client.key = Some(key);
+            client.machine.grant(Rights::everything(), None).expect("everything is allowed");
             client.machine.admitted();
         }
         client.machine.pump(now);

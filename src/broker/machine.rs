@@ -2,8 +2,8 @@
 //!
 //! The task around it ([`super::connection`]) moves bytes, asks the time and does nothing else.
 //!
-//! Choices that the standard leaves open: a client's PUBLISH to a `$` topic is refused with 0x87 in MQTT 5, and acknowledged but
-//! dropped in 3.1.1, which knows no refusal. QoS 2 and shared subscriptions are not offered, and MQTT 5 clients are told so.
+//! Choices that the standard leaves open: a client's PUBLISH to a `$` topic, or to one that it has no right to, is refused with 0x87 in MQTT 5,
+//! and acknowledged but dropped in 3.1.1, which knows no refusal. QoS 2 and shared subscriptions are not offered, and MQTT 5 clients are told so.
 
 mod admission;
 mod closing;
@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::Limits;
+use super::access::Rights;
+use super::logins::Login;
 use super::words::{Delivery, FromClient, Greeting, ToClient};
 use crate::model::{Monotonic, QoS};
 use crate::mqtt::{
@@ -22,7 +24,8 @@ use crate::mqtt::{
     Subscribe, TopicAliases, Unsubscribe, Version,
 };
 
-use closing::{Closing, Complaint};
+use closing::Closing;
+pub(super) use closing::Complaint;
 
 /// The largest CONNECT, in bytes: the identifier, will, user name and password of an ordinary client are far below.
 const CONNECT_LIMIT: usize = 128 << 10;
@@ -43,6 +46,9 @@ pub(super) struct Machine {
     state: State,
     /// For a client that comes without an identifier.
     random: u128,
+    /// As it came in CONNECT.
+    login: Login,
+    rights: Rights,
     inbound: Inbound,
     outbound: Outbound<()>,
     aliases: TopicAliases,
@@ -59,6 +65,8 @@ pub(super) struct Machine {
     pub to_hub: Vec<FromClient>,
     /// PUBLISH packets written, and messages not written because they were too large or too old.
     pub tally: Tally,
+    /// What it was last refused for want of a right: a topic or a filter.
+    pub refused: Option<String>,
 }
 
 enum State {
@@ -91,6 +99,8 @@ impl Machine {
             codec: Codec::server(CONNECT_LIMIT.min(limits.packet_size)),
             state: State::AwaitsConnect,
             random,
+            login: Login::default(),
+            rights: Rights::nothing(),
             inbound: Inbound::default(),
             outbound: Outbound::new(limits.in_flight_out.min(*OUT_IDS.end()), OUT_IDS),
             aliases: TopicAliases::new(TOPIC_ALIASES),
@@ -103,6 +113,7 @@ impl Machine {
             out: BytesMut::new(),
             to_hub: Vec::new(),
             tally: Tally::default(),
+            refused: None,
         }
     }
 
@@ -195,7 +206,8 @@ impl Machine {
         if self.inbound.len() > usize::from(self.limits.in_flight_in) {
             return self.expel(Reason::RECEIVE_MAXIMUM_EXCEEDED, Complaint::ReceiveMaximum);
         }
-        if topic.starts_with('$') {
+        if topic.starts_with('$') || !self.rights.may_publish(&topic) {
+            self.refused = Some(topic.to_string());
             if let Some(received) = received {
                 let v5 = self.version() == Version::V5;
                 self.release(received, if v5 { Reason::NOT_AUTHORIZED } else { Reason::SUCCESS });
@@ -216,8 +228,12 @@ impl Machine {
     }
 
     fn subscribe(&mut self, subscribe: Subscribe) {
+        let mut refused = None;
         let filters = subscribe.filters.into_iter().map(|(filter, options)| {
-            if filter.starts_with("$share/") {
+            if !self.rights.may_subscribe(&filter) {
+                refused = Some(filter.to_string());
+                Err(Reason::NOT_AUTHORIZED)
+            } else if filter.starts_with("$share/") {
                 Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
             } else if self.check_topic(&filter).is_err() {
                 Err(Reason::TOPIC_FILTER_INVALID)
@@ -226,6 +242,7 @@ impl Machine {
             }
         });
         let filters = filters.collect();
+        self.refused = refused.or(self.refused.take());
         self.to_hub.push(FromClient::Subscribe {
             packet_id: subscribe.packet_id,
             id: subscribe.subscription_id,
@@ -287,6 +304,10 @@ impl Machine {
         self.freed.messages += 1;
         self.freed.bytes += delivery.published.cost();
         let published = &delivery.published;
+        // What it subscribed to may be more than it may read, by a denial or from a time when it had other rights.
+        if !self.rights.may_read(&published.message.topic) {
+            return;
+        }
         let waited_s = u32::try_from(now.since(published.at).as_secs()).unwrap_or(u32::MAX);
         let mut packet = PublishRef {
             qos: delivery.qos,

@@ -11,24 +11,31 @@
 //! do not survive a restart; the gateway publishes its own again. At an orderly stop clients are told that the server shuts down, and
 //! no will is published.
 
+mod access;
 mod connection;
 mod durable;
+mod entrance;
 #[doc(hidden)]
 pub mod exercise;
+mod failures;
 mod hub;
 mod hub_handle;
 mod hub_task;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod logins;
 mod machine;
 mod outbox;
+mod places;
 mod retained;
 mod routing;
 mod words;
 
+pub use entrance::FilesError;
 pub use hub::Select;
 pub use hub_handle::{HubClosed, HubHandle, PublishError, Subscription};
 pub use hub_task::Outlet;
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;
+pub use logins::Doorkeeper;

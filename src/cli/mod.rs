@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod passwd;
 pub mod run;
 
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ enum Command {
     Run(ConfigArg),
     /// Check a configuration and print everything that is wrong with it
     Check(check::CheckArgs),
+    /// Make the hash of a password for a user of the broker
+    Passwd(passwd::PasswdArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -64,6 +67,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Passwd(args) => passwd::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

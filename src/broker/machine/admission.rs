@@ -5,8 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Closing, Complaint, Machine, State, TOPIC_ALIASES};
+use crate::broker::access::Rights;
+use crate::broker::logins::{Login, Refusal};
 use crate::broker::words::Greeting;
-use crate::model::{Monotonic, QoS};
+use crate::model::{Message, Monotonic, QoS};
 use crate::mqtt::{Codec, CodecError, ConnAck, Connect, Packet, Reason, ServerKeepAlive, Version};
 
 impl Machine {
@@ -14,6 +16,7 @@ impl Machine {
         self.codec.set_limit(self.limits.packet_size);
         self.codec.set_peer_limit(connect.maximum_packet_size.map_or(usize::MAX, |size| size as usize));
         self.outbound.connected(connect.receive_maximum);
+        self.login = Login { user: connect.username, password: connect.password };
         if let Some(method) = connect.authentication_method {
             self.turn_away(Reason::BAD_AUTHENTICATION_METHOD, Complaint::Authentication(method));
             return None;
@@ -52,6 +55,28 @@ impl Machine {
         }));
         // A will to a `$` topic would be dropped like a message to it.
         Some(Greeting { client_id, will: will.filter(|will| !will.topic.starts_with('$')) })
+    }
+
+    /// What it said to say who it is. To be asked after [`Machine::receive`] returned a greeting.
+    pub fn take_login(&mut self) -> Login {
+        std::mem::take(&mut self.login)
+    }
+
+    /// It is somebody with these rights. Its will is a publish like any other, so a will that it has no right to keeps it out.
+    pub fn grant(&mut self, rights: Rights, will: Option<&Message>) -> Result<(), Refusal> {
+        if let Some(will) = will
+            && !rights.may_publish(&will.topic)
+        {
+            self.refused = Some(will.topic.to_string());
+            return Err(Refusal { reason: Reason::NOT_AUTHORIZED, why: "it may not publish its will" });
+        }
+        self.rights = rights;
+        Ok(())
+    }
+
+    /// It is not let in, which whoever decided that has logged.
+    pub fn deny(&mut self, refusal: Refusal) {
+        self.turn_away(refusal.reason, Complaint::Refused(refusal.why));
     }
 
     /// The hub has let the client in.

@@ -5,11 +5,13 @@ mod bus;
 mod device;
 mod forward;
 mod gateway;
+mod listener;
 mod names;
 mod point;
 mod publish;
 mod register;
 mod uplink;
+mod users;
 
 use std::path::{Path, PathBuf};
 

@@ -37,9 +37,8 @@ pub fn start(limits: Limits, outlets: Vec<Outlet>) -> TestBroker {
 
 /// `broker:` with one listener.
 pub fn config(address: &str) -> BrokerConfig {
-    let url = format!("mqtt://{address}");
-    let listener = ListenerConfig { url, address: address.parse().unwrap(), place: None };
-    BrokerConfig { listeners: vec![listener], server_keep_alive: None }
+    let listener = ListenerConfig::plain(address.parse().unwrap());
+    BrokerConfig { listeners: vec![listener], ..BrokerConfig::default() }
 }
 
 /// One connection.

@@ -185,7 +185,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let login = self.machine.take_login();
         let by = self.visitor.at + self.shared.limits.connect_within;
         let admitted = tokio::select! {
-            admitted = self.shared.logins.admit(&self.visitor.origin, login, &greeting.client_id, by) => admitted,
+            admitted = Box::pin(self.shared.logins.admit(&self.visitor.origin, login, &greeting.client_id, by)) => admitted,
             () = self.shared.stop.cancelled() => return self.machine.close(Reason::SERVER_SHUTTING_DOWN),
         };
         let granted = admitted.and_then(|rights| self.machine.grant(rights, greeting.will.as_ref()));

@@ -13,8 +13,9 @@ use tracing::{error, info, warn};
 
 use super::BrokerError;
 use crate::clock::Clock;
-use crate::config::{ListenerConfig, TlsFiles};
-use crate::transport::{self, MaterialError, Part, ServerMaterial, ServerTls, UpgradeError, Whole};
+use crate::config::{ListenerConfig, Place, TlsFiles};
+use crate::model::{Monotonic, Timestamp};
+use crate::transport::{self, HandshakeError, MaterialError, Part, ServerMaterial, ServerTls, UpgradeError, Whole};
 
 /// What there is to know of a listener once it is bound.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ pub enum FilesError {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EntryError {
     #[error("the TLS handshake failed: {0}")]
-    Tls(io::Error),
+    Tls(HandshakeError),
     #[error(transparent)]
     WebSocket(UpgradeError),
 }
@@ -146,44 +147,87 @@ where
     Ok(Opened::Wrapped(Box::new(Whole::new(stream))))
 }
 
-/// Reads and checks the files, and warns of what will trouble clients though it is not wrong.
+/// What will trouble clients or admins of these listeners though it is not wrong: certificates that are out of their time at `now`, and keys
+/// that anybody can read. Each with the place of its listener.
+pub fn certificate_warnings(listeners: &[ListenerConfig], now: Timestamp) -> Vec<(Option<Place>, String)> {
+    let with_files = listeners.iter().filter_map(|listener| Some((listener, listener.tls.as_ref()?)));
+    let warnings = with_files.filter_map(|(listener, files)| {
+        let contents = Contents::read(files).ok()?;
+        let warnings = contents.warnings(files, now).into_iter();
+        Some(warnings.map(|warning| (listener.place.clone(), warning)).collect::<Vec<_>>())
+    });
+    warnings.flatten().collect()
+}
+
+/// Reads and checks the files, and logs their warnings.
 fn load(files: &TlsFiles, clock: Clock) -> Result<ServerTls, FilesError> {
-    let read = |part: Part, path: &Path| {
-        fs::read(path).map_err(|cause| FilesError::Read { key: part.key(), path: path.display().to_string(), cause })
-    };
-    let certificate = read(Part::Certificate, &files.certificate)?;
-    let private_key = read(Part::PrivateKey, &files.private_key)?;
-    let client_ca = files.client_ca.as_ref().map(|path| read(Part::ClientCa, path)).transpose()?;
-    let material =
-        ServerMaterial { certificate: &certificate, private_key: &private_key, client_ca: client_ca.as_deref() };
-    let path = |part| match part {
-        Part::Certificate => &files.certificate,
-        Part::PrivateKey => &files.private_key,
-        Part::ClientCa => files.client_ca.as_ref().unwrap_or(&files.certificate),
-    };
-    let tls = ServerTls::new(material).map_err(|(part, cause)| FilesError::Unusable {
+    let contents = Contents::read(files)?;
+    let tls = ServerTls::new(contents.material()).map_err(|(part, cause)| FilesError::Unusable {
         key: part.key(),
-        path: path(part).display().to_string(),
+        path: path(files, part).display().to_string(),
         cause,
     })?;
-    for (part, doubt) in ServerTls::doubts(material, clock.wall()) {
-        warn!(file = %path(part).display(), error = %doubt, "a certificate is out of its time");
-    }
-    if is_open_to_all(&files.private_key) {
-        let file = files.private_key.display();
-        warn!(%file, "every user of this machine can read the private key; `chmod o-r` it");
+    for warning in contents.warnings(files, clock.wall()) {
+        warn!("{warning}");
     }
     Ok(tls)
 }
 
-fn is_open_to_all(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+/// The contents of a listener's files.
+struct Contents {
+    certificate: Vec<u8>,
+    private_key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
+}
+
+impl Contents {
+    fn read(files: &TlsFiles) -> Result<Contents, FilesError> {
+        let read = |part: Part| {
+            let path = path(files, part);
+            fs::read(path).map_err(|cause| FilesError::Read {
+                key: part.key(),
+                path: path.display().to_string(),
+                cause,
+            })
+        };
+        Ok(Contents {
+            certificate: read(Part::Certificate)?,
+            private_key: read(Part::PrivateKey)?,
+            client_ca: files.client_ca.as_ref().map(|_| read(Part::ClientCa)).transpose()?,
+        })
+    }
+
+    fn material(&self) -> ServerMaterial<'_> {
+        ServerMaterial {
+            certificate: &self.certificate,
+            private_key: &self.private_key,
+            client_ca: self.client_ca.as_deref(),
+        }
+    }
+
+    fn warnings(&self, files: &TlsFiles, now: Timestamp) -> Vec<String> {
+        let doubts = ServerTls::doubts(self.material(), now).into_iter();
+        let doubts = doubts.map(|(part, doubt)| format!("{} {}: {doubt}", part.key(), path(files, part).display()));
+        let key = &files.private_key;
+        let open = fs::metadata(key).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
+        let open = open
+            .then(|| format!("private_key {}: every user of this machine can read it; `chmod o-r` it", key.display()));
+        doubts.chain(open).collect()
+    }
+}
+
+fn path(files: &TlsFiles, part: Part) -> &Path {
+    match part {
+        Part::Certificate => &files.certificate,
+        Part::PrivateKey => &files.private_key,
+        Part::ClientCa => files.client_ca.as_ref().unwrap_or(&files.certificate),
+    }
 }
 
 /// An arrival at a listener.
 pub(super) struct Arrival {
     pub stream: TcpStream,
     pub peer: SocketAddr,
-    pub at: crate::model::Monotonic,
+    pub at: Monotonic,
     pub entrance: Arc<Entrance>,
 }

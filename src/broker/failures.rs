@@ -1,6 +1,8 @@
 //! Logins that failed, by address, as a pure table: how long the next answer is held back, and what is told of it.
 //!
-//! An address with failures pays with time, a right password does not: it is not held back, it only shares its address's few lanes.
+//! An address with failures pays with time, a right password does not: it is not held back, it only shares its address's few lanes. Whoever
+//! does not wait for the answer gains nothing, because the lane stays taken; not so on loopback, where many programs share one address
+//! and one that keeps failing must not keep the others out.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -87,7 +89,9 @@ impl Failures {
         address.failures = address.failures.saturating_add(1);
         address.last = now;
         let until = now + (FIRST * 2_u32.pow(doublings)).min(LONGEST);
-        address.held.push_back(until);
+        if !ip.is_loopback() {
+            address.held.push_back(until);
+        }
         Failed { until, tell: self.tell(ip, now) }
     }
 
@@ -174,6 +178,17 @@ mod tests {
         assert!(failures.begin(IP, at(0)).is_err(), "lanes stay taken while answers are held back");
         assert_eq!(failures.begin(IP, until), Ok(()));
         assert_eq!(failures.begin("10.0.0.10".parse().unwrap(), at(0)), Ok(()), "another address has lanes of its own");
+    }
+
+    #[test]
+    fn a_program_that_keeps_failing_does_not_keep_others_of_this_machine_out() {
+        let mut failures = Failures::default();
+        let loopback = "127.0.0.1".parse().unwrap();
+        for n in 0..100 {
+            failures.begin(loopback, at(0)).unwrap();
+            assert!(failures.fail(loopback, at(0)).until >= at(0) + (FIRST * (n + 1)).min(LONGEST));
+        }
+        assert_eq!(failures.begin(loopback, at(0)), Ok(()));
     }
 
     #[test]

@@ -211,7 +211,8 @@ async fn serve(arrival: Arrival, shared: Shared, goodbye: mpsc::OwnedPermit<Good
     let _ = stream.set_nodelay(true);
     let by = at + shared.limits.connect_within;
     let opened = tokio::select! {
-        opened = entrance.open(stream, shared.limits.packet_size) => opened,
+        // A handshake needs much room, and a connection that is open should not keep it.
+        opened = Box::pin(entrance.open(stream, shared.limits.packet_size)) => opened,
         () = shared.clock.sleep_until(by) => {
             info!(%peer, listener = entrance.url(), "a connection came no further than its handshake in time and is closed");
             return;

@@ -32,7 +32,7 @@ mod retained;
 mod routing;
 mod words;
 
-pub use entrance::FilesError;
+pub use entrance::{FilesError, certificate_warnings};
 pub use hub::Select;
 pub use hub_handle::{HubClosed, HubHandle, PublishError, Subscription};
 pub use hub_task::Outlet;

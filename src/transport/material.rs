@@ -94,7 +94,7 @@ impl MaterialError {
             }
             MaterialError::NotFirst(_) => "put it before the certificates of its authorities",
             MaterialError::Version1 => {
-                "sign it again with extensions: `openssl x509 -req … -extfile <(echo subjectAltName=DNS:NAME)`"
+                "sign it again with an extension: `openssl x509 -req … -extfile <(echo subjectAltName=DNS:NAME)`"
             }
             MaterialError::Unusable(_) => "look at it with `openssl x509 -noout -text -in FILE`",
         }
@@ -182,12 +182,116 @@ fn bad_pem(error: pem::Error) -> MaterialError {
     })
 }
 
+/// rustls hands on webpki's error for this as an unnamed one.
+pub(super) fn is_version_1(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion"))
+}
+
 fn unusable(error: Error) -> MaterialError {
     match error {
-        Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string().contains("Version") => {
-            MaterialError::Version1
-        }
+        Error::InvalidCertificate(error) if is_version_1(&error) => MaterialError::Version1,
         Error::InvalidCertificate(error) => MaterialError::Unusable(format!("{error:?}")),
         error => MaterialError::Unusable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, Issuer, KeyPair};
+
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::transport::{Doubt, ServerTls};
+
+    /// A certificate for one name, signed by itself, and its key.
+    fn pair() -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["gateway".to_string()]).unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn judge(certificate: &[u8], private_key: &[u8], client_ca: Option<&[u8]>) -> Result<(), (Part, MaterialError)> {
+        ServerTls::new(ServerMaterial { certificate, private_key, client_ca }).map(|_| ())
+    }
+
+    #[test]
+    fn a_certificate_with_its_key_is_taken_and_a_chain_behind_it_too() {
+        let (certificate, key) = pair();
+        let (other, _) = pair();
+        assert_eq!(judge(certificate.as_bytes(), key.as_bytes(), Some(other.as_bytes())), Ok(()));
+        // Text around the blocks, as `openssl x509 -text` writes it, does no harm; nor does the key in the same file.
+        let bundle = format!("Certificate:\n  Data\n{certificate}{other}{key}");
+        assert_eq!(judge(bundle.as_bytes(), bundle.as_bytes(), None), Ok(()));
+    }
+
+    #[test]
+    fn each_thing_that_can_be_wrong_with_a_file_is_told_apart() {
+        let (certificate, key) = pair();
+        let (other, _) = pair();
+        let (certificate, key) = (certificate.as_bytes(), key.as_bytes());
+        let der = CertificateDer::from_pem_slice(certificate).unwrap();
+        let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        let old_encrypted =
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+        let strange = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let backwards = [other.as_bytes(), certificate].concat();
+        let half = &certificate[..certificate.len() - 30];
+        let parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+        for (certificate, key, client_ca, part, expected) in [
+            (&b" \n"[..], key, None, Part::Certificate, MaterialError::Empty),
+            (&der, key, None, Part::Certificate, MaterialError::Der),
+            (b"words", key, None, Part::Certificate, MaterialError::NotPem),
+            (half, key, None, Part::Certificate, MaterialError::BadPem("its `-----END …-----` line is missing")),
+            (parameters.as_bytes(), key, None, Part::Certificate, MaterialError::NoCertificate),
+            (key, key, None, Part::Certificate, MaterialError::KeyForCertificate),
+            (certificate, parameters.as_bytes(), None, Part::PrivateKey, MaterialError::NoKey),
+            (certificate, certificate, None, Part::PrivateKey, MaterialError::CertificateForKey),
+            (certificate, encrypted.as_bytes(), None, Part::PrivateKey, MaterialError::EncryptedKey),
+            (certificate, old_encrypted.as_bytes(), None, Part::PrivateKey, MaterialError::EncryptedKey),
+            (certificate, strange.as_bytes(), None, Part::PrivateKey, MaterialError::UnsupportedKey),
+            (other.as_bytes(), key, None, Part::PrivateKey, MaterialError::Mismatch),
+            (&backwards, key, None, Part::Certificate, MaterialError::NotFirst(2)),
+            (certificate, key, Some(key), Part::ClientCa, MaterialError::KeyForCertificate),
+        ] {
+            assert_eq!(judge(certificate, key, client_ca), Err((part, expected)));
+        }
+    }
+
+    /// Made by `openssl x509 -req` of OpenSSL 3.0, which signs such ones unless it is told to add an extension. Its key is gone, and its time
+    /// does not matter.
+    const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBFDCBuwIUZPgmf41xrHDVRvNSRPvRPF4ox4QwCgYIKoZIzj0EAwIwDDEKMAgG\n\
+        A1UEAwwBeDAgFw0yNjExMjEwMTAxNDhaGA8yMTI2MTAyODAxMDE0OFowDDEKMAgG\n\
+        A1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFwBmIUxzHrSCSI9+iQp\n\
+        d7mck90Rg1nGdjq4SHVsl1QXflEk9uNLLlS4IkFNw946GX6hoFR1jLL/9Nuqgwsa\n\
+        XBEwCgYIKoZIzj0EAwIDSAAwRQIgcSC5PWeoVAQoaAxdaT3/JIu5t4QO8VBH/aBN\n\
+        IMeeTJkCIQDYGC05OoDQxvtTkA1xANDAcYNjjE/gQK6DHIk3lF4zTw==\n\
+        -----END CERTIFICATE-----";
+
+    #[test]
+    fn a_certificate_of_version_1_is_named_as_such() {
+        let (_, key) = pair();
+        let expected = (Part::Certificate, MaterialError::Version1);
+        assert_eq!(judge(VERSION_1.as_bytes(), key.as_bytes(), None), Err(expected));
+    }
+
+    #[test]
+    fn a_certificate_out_of_its_time_is_a_doubt() {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["gateway".to_string()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 1, 1);
+        let certificate = params.signed_by(&key, &Issuer::new(CertificateParams::default(), &key)).unwrap().pem();
+        let key = key.serialize_pem();
+        let material =
+            ServerMaterial { certificate: certificate.as_bytes(), private_key: key.as_bytes(), client_ca: None };
+        let (begin, end) = (Timestamp(1_767_225_600_000), Timestamp(1_798_761_600_000));
+        assert_eq!(
+            ServerTls::doubts(material, Timestamp(begin.0 - 1)),
+            [(Part::Certificate, Doubt::NotYetValid(begin))]
+        );
+        assert_eq!(ServerTls::doubts(material, begin), []);
+        assert_eq!(ServerTls::doubts(material, end), []);
+        assert_eq!(ServerTls::doubts(material, Timestamp(end.0 + 1)), [(Part::Certificate, Doubt::Expired(end))]);
     }
 }

@@ -11,6 +11,6 @@ mod whole;
 
 pub use certificate::{Doubt, NoName};
 pub use material::{MaterialError, Part, ServerMaterial};
-pub use tls::{Accepted, ServerTls};
+pub use tls::{Accepted, HandshakeError, ServerTls};
 pub use websocket::{UpgradeError, WebSocket, accept as accept_websocket};
 pub use whole::Whole;

@@ -8,7 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::sign::SingleCertAndKey;
-use tokio_rustls::rustls::{ServerConfig, version};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage, ServerConfig, version};
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::{self, Doubt, NoName};
@@ -34,6 +34,58 @@ pub struct Accepted<S> {
     pub stream: TlsStream<S>,
     /// The common name of its certificate; `None` when none was asked for.
     pub name: Option<Result<String, NoName>>,
+}
+
+/// Why a handshake failed, in words for whoever set up the client.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum HandshakeError {
+    #[error("it does not speak TLS, and this listener speaks nothing else")]
+    NotTls,
+    #[error("it showed no certificate, and this listener has a `client_ca`")]
+    NoCertificate,
+    #[error("its certificate is of an authority that is not in `client_ca`")]
+    Stranger,
+    #[error("its certificate has expired, or is not valid yet; is this machine's clock right?")]
+    OutOfTime,
+    #[error("its certificate has version 1 and TLS wants version 3; `openssl x509 -req` makes one with `-extfile`")]
+    Version1,
+    #[error(
+        "it does not trust this listener's certificate: give it the authority's, or look at the names in the certificate"
+    )]
+    NotTrusted,
+    #[error("it went away in the middle")]
+    Gone,
+    #[error("{0}")]
+    Other(io::Error),
+}
+
+impl HandshakeError {
+    fn of(error: io::Error) -> HandshakeError {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+        ) {
+            return HandshakeError::Gone;
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => HandshakeError::NotTls,
+            Some(Error::NoCertificatesPresented) => HandshakeError::NoCertificate,
+            Some(Error::AlertReceived(
+                AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+            )) => HandshakeError::NotTrusted,
+            Some(Error::InvalidCertificate(wrong)) => match wrong {
+                CertificateError::UnknownIssuer => HandshakeError::Stranger,
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. } => HandshakeError::OutOfTime,
+                wrong if material::is_version_1(wrong) => HandshakeError::Version1,
+                _ => HandshakeError::Other(error),
+            },
+            _ => HandshakeError::Other(error),
+        }
+    }
 }
 
 impl ServerTls {
@@ -68,8 +120,8 @@ impl ServerTls {
     }
 
     /// The handshake. It takes as long as the client likes: bound it.
-    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<Accepted<S>> {
-        let stream = self.acceptor.accept(stream).await?;
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<Accepted<S>, HandshakeError> {
+        let stream = self.acceptor.accept(stream).await.map_err(HandshakeError::of)?;
         let name = self.asks_for_certificates.then(|| {
             let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
             shown.first().map_or(Err(NoName::Missing), |der| certificate::common_name(der))

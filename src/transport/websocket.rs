@@ -213,3 +213,109 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    const UPGRADE: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    const LIMIT: usize = 1_000;
+
+    /// What the server reads of `bytes`, cut at these places; whatever they are, it ends.
+    async fn served(begin: &[u8], bytes: &[u8], cuts: &[usize]) -> Result<Vec<u8>, String> {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let (mut from_server, mut to_server) = tokio::io::split(theirs);
+        let client = async {
+            let _ = to_server.write_all(begin).await;
+            // Nobody sends frames before the upgrade is answered.
+            let mut head = Vec::new();
+            while !begin.is_empty() && !head.ends_with(b"\r\n\r\n") {
+                head.push(from_server.read_u8().await.expect("a good upgrade is answered"));
+            }
+            let send = async {
+                let mut rest = bytes;
+                for cut in cuts {
+                    let (now, later) = rest.split_at((*cut).min(rest.len()));
+                    let _ = to_server.write_all(now).await;
+                    tokio::task::yield_now().await;
+                    rest = later;
+                }
+                let _ = to_server.write_all(rest).await;
+                let _ = to_server.shutdown().await;
+            };
+            let listen = async { while from_server.read(&mut [0; 256]).await.is_ok_and(|bytes| bytes > 0) {} };
+            tokio::join!(send, listen)
+        };
+        let server = async {
+            let mut socket = accept(ours, "/mqtt", LIMIT).await.map_err(|error| error.to_string())?;
+            let mut read = Vec::new();
+            let end = socket.read_to_end(&mut read).await;
+            let _ = socket.write_all(b"answer").await;
+            let _ = socket.shutdown().await;
+            end.map(|_| read).map_err(|error| error.to_string())
+        };
+        let (_, served) = tokio::join!(client, server);
+        served
+    }
+
+    fn frame(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            short @ ..126 => frame.push(0x80 | short as u8),
+            long => {
+                frame.push(0x80 | 126);
+                frame.extend((long as u16).to_be_bytes());
+            }
+        }
+        frame.extend(mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
+    }
+
+    fn run<T>(task: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime
+            .block_on(async { tokio::time::timeout(std::time::Duration::from_secs(60), task).await.expect("it ends") })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_for_an_upgrade_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..600), cuts in prop::collection::vec(1_usize..40, 0..20)) {
+            let served = run(served(b"", &bytes, &cuts));
+            prop_assert!(served.is_err());
+        }
+
+        #[test]
+        fn any_bytes_for_frames_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..600), cuts in prop::collection::vec(1_usize..40, 0..20)) {
+            // Whether they make sense or not, it ends.
+            let _ = run(served(UPGRADE, &bytes, &cuts));
+        }
+
+        /// The bytes in binary messages come out as they went in, however they were cut into frames and those into segments.
+        #[test]
+        fn bytes_come_out_in_order_whatever_frames_carry_them(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+            mask in any::<[u8; 4]>(),
+            cuts in prop::collection::vec(1_usize..100, 0..40),
+        ) {
+            let mut bytes = Vec::new();
+            for (n, message) in messages.iter().enumerate() {
+                if n % 3 == 1 {
+                    // In two fragments with a ping between.
+                    let (one, two) = message.split_at(message.len() / 2);
+                    bytes.extend(frame(0x02, one, mask));
+                    bytes.extend(frame(0x89, b"?", mask));
+                    bytes.extend(frame(0x80, two, mask));
+                } else {
+                    bytes.extend(frame(0x82, message, mask));
+                }
+            }
+            bytes.extend(frame(0x88, &[], mask));
+            prop_assert_eq!(run(served(UPGRADE, &bytes, &cuts)), Ok(messages.concat()));
+        }
+    }
+}

@@ -3,11 +3,15 @@
 //! [`Clock`] hands out monotonic moments and stamps and sleeps until a moment. It follows tokio's clock, so a test that
 //! pauses or advances tokio's time moves the whole gateway with it.
 
+mod alarm;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
 use crate::model::{Monotonic, Stamp, Timestamp};
+
+pub use alarm::Alarm;
 
 /// 2026-01-01T00:00:00Z. A wall clock before it has not been set: this software is younger.
 const YOUNGEST_PLAUSIBLE_MS: i64 = 1_767_225_600_000;

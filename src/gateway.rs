@@ -29,7 +29,7 @@ use crate::web::{self, Web};
 
 use stage::Stage;
 use status::StatusBoard;
-use uplinks::Keeping;
+use uplinks::{Ends, Keeping};
 
 /// Polls that may wait for the broker; when there are more, the buses wait, skip intervals and count them.
 const EVENTS_WAITING: usize = 256;
@@ -58,15 +58,9 @@ impl Gateway {
         let router = ReadingRouter::new(root, devices.iter()).context("gateway.topic_root is too long")?;
 
         let mut keeping = Keeping::open(&config, &topics, clock).await?;
-        let (outlets, appends, reports) = keeping.broker_ends();
-        let broker = match Broker::start(
-            &config.broker,
-            Limits::from(&config.broker.limits),
-            outlets,
-            appends,
-            reports,
-            clock,
-        ) {
+        let Ends { outlets, appends, reports, memory } = keeping.broker_ends();
+        let limits = Limits::from(&config.broker.limits);
+        let broker = match Broker::start(&config.broker, limits, outlets, appends, reports, memory, clock) {
             Ok(broker) => Arc::new(broker),
             Err(error) => {
                 keeping.close().await;

@@ -2,18 +2,33 @@
 //! sample comes from an answer of the right length.
 #![no_main]
 
-use std::time::Duration;
-
 use fieldway::driver::Request;
 use fieldway::driver::modbus::decode;
 use fieldway::driver::modbus::frames::{Answer, Collector, answer, parse};
-use fieldway::model::{ByteOrder, Name, Point, PointType, Publish, PublishMode, QoS, RegisterTable};
+use fieldway::model::{ByteOrder, Encoding, Half, Name, Point, PointType, RegisterSource, RegisterTable, Source};
 use libfuzzer_sys::fuzz_target;
 
 const TABLES: [RegisterTable; 4] =
     [RegisterTable::Coil, RegisterTable::Discrete, RegisterTable::Input, RegisterTable::Holding];
-const KINDS: [PointType; 6] =
-    [PointType::Bool, PointType::U16, PointType::I16, PointType::U32, PointType::I32, PointType::F32];
+const KINDS: [PointType; 17] = [
+    PointType::Bool,
+    PointType::Bit(3),
+    PointType::U8(Half::Low),
+    PointType::I8(Half::High),
+    PointType::U16,
+    PointType::I16,
+    PointType::U32,
+    PointType::I32,
+    PointType::U64,
+    PointType::I64,
+    PointType::F16,
+    PointType::F32,
+    PointType::F64,
+    PointType::Bcd16,
+    PointType::Bcd32,
+    PointType::String { length: 7, encoding: Encoding::Utf16 },
+    PointType::Bytes { length: 3 },
+];
 const ORDERS: [ByteOrder; 4] = [ByteOrder::Abcd, ByteOrder::Cdab, ByteOrder::Badc, ByteOrder::Dcba];
 
 fuzz_target!(|data: &[u8]| {
@@ -47,20 +62,11 @@ fn samples(request: &Request, pdu: &[u8]) {
         Answer::Bits(bits) => assert!(bits.len() >= usize::from(request.count)),
     }
     for (kind, byte_order) in KINDS.into_iter().flat_map(|kind| ORDERS.map(|order| (kind, order))) {
-        let publish = Publish { mode: PublishMode::Device, qos: QoS::AtMostOnce, retain: false };
-        let point = Point {
-            name: Name::new("p").expect("a name"),
-            table: request.table,
-            address: request.address,
-            kind,
-            byte_order,
-            scale: "0.1".parse().ok(),
-            offset: None,
-            unit: None,
-            poll: Duration::from_secs(1),
-            publish,
-        };
-        decode(&point, answer.as_cells());
-        decode(&point, answer.as_cells().from(usize::from(request.count) - 1));
+        let scale = "0.1".parse().ok();
+        let source = RegisterSource { byte_order, scale, ..RegisterSource::new(request.table, request.address, kind) };
+        let point = Point::new(Name::new("p").expect("a name"), Source::Register(source));
+        decode(&point, answer.as_cells(), request.address);
+        decode(&point, answer.as_cells(), request.address - 7);
+        decode(&point, answer.as_cells(), request.address + 1);
     }
 }

@@ -10,6 +10,9 @@ use crate::config::{ANONYMOUS, UserConfig};
 use crate::model::Filter;
 use crate::password::PasswordHash;
 
+/// Between the user and what the client calls itself; no user's name has a control character.
+const OWNER_END: char = '\u{1F}';
+
 /// All users.
 #[derive(Debug, Default)]
 pub(super) struct Access {
@@ -87,6 +90,7 @@ pub(super) struct Rights(Option<Arc<Lists>>);
 
 #[derive(Debug, Default)]
 struct Lists {
+    user: String,
     subscribe: Vec<Filter>,
     publish: Vec<Filter>,
     deny: Vec<Filter>,
@@ -108,10 +112,22 @@ impl Rights {
         let allowed = |patterns: &[Filter]| patterns.iter().filter_map(|p| fill(p, &user.name, client_id)).collect();
         let deny = |pattern| fill(pattern, &user.name, client_id).unwrap_or_else(|| widest(pattern));
         Rights(Some(Arc::new(Lists {
+            user: user.name.clone(),
             subscribe: allowed(&user.may_subscribe),
             publish: allowed(&user.may_publish),
             deny: user.deny.iter().map(deny).collect(),
         })))
+    }
+
+    /// The identifier under which the hub knows this client. Two users who call themselves alike are two clients: nobody takes over, or
+    /// empties, the session of another user. Those who did not log in keep the identifier that they came with.
+    pub fn owned(&self, client_id: &Arc<str>) -> Arc<str> {
+        match &self.0 {
+            Some(lists) if lists.user != ANONYMOUS || client_id.contains(OWNER_END) => {
+                format!("{}{OWNER_END}{client_id}", lists.user).into()
+            }
+            _ => client_id.clone(),
+        }
     }
 
     /// Whether it may publish to `topic`.

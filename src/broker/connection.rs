@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Limits;
-use super::hub_task::{Counters, Goodbye, Input};
+use super::counters::Counters;
+use super::hub_task::{Goodbye, Input};
 use super::logins::{Logins, Origin};
 use super::machine::{Complaint, Freed, Machine};
 use super::outbox::Outbox;
 use super::places::Known;
+use super::pool::Pool;
 use super::words::{Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::Monotonic;
@@ -43,6 +45,7 @@ pub(super) struct Shared {
     pub server_keep_alive_s: Option<u16>,
     pub inputs: mpsc::Sender<Input>,
     pub counters: Arc<Counters>,
+    pub pool: Arc<Pool>,
     pub clock: Clock,
     pub stop: CancellationToken,
 }
@@ -67,8 +70,9 @@ pub(super) async fn serve<R, W>(
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    Counters::add(&shared.counters.sockets, 1);
     let machine = Machine::new(shared.limits, shared.server_keep_alive_s, random::unique(), visitor.at);
-    let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes));
+    let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes, shared.pool.clone()));
     let mut connection = Connection {
         reader,
         writer,
@@ -80,7 +84,7 @@ pub(super) async fn serve<R, W>(
         guard: Guard { permit: Some(goodbye), key: None },
         client_id: None,
         visitor,
-        told_refusal: false,
+        told_denial: false,
     };
     connection.run().await;
     connection.end().await;
@@ -97,7 +101,7 @@ struct Connection<R, W> {
     guard: Guard,
     client_id: Option<Arc<str>>,
     visitor: Visitor,
-    told_refusal: bool,
+    told_denial: bool,
 }
 
 /// Says goodbye to the hub if the task ends without having done so, by a panic for instance.
@@ -109,7 +113,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let (Some(permit), Some(key)) = (self.permit.take(), self.key) {
-            permit.send(Goodbye { key, lost: true });
+            permit.send(Goodbye { key, lost: true, expiry_s: None });
         }
     }
 }
@@ -141,7 +145,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             // In no fixed order: a client that is sent much without end is still listened to.
             tokio::select! {
                 written = self.writer.write_buf(&mut self.machine.out), if !self.machine.out.is_empty() => match written {
-                    Ok(bytes) if bytes > 0 => self.machine.wrote(bytes, clock.now()),
+                    Ok(bytes) if bytes > 0 => {
+                        Counters::add(&self.shared.counters.bytes_out, bytes as u64);
+                        self.machine.wrote(bytes, clock.now());
+                    }
                     _ => self.machine.broke(),
                 },
                 room = room(&hub, &turns), if !self.machine.to_hub.is_empty() => match (room, self.guard.key) {
@@ -152,7 +159,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 },
                 () = self.outbox.changed() => {}
                 read = self.reader.read_buf(&mut self.input), if self.machine.wants_read() => match read {
-                    Ok(bytes) if bytes > 0 => self.grew(bytes, clock.now()),
+                    Ok(bytes) if bytes > 0 => self.grew(bytes),
                     _ => self.machine.broke(),
                 },
                 () = &mut timer => {
@@ -177,17 +184,21 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         taken.drain(..).for_each(|what| self.machine.hub_says(what));
         let freed = self.machine.pump(now);
         self.account(freed, now);
-        self.tell_refusal();
+        self.tell_denial();
     }
 
     /// Asks who it is, then asks the hub to let it in.
-    async fn ask(&mut self, greeting: Greeting) {
+    async fn ask(&mut self, mut greeting: Greeting) {
         let login = self.machine.take_login();
         let by = self.visitor.at + self.shared.limits.connect_within;
         let admitted = tokio::select! {
             admitted = Box::pin(self.shared.logins.admit(&self.visitor.origin, login, &greeting.client_id, by)) => admitted,
             () = self.shared.stop.cancelled() => return self.machine.close(Reason::SERVER_SHUTTING_DOWN),
         };
+        self.client_id = Some(greeting.client_id.clone());
+        if let Ok(rights) = &admitted {
+            greeting.client_id = rights.owned(&greeting.client_id);
+        }
         let granted = admitted.and_then(|rights| self.machine.grant(rights, greeting.will.as_ref()));
         if let Err(refusal) = granted {
             return self.machine.deny(refusal);
@@ -195,14 +206,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         // Before the hub hears of it: from now on nobody may cut it off for a newcomer.
         self.visitor.known.store(true, Ordering::Relaxed);
         let (admitted, answer) = oneshot::channel();
-        self.client_id = Some(greeting.client_id.clone());
         let input = Input::Connect { greeting, outbox: self.outbox.clone(), admitted };
         let sent = self.shared.inputs.send(input).await;
         match (sent, answer.await) {
-            (Ok(()), Ok(key)) => {
-                self.guard.key = Some(key);
-                self.machine.admitted();
+            (Ok(()), Ok(Ok(admission))) => {
+                self.guard.key = Some(admission.key);
+                self.machine.admitted(&admission);
             }
+            (Ok(()), Ok(Err(reason))) => self.machine.refused(reason),
             _ => self.machine.close(Reason::SERVER_SHUTTING_DOWN),
         }
     }
@@ -213,8 +224,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         }
     }
 
-    fn grew(&mut self, bytes: usize, now: Monotonic) {
-        self.machine.heard(now);
+    fn grew(&mut self, bytes: usize) {
+        Counters::add(&self.shared.counters.bytes_in, bytes as u64);
         if bytes >= self.read_size / 2 {
             self.read_size = (self.read_size * 2).min(READ_MOST);
         } else if self.read_size > READ_LEAST && bytes < self.read_size / 8 {
@@ -236,24 +247,26 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         if freed.messages > 0 {
             self.outbox.release(freed.messages, freed.bytes);
         }
+        if self.machine.sent > 0 {
+            self.outbox.note_sent(self.machine.sent);
+        }
         self.machine.note_backlog(self.outbox.is_overflowed(), now);
-        let tally = std::mem::take(&mut self.machine.tally);
-        if tally.sent > 0 {
-            self.shared.counters.sent.fetch_add(tally.sent, Ordering::Relaxed);
-        }
-        if tally.dropped > 0 {
-            self.shared.counters.dropped.fetch_add(tally.dropped, Ordering::Relaxed);
-        }
+        let (tally, counters) = (std::mem::take(&mut self.machine.tally), &self.shared.counters);
+        Counters::add(&counters.sent, tally.sent);
+        Counters::add(&counters.sent_bytes, tally.sent_bytes);
+        Counters::add(&counters.dropped, tally.dropped);
+        Counters::add(&counters.packets_in, tally.packets_in);
+        Counters::add(&counters.packets_out, tally.packets_out);
     }
 
     /// Who may not do something learns it from its answers, if its protocol has any; whoever set it up learns it here, once.
-    fn tell_refusal(&mut self) {
-        let Some(refused) = self.machine.refused.take() else { return };
+    fn tell_denial(&mut self) {
+        let Some(denied) = self.machine.denied.take() else { return };
         let (peer, client) = (self.visitor.origin.peer, self.client_id.as_deref());
-        if std::mem::replace(&mut self.told_refusal, true) {
-            debug!(%peer, client, topic = %refused, "a client may not do this");
+        if std::mem::replace(&mut self.told_denial, true) {
+            debug!(%peer, client, topic = %denied, "a client may not do this");
         } else {
-            info!(%peer, client, topic = %refused, "a client may not publish or subscribe to this; more of the kind is not told");
+            info!(%peer, client, topic = %denied, "a client may not publish or subscribe to this; more of the kind is not told");
         }
     }
 
@@ -269,6 +282,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             None => debug!(%peer, client, "a client is gone"),
         }
         let lost = closing.is_none_or(|closing| closing.lost);
+        let expiry_s = self.machine.expiry_at_end;
         let (hub, key) = (self.shared.inputs.clone(), self.guard.key);
         let batch = std::mem::take(&mut self.machine.to_hub);
         let to_hub = async {
@@ -277,9 +291,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             if !batch.is_empty() {
                 let _ = hub.send(Input::Client { key, batch, turn: None }).await;
             }
-            let _ = hub.send(Input::Disconnected(Goodbye { key, lost })).await;
+            let _ = hub.send(Input::Disconnected(Goodbye { key, lost, expiry_s })).await;
         };
         let out = std::mem::take(&mut self.machine.out);
+        Counters::add(&self.shared.counters.bytes_out, out.len() as u64);
         tokio::join!(to_hub, last_words(&mut self.reader, &mut self.writer, &out));
         self.guard.key = None;
     }
@@ -319,6 +334,7 @@ mod tests {
 
     use tokio::io::ReadBuf;
 
+    use super::super::words::Admission;
     use super::*;
 
     /// Sends a CONNECT, then fails as no socket should.
@@ -345,6 +361,7 @@ mod tests {
             server_keep_alive_s: None,
             inputs,
             counters: Arc::default(),
+            pool: Arc::new(Pool::new(1 << 20)),
             clock,
             stop: CancellationToken::new(),
         };
@@ -355,7 +372,11 @@ mod tests {
         let task = tokio::spawn(serve(reader, tokio::io::sink(), visitor, shared, goodbye));
         let key = Key { slot: 7, generation: 1 };
         match hub.recv().await {
-            Some(Input::Connect { admitted, .. }) => admitted.send(key).unwrap(),
+            Some(Input::Connect { admitted, .. }) => {
+                let admission =
+                    Admission { key, session_present: false, expiry_s: 0, kept: false, received: Vec::new() };
+                admitted.send(Ok(admission)).unwrap();
+            }
             other => panic!("expected a greeting, got {other:?}"),
         }
         assert!(task.await.unwrap_err().is_panic());

@@ -11,7 +11,7 @@ use super::access::Rights;
 use super::hub::Hub;
 use super::machine::Machine;
 use super::words::{Key, ToClient};
-use crate::model::{Message, Monotonic, QoS};
+use crate::model::{Message, Monotonic};
 use crate::mqtt::{Codec, Packet, Version};
 use crate::store::{CommitReport, QueueId, Refusal, Ticket};
 
@@ -90,7 +90,7 @@ impl Client {
         let Some(reader) = &mut self.reader else { return };
         while let Some(packet) = reader.decode(&mut self.sent).expect("what the broker sends can be read") {
             if let Packet::Publish(publish) = packet {
-                assert!(publish.qos < QoS::ExactlyOnce && publish.topic.is_some());
+                assert!(publish.topic.is_some());
             }
         }
         assert!(self.sent.is_empty(), "the broker sent half a packet");
@@ -111,7 +111,6 @@ impl World {
 
     fn receive(&mut self, client: usize, bytes: &[u8]) {
         self.clients[client].input.extend_from_slice(bytes);
-        self.clients[client].machine.heard(self.now);
     }
 
     fn reconnect(&mut self, client: usize, version: Version) {
@@ -136,7 +135,7 @@ impl World {
     fn report(&mut self, refuse: bool) {
         let Some(through) = self.waiting.last().copied() else { return };
         let refused = self.waiting.drain(..).filter(|_| refuse).map(|ticket| (ticket, Refusal::QueueFull)).collect();
-        self.hub.report(&CommitReport { through, refused });
+        self.hub.report(&CommitReport { through, refused }, self.now);
     }
 
     /// Until nobody has anything more to say.
@@ -162,11 +161,10 @@ impl World {
         client.machine.tick(now);
         let before = client.input.len();
         if let Some(greeting) = client.machine.receive(&mut client.input, now) {
+            client.machine.grant(Rights::everything(), None).expect("everything is allowed");
             let key = self.hub.connect(greeting, now);
             self.seats.insert(key, index);
             client.key = Some(key);
-            client.machine.grant(Rights::everything(), None).expect("everything is allowed");
-            client.machine.admitted();
         }
         client.machine.pump(now);
         let mut busy = client.input.len() != before;
@@ -181,7 +179,7 @@ impl World {
         if let Some(lost) = closing {
             let old = std::mem::replace(client, Client::new(now));
             if let Some(key) = old.key {
-                self.hub.disconnect(key, lost, now);
+                self.hub.disconnect(key, lost, None, now);
                 busy = true;
             }
         }
@@ -202,11 +200,16 @@ impl World {
         }
         for key in std::mem::take(&mut self.hub.out.removed) {
             self.seats.remove(&key);
-            self.hub.forget(key);
         }
         self.waiting.extend(self.hub.out.appends.drain(..).map(|append| append.ticket));
         self.hub.out.live.clear();
-        self.hub.out.refused.clear();
+        for (key, outcome) in std::mem::take(&mut self.hub.out.admitted) {
+            let Some(client) = self.clients.iter_mut().find(|client| client.key == Some(key)) else { continue };
+            match outcome {
+                Ok(admission) => client.machine.admitted(&admission),
+                Err(reason) => client.machine.refused(reason),
+            }
+        }
         busy
     }
 }
@@ -236,6 +239,12 @@ mod tests {
         b"\x40\x02\x00\x02",                          // PUBACK 2
         b"\xC0\x00",                                  // PINGREQ
         b"\xE0\x00",                                  // DISCONNECT
+        b"\x34\x07\0\x01a\0\x0Axy",                   // PUBLISH "a" at QoS 2, id 10
+        b"\x3C\x08\0\x01a\0\x0A\0xy",                 // the same again, for MQTT 5
+        b"\x62\x02\0\x0A",                            // PUBREL 10
+        b"\x50\x02\0\x01",                            // PUBREC 1
+        b"\x70\x02\0\x01",                            // PUBCOMP 1
+        b"\x82\x06\0\x0B\0\x01#\x02",                 // SUBSCRIBE "#" at QoS 2
         b"\xE0\x01\x04",                              // DISCONNECT 5 with will
         b"\x32",                                      // half of something
     ];

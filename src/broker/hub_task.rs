@@ -4,23 +4,25 @@
 //! the back-pressure that reaches every publisher, and it can't lock up.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::durable::Unsettled;
-use super::hub::{Hub, Select};
+use super::counters::Counters;
+use super::durable::{Owner, Unsettled};
+use super::hub::{Hub, PageWanted, Select};
 use super::outbox::Outbox;
-use super::words::{FromClient, Greeting, Key, ToClient};
+use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
-use crate::model::{Filter, Message, Monotonic};
-use crate::store::{Append, CommitReport, QueueId, Refusal};
+use crate::model::{Filter, Message, Monotonic, Timestamp};
+use crate::mqtt::Reason;
+use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, SessionReader, StoreError};
 
 /// Inputs taken before what came of them is carried out.
 const BATCH: usize = 64;
@@ -28,6 +30,10 @@ const BATCH: usize = 64;
 /// Bytes that the store may have and not have settled before it is handed more; a larger message goes alone. More than one of its group
 /// commits takes (4 MiB), so that it has the next one's messages while it writes.
 const UNSETTLED: usize = 8 << 20;
+
+/// Messages of a backlog that are read at once, and their bytes.
+const PAGE_MESSAGES: usize = 512;
+const PAGE_BYTES: u64 = 256 << 10;
 
 /// How long publishers are held for a subscriber to drain its queue to a quarter.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -44,13 +50,22 @@ pub struct Outlet {
     pub live_dropped: Arc<AtomicU64>,
 }
 
+/// What the store keeps for the broker beside queues. Without it no session outlives its connection and no retained message the process.
+#[derive(Debug)]
+pub struct Memory {
+    /// What was found at the start.
+    pub state: BrokerState,
+    /// Reads the backlogs of sessions.
+    pub reader: SessionReader,
+}
+
 /// What reaches the hub.
 #[derive(Debug)]
 pub(super) enum Input {
     Connect {
         greeting: Greeting,
         outbox: Arc<Outbox>,
-        admitted: oneshot::Sender<Key>,
+        admitted: oneshot::Sender<Result<Admission, Reason>>,
     },
     /// `turn` is given back when the client may send more; the goodbye's last batch has none.
     Client {
@@ -77,17 +92,8 @@ pub(super) struct Goodbye {
     pub key: Key,
     /// Whether the will is to be published.
     pub lost: bool,
-}
-
-/// Numbers for [`crate::model::BrokerStatus`], written by the hub and the connections.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub clients: AtomicU64,
-    pub subscriptions: AtomicU64,
-    pub retained: AtomicU64,
-    pub received: AtomicU64,
-    pub sent: AtomicU64,
-    pub dropped: AtomicU64,
+    /// The Session Expiry Interval that the client wants at its end, if it said so.
+    pub expiry_s: Option<u32>,
 }
 
 /// The hub and what it needs to act.
@@ -99,7 +105,15 @@ pub(super) struct HubTask {
     appends: mpsc::Sender<Append>,
     unsettled: Unsettled,
     store_gone: bool,
+    reader: Option<SessionReader>,
+    /// Pages that are being read.
+    readings: JoinSet<Reading>,
+    unreadable: bool,
     outboxes: HashMap<Key, Arc<Outbox>>,
+    /// That of a client that was told to go for the sake of the others, as long as there is something in it.
+    condemned: Weak<Outbox>,
+    /// Clients that wait to be let in.
+    entering: HashMap<Key, oneshot::Sender<Result<Admission, Reason>>>,
     locals: HashMap<Key, (mpsc::Sender<Message>, Arc<AtomicU64>)>,
     waiting: HashMap<u64, oneshot::Sender<Result<(), Refusal>>>,
     next_token: u64,
@@ -115,6 +129,9 @@ pub(super) struct HubTask {
     holds: JoinSet<()>,
 }
 
+/// A page that was asked for, and what came.
+type Reading = (Owner, u64, Result<Page, StoreError>);
+
 impl HubTask {
     pub fn new(
         limits: super::Limits,
@@ -122,6 +139,7 @@ impl HubTask {
         counters: Arc<Counters>,
         clock: Clock,
         appends: mpsc::Sender<Append>,
+        memory: Option<(Memory, u32)>,
     ) -> HubTask {
         let mut selects = Vec::new();
         let mut lives = Vec::new();
@@ -129,15 +147,27 @@ impl HubTask {
             selects.push((outlet.queue, outlet.select));
             lives.push((outlet.live, outlet.live_dropped));
         }
+        let mut hub = Hub::new(limits, selects);
+        let mut reader = None;
+        if let Some((memory, session_expiry_s)) = memory {
+            hub.set_wall(wall(clock));
+            hub.restore(memory.state, session_expiry_s, clock.now());
+            reader = Some(memory.reader);
+        }
         HubTask {
-            hub: Hub::new(limits, selects),
+            hub,
             outlets: lives,
             counters,
             clock,
             appends,
             unsettled: Unsettled::default(),
             store_gone: false,
+            reader,
+            readings: JoinSet::new(),
+            unreadable: false,
             outboxes: HashMap::new(),
+            condemned: Weak::new(),
+            entering: HashMap::new(),
             locals: HashMap::new(),
             waiting: HashMap::new(),
             next_token: 0,
@@ -159,13 +189,18 @@ impl HubTask {
         stop: CancellationToken,
     ) {
         let mut batch = Vec::with_capacity(BATCH);
+        // What the restored sessions and retained messages left to be written.
+        self.flush();
+        self.append(&mut reports).await;
         loop {
-            let expiry = self.hub.next_expiry();
+            self.hub.set_wall(wall(self.clock));
+            let due = self.hub.next_due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 report = reports.recv(), if !self.store_gone => self.report(report),
-                Some(goodbye) = goodbyes.recv() => self.hub.disconnect(goodbye.key, goodbye.lost, self.clock.now()),
+                Some(goodbye) = goodbyes.recv() => self.goodbye(goodbye, self.clock.now()),
+                Some(read) = self.readings.join_next() => self.page_came(read),
                 Some(ended) = self.holds.join_next() => if let Err(error) = ended {
                     error!(%error, "holding a publisher failed; it goes on");
                 },
@@ -176,13 +211,17 @@ impl HubTask {
                     let now = self.clock.now();
                     batch.drain(..).for_each(|input| self.input(input, now));
                 }
-                () = self.clock.sleep_until(expiry.unwrap_or_default()), if expiry.is_some() => {
+                () = self.clock.sleep_until(due.unwrap_or_default()), if due.is_some() => {
                     self.hub.expire(self.clock.now());
                 }
                 // Not at once: the connections, which share the thread, have their turn between two portions.
                 () = tokio::task::yield_now(), if self.hub.is_feeding() => {}
             }
-            self.hub.feed(self.clock.now());
+            let now = self.clock.now();
+            if self.hub.wants_totals(now) {
+                self.hub.totals(&self.counters.totals(), now);
+            }
+            self.hub.feed(now);
             self.flush();
             self.append(&mut reports).await;
             self.pace();
@@ -200,12 +239,12 @@ impl HubTask {
     fn input(&mut self, input: Input, now: Monotonic) {
         match input {
             Input::Connect { greeting, outbox, admitted } => {
+                if let Some(old) = self.hub.connection_of(&greeting.client_id) {
+                    self.note_sent(old);
+                }
                 let key = self.hub.connect(greeting, now);
                 self.outboxes.insert(key, outbox);
-                // Its task is gone already: nobody else would say goodbye.
-                if admitted.send(key).is_err() {
-                    self.hub.disconnect(key, true, now);
-                }
+                self.entering.insert(key, admitted);
             }
             Input::Client { key, batch, turn } => {
                 if batch.iter().any(|input| matches!(input, FromClient::Publish { .. })) {
@@ -213,7 +252,7 @@ impl HubTask {
                 }
                 batch.into_iter().for_each(|input| self.hub.client_says(key, input, now));
             }
-            Input::Disconnected(goodbye) => self.hub.disconnect(goodbye.key, goodbye.lost, now),
+            Input::Disconnected(goodbye) => self.goodbye(goodbye, now),
             Input::Publish { message, done } => {
                 let token = done.map(|done| {
                     self.next_token += 1;
@@ -233,13 +272,39 @@ impl HubTask {
         }
     }
 
+    fn goodbye(&mut self, goodbye: Goodbye, now: Monotonic) {
+        self.note_sent(goodbye.key);
+        self.hub.disconnect(goodbye.key, goodbye.lost, goodbye.expiry_s, now);
+    }
+
+    /// Before a connection's session goes on without it: how far that came.
+    fn note_sent(&mut self, key: Key) {
+        if let Some(outbox) = self.outboxes.get(&key) {
+            self.hub.note_sent(key, outbox.sent());
+        }
+    }
+
+    fn page_came(&mut self, read: Result<Reading, JoinError>) {
+        let (owner, asked, page) = match read {
+            Ok(read) => read,
+            Err(error) => return error!(%error, "reading what waits for a session failed. Please report this"),
+        };
+        if let Err(error) = &page
+            && !std::mem::replace(&mut self.unreadable, true)
+        {
+            error!(%error, "what waits for a session can't be read; trying again");
+        }
+        self.unreadable &= page.is_err();
+        self.hub.page_came(owner, asked, page.ok(), self.clock.now());
+    }
+
     fn report(&mut self, report: Option<CommitReport>) {
         match report {
             Some(report) => {
                 self.unsettled.settle(report.through);
-                self.hub.report(&report);
+                self.hub.report(&report, self.clock.now());
                 if report.refused.is_empty() && std::mem::take(&mut self.refusing) {
-                    info!("messages for the uplinks are kept again");
+                    info!("messages are kept again");
                 }
             }
             None => self.lose_store(),
@@ -250,12 +315,40 @@ impl HubTask {
         if !std::mem::replace(&mut self.store_gone, true) && !self.outlets.is_empty() {
             error!("the store has stopped; messages that have to be kept are refused from now on");
         }
-        self.hub.store_is_gone();
+        self.hub.store_is_gone(self.clock.now());
+    }
+
+    /// Lets clients in, or not.
+    fn admit(&mut self) {
+        for (key, outcome) in std::mem::take(&mut self.hub.out.admitted) {
+            let is_in = outcome.is_ok();
+            let Some(admitted) = self.entering.remove(&key) else { continue };
+            // Its task is gone already: nobody else would say goodbye.
+            if admitted.send(outcome).is_err() && is_in {
+                self.hub.disconnect(key, true, None, self.clock.now());
+            }
+        }
     }
 
     /// Carries out everything that can't wait.
     fn flush(&mut self) {
+        self.admit();
+        for (key, mut last_words) in std::mem::take(&mut self.hub.out.parting) {
+            self.entering.remove(&key);
+            if let Some(outbox) = self.outboxes.remove(&key) {
+                outbox.put(&mut last_words);
+            }
+        }
+        if let Some(reader) = &self.reader {
+            for PageWanted { owner, from, asked } in self.hub.out.pages.drain(..) {
+                let reader = reader.clone();
+                self.readings.spawn(async move {
+                    (owner, asked, reader.page(owner.session, from, PAGE_MESSAGES, PAGE_BYTES).await)
+                });
+            }
+        }
         let mut touched = std::mem::take(&mut self.hub.out.touched);
+        let mut starved = false;
         for key in touched.drain(..) {
             let Some(id) = self.hub.take_list(key, &mut self.list) else { continue };
             let Some(outbox) = self.outboxes.get(&key) else {
@@ -270,6 +363,7 @@ impl HubTask {
                 self.pressed.push(outbox.clone());
             }
             self.counters.dropped.fetch_add(put.dropped, Ordering::Relaxed);
+            starved |= put.starved;
             if put.overflow_began {
                 warn!(
                     client = &*id,
@@ -278,9 +372,12 @@ impl HubTask {
             }
         }
         self.hub.out.touched = touched;
+        if starved {
+            self.relieve();
+        }
         for key in std::mem::take(&mut self.hub.out.removed) {
             self.outboxes.remove(&key);
-            self.hub.forget(key);
+            self.entering.remove(&key);
         }
         for (outlet, message) in self.hub.out.live.drain(..) {
             let (live, dropped) = &self.outlets[outlet];
@@ -309,13 +406,35 @@ impl HubTask {
         self.count();
     }
 
+    /// What waits for all clients together has reached its bound: the one that holds most of it has to go, and once at a time.
+    fn relieve(&mut self) {
+        if self.condemned.upgrade().is_some() {
+            return;
+        }
+        let Some(outbox) = self.outboxes.values().max_by_key(|outbox| outbox.bytes()) else { return };
+        self.condemned = Arc::downgrade(outbox);
+        warn!(
+            bytes = outbox.bytes(),
+            "the messages that wait for slow subscribers have no more room; the slowest is disconnected"
+        );
+        outbox.put(&mut vec![ToClient::Close(Reason::QUOTA_EXCEEDED)]);
+    }
+
     fn tell_refusals(&mut self) {
-        let refused = std::mem::take(&mut self.hub.out.refused);
-        if let Some(first) = refused.first() {
-            self.counters.dropped.fetch_add(refused.len() as u64, Ordering::Relaxed);
+        let (refused, why) = std::mem::take(&mut self.hub.out.refused);
+        if refused > 0 {
+            self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
             if !std::mem::replace(&mut self.refusing, true) {
-                warn!(error = ?first, "messages that have to be kept for an uplink are refused; their publishers are told");
+                warn!(error = ?why, "messages that have to be kept are refused; their publishers are told");
             }
+        }
+        let dropped = std::mem::take(&mut self.hub.out.backlog_dropped) + std::mem::take(&mut self.hub.out.damaged);
+        self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+        for client in self.hub.out.overflowing.drain(..) {
+            warn!(
+                client = &*client,
+                "as much waits for a client as is kept for one; further messages for it are dropped until it fetches some"
+            );
         }
         let retained = std::mem::take(&mut self.hub.out.retained_refused);
         if retained > 0 {
@@ -335,7 +454,8 @@ impl HubTask {
         self.counters.clients.store(clients as u64, Ordering::Relaxed);
         self.counters.subscriptions.store(subscriptions as u64, Ordering::Relaxed);
         self.counters.retained.store(retained as u64, Ordering::Relaxed);
-        self.counters.received.fetch_add(std::mem::take(&mut self.hub.out.received), Ordering::Relaxed);
+        Counters::add(&self.counters.received, std::mem::take(&mut self.hub.out.received));
+        Counters::add(&self.counters.received_bytes, std::mem::take(&mut self.hub.out.received_bytes));
     }
 
     /// Gives subscribers whose queue fills the time to catch up, so that a burst between quick clients loses nothing: those who published
@@ -359,9 +479,13 @@ impl HubTask {
 
     /// Hands the appends to the store, taking its reports while it has no room.
     async fn append(&mut self, reports: &mut mpsc::Receiver<CommitReport>) {
-        if self.hub.out.appends.is_empty() {
-            return;
+        // Its reports may have more written.
+        while !self.hub.out.appends.is_empty() {
+            self.hand_over(reports).await;
         }
+    }
+
+    async fn hand_over(&mut self, reports: &mut mpsc::Receiver<CommitReport>) {
         let mut appends = std::mem::take(&mut self.hub.out.appends).into_iter();
         let store = self.appends.clone();
         let mut next = appends.next();
@@ -369,7 +493,7 @@ impl HubTask {
             if self.store_gone {
                 break;
             }
-            let (ticket, bytes) = (append.ticket, append.message.size());
+            let (ticket, bytes) = (append.ticket, append.what.size());
             let fits = self.unsettled.bytes() == 0 || self.unsettled.bytes() + bytes <= UNSETTLED;
             // Nearly always there is room, and then nothing has to be waited for.
             let append = match if fits { store.try_send(append) } else { Err(TrySendError::Full(append)) } {
@@ -401,4 +525,10 @@ impl HubTask {
             self.flush();
         }
     }
+}
+
+/// The wall time, once the clock has been set.
+fn wall(clock: Clock) -> Option<Timestamp> {
+    let stamp = clock.stamp();
+    stamp.synced.then_some(stamp.wall)
 }

@@ -7,12 +7,13 @@
 //! machine (`machine`) moved by one task (`connection`). Between the two is a bounded `outbox`.
 //!
 //! What this version does not have, it says: no sessions that outlive their connection (session present is always 0, MQTT 5 clients
-//! are told a session expiry of 0), no QoS 2 (Maximum QoS 1), no shared subscriptions. Retained messages of clients are in memory and
+//! are told a session expiry of 0). Retained messages of clients are in memory and
 //! do not survive a restart; the gateway publishes its own again. At an orderly stop clients are told that the server shuts down, and
 //! no will is published.
 
 mod access;
 mod connection;
+mod counters;
 mod durable;
 mod entrance;
 #[doc(hidden)]
@@ -28,14 +29,16 @@ mod logins;
 mod machine;
 mod outbox;
 mod places;
+mod pool;
 mod retained;
 mod routing;
+mod sys;
 mod words;
 
 pub use entrance::{FilesError, certificate_warnings};
 pub use hub::Select;
 pub use hub_handle::{HubClosed, HubHandle, PublishError, Subscription};
-pub use hub_task::Outlet;
+pub use hub_task::{Memory, Outlet};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;
 pub use logins::Doorkeeper;

@@ -5,9 +5,12 @@
 //! read, what a failure means for a device, and how a reading is published: that is `poll`'s and `route`'s.
 
 pub mod modbus;
+mod stream;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -28,6 +31,12 @@ pub trait Driver: Send {
     /// ones would not help; then the refusal is about each of its points.
     fn split(&self, device: &Device, request: &Request, fault: Fault) -> Vec<Request>;
 
+    /// How long the line is busy with `request` when the device answers as devices usually do.
+    fn expected(&self, request: &Request) -> Duration {
+        let _ = request;
+        Duration::ZERO
+    }
+
     /// The longest that [`read`](Driver::read) keeps the line busy when nothing answers.
     fn longest(&self) -> Duration;
 
@@ -42,10 +51,49 @@ pub trait Driver: Send {
         request: &'a Request,
         samples: &'a mut Vec<Sample>,
     ) -> Pending<'a, Result<(), Failure>>;
+
+    /// The other way to read, for lines that take several requests at a time. `None` when this one does not.
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        None
+    }
+}
+
+/// A line that takes several requests at a time. [`Driver::read`] is called only while none of them is under way.
+pub trait Pipeline: Send {
+    /// How many it takes.
+    fn depth(&self) -> usize;
+
+    /// Takes a request; its end comes out of [`finished`](Pipeline::finished) under this ticket.
+    fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>);
+
+    /// Sends what was taken and waits until requests are over; for ever when none is under way. May be dropped half-way and called
+    /// again. Where one costs the others their connection, these come before it, as [`Ending::Cut`].
+    fn finished(&mut self) -> Pending<'_, Vec<Finished>>;
+}
+
+/// A request of a [`Pipeline`] that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// Which.
+    pub ticket: u64,
+    /// How.
+    pub ending: Ending,
+}
+
+/// How a request of a [`Pipeline`] ended.
+#[derive(Debug, PartialEq)]
+pub enum Ending {
+    /// One sample for each of the request's points, in their order.
+    Answer(Vec<Sample>),
+    /// No samples. After [`Failure::LineGone`] nothing is under way any more.
+    Failed(Failure),
+    /// The connection was closed because of another request: nothing is known about this one.
+    Cut,
 }
 
 /// The drivers. A new one is a folder or file beside `modbus` and a line here.
-const TABLE: &[(Protocol, MakeDriver)] = &[(Protocol::ModbusRtu, modbus::rtu), (Protocol::ModbusTcp, modbus::tcp)];
+const TABLE: &[(Protocol, MakeDriver)] =
+    &[(Protocol::ModbusRtu, modbus::rtu), (Protocol::ModbusAscii, modbus::ascii), (Protocol::ModbusTcp, modbus::tcp)];
 
 type MakeDriver = fn(&Bus, Clock) -> Result<Box<dyn Driver>, DriverError>;
 
@@ -95,11 +143,29 @@ pub enum LineError {
     #[error("{0}: permission denied; add the gateway's user to the group that owns the port, usually `dialout`")]
     PortForbidden(String),
     /// `EBUSY`, or another program's lock.
-    #[error("{0}: another program holds this port; `fuser -v {0}` names it")]
+    #[error("{0}: another program holds this port; `fuser -v {0}` names it, and once it is closed the port is used")]
     PortBusy(String),
     /// Anything else at opening.
     #[error("{path}: can't be opened as a serial port: {cause}; do baud, data_bits, parity and stop_bits suit it?")]
     PortUnusable {
+        /// The port.
+        path: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// The driver of the port took the settings without an error, and did not apply them.
+    #[error("{path}: this port can't do {setting}; does its chip offer that setting?")]
+    SettingRefused {
+        /// The port.
+        path: String,
+        /// Which, as in the configuration.
+        setting: String,
+    },
+    /// `TIOCSRS485` failed.
+    #[error(
+        "{path}: this port's driver can't switch an RS-485 transceiver ({cause}); remove `rs485` if the adapter does it by itself"
+    )]
+    NoRs485 {
         /// The port.
         path: String,
         /// What the system said.
@@ -114,7 +180,7 @@ pub enum LineError {
         cause: String,
     },
     /// `ECONNREFUSED`.
-    #[error("{0}: connection refused; is its Modbus TCP server switched on, and the port right?")]
+    #[error("{0}: connection refused; is its server switched on, and the port right?")]
     Refused(String),
     /// No connection within the time given.
     #[error("{0}: no answer to the connection attempt; is the device on, and reachable from here?")]
@@ -135,16 +201,43 @@ pub enum LineError {
         /// What the system said.
         cause: String,
     },
+    /// A connection that was there ended.
+    #[error("{address}: the connection is gone ({cause}); connecting again")]
+    ConnectionGone {
+        /// `host:port`
+        address: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// The port to listen on can't be had.
+    #[error("{address}: can't listen there: {cause}; does another program, or this one already, listen on it?")]
+    CantListen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        cause: String,
+    },
+    /// Nobody has dialled in.
+    #[error("{0}: no device has connected yet; is it set up to dial this address, and does a firewall let it through?")]
+    NobodyDialsIn(SocketAddr),
+    /// The device that had dialled in is gone.
+    #[error("{address}: the device's connection is gone ({cause}); waiting for it to dial in again")]
+    CallerGone {
+        /// Where it had dialled in.
+        address: SocketAddr,
+        /// What the system said.
+        cause: String,
+    },
 }
 
 /// Why there is no driver for a bus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
     /// Nothing in the table.
-    #[error("no driver speaks {0:?}")]
+    #[error("no driver speaks {}", .0.as_str())]
     NoDriver(Protocol),
     /// The driver does not work over this transport.
-    #[error("{protocol:?} does not run over {}", match transport { Transport::Serial(_) => "a serial port", Transport::Tcp { .. } => "TCP" })]
+    #[error("{} does not run over {}", protocol.as_str(), transport.what())]
     WrongTransport {
         /// What was to be spoken.
         protocol: Protocol,
@@ -155,25 +248,21 @@ pub enum DriverError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::model::{MaxGap, Name};
+    use crate::model::{Name, SerialLine};
+
+    fn bus(transport: Transport, protocol: Protocol) -> Bus {
+        Bus::new(Name::new("plc").unwrap(), transport, protocol)
+    }
 
     #[tokio::test]
     async fn every_protocol_has_a_driver_and_a_wrong_transport_is_refused() {
         let tcp = Transport::Tcp { host: "localhost".into(), port: 502 };
-        let mut bus = Bus {
-            name: Name::new("plc").unwrap(),
-            transport: tcp.clone(),
-            protocol: Protocol::ModbusTcp,
-            timeout: Duration::from_millis(500),
-            retries: 1,
-            max_gap: MaxGap::Auto,
-        };
-        assert!(for_bus(&bus, Clock::start()).is_ok());
-        bus.protocol = Protocol::ModbusRtu;
-        let error = for_bus(&bus, Clock::start()).err();
-        assert_eq!(error, Some(DriverError::WrongTransport { protocol: Protocol::ModbusRtu, transport: tcp }));
+        let serial = Transport::Serial(SerialLine::new("/dev/ttyUSB0", 9600));
+        for protocol in Protocol::ALL {
+            assert!(for_bus(&bus(tcp.clone(), protocol), Clock::start()).is_ok(), "{protocol:?}");
+        }
+        let error = for_bus(&bus(serial.clone(), Protocol::ModbusTcp), Clock::start()).err();
+        assert_eq!(error, Some(DriverError::WrongTransport { protocol: Protocol::ModbusTcp, transport: serial }));
     }
 }

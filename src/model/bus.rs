@@ -1,5 +1,6 @@
 //! A bus: one serial port or one TCP connection, with the devices on it taking turns.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Name;
@@ -19,6 +20,18 @@ pub struct Bus {
     pub retries: u32,
     /// How many unwanted registers the planner may read through rather than start another request.
     pub max_gap: MaxGap,
+    /// How many requests may be under way at a time, at least 1; more than 1 needs Modbus TCP.
+    pub in_flight: u16,
+    /// The adapter is known to read back what it sends; if not, it is found out.
+    pub echo: bool,
+}
+
+impl Bus {
+    /// A bus with the defaults of `DESIGN.md` §4.
+    pub fn new(name: Name, transport: Transport, protocol: Protocol) -> Bus {
+        let (timeout, retries) = (Duration::from_millis(500), 1);
+        Bus { name, transport, protocol, timeout, retries, max_gap: MaxGap::Auto, in_flight: 1, echo: false }
+    }
 }
 
 /// Where a bus is reached.
@@ -26,13 +39,60 @@ pub struct Bus {
 pub enum Transport {
     /// A serial port.
     Serial(SerialLine),
-    /// `host:port` of a Modbus TCP server; IPv6 hosts without brackets.
+    /// `host:port` of a device, or of the converter in front of it; IPv6 hosts without brackets.
     Tcp {
         /// Host name or address.
         host: String,
         /// TCP port, never 0.
         port: u16,
     },
+    /// The device dials in.
+    Listen {
+        /// Where it is waited for.
+        address: SocketAddr,
+        /// Who may connect; anyone when it is empty.
+        from: Vec<Network>,
+    },
+}
+
+impl Transport {
+    /// What it is, with an article.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Transport::Serial(_) => "a serial port",
+            Transport::Tcp { .. } => "TCP",
+            Transport::Listen { .. } => "a connection that the device makes",
+        }
+    }
+}
+
+/// A range of addresses, `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// `None` when the prefix is longer than the address: 32 bits, or 128.
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Network> {
+        (u32::from(prefix) <= if address.is_ipv4() { 32 } else { 128 }).then_some(Network { address, prefix })
+    }
+
+    /// Whether `ip` is in it. IPv4 and IPv6 are never in each other.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let differing = (a.to_bits() ^ b.to_bits()).leading_zeros();
+                differing >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let differing = (a.to_bits() ^ b.to_bits()).leading_zeros();
+                differing >= u32::from(self.prefix)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A serial port and its line settings.
@@ -48,21 +108,21 @@ pub struct SerialLine {
     pub parity: Parity,
     /// Stop bits a character.
     pub stop_bits: StopBits,
+    /// The port's driver switches an RS-485 transceiver's direction with RTS.
+    pub rs485: bool,
 }
 
 impl SerialLine {
+    /// A port with the settings of the Modbus standard, 8E1 (Modbus over Serial Line 1.02 §2.5.1).
+    pub fn new(path: &str, baud: u32) -> SerialLine {
+        let (data_bits, parity, stop_bits) = (DataBits::Eight, Parity::Even, StopBits::One);
+        SerialLine { path: path.into(), baud, data_bits, parity, stop_bits, rs485: false }
+    }
+
     /// Bits on the wire for one character: start, data, parity, stop.
     pub fn bits_per_character(&self) -> u32 {
-        let data = match self.data_bits {
-            DataBits::Seven => 7,
-            DataBits::Eight => 8,
-        };
         let parity = if self.parity == Parity::None { 0 } else { 1 };
-        let stop = match self.stop_bits {
-            StopBits::One => 1,
-            StopBits::Two => 2,
-        };
-        1 + data + parity + stop
+        1 + self.data_bits.count() + parity + self.stop_bits.count()
     }
 }
 
@@ -74,6 +134,16 @@ pub enum DataBits {
     Eight,
 }
 
+impl DataBits {
+    /// How many.
+    pub fn count(self) -> u32 {
+        match self {
+            DataBits::Seven => 7,
+            DataBits::Eight => 8,
+        }
+    }
+}
+
 /// Parity; even is the default of Modbus over Serial Line 1.02 §2.5.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -81,6 +151,17 @@ pub enum Parity {
     None,
     Even,
     Odd,
+}
+
+impl Parity {
+    /// The word in YAML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Parity::None => "none",
+            Parity::Even => "even",
+            Parity::Odd => "odd",
+        }
+    }
 }
 
 /// Stop bits a character.
@@ -91,13 +172,39 @@ pub enum StopBits {
     Two,
 }
 
+impl StopBits {
+    /// How many.
+    pub fn count(self) -> u32 {
+        match self {
+            StopBits::One => 1,
+            StopBits::Two => 2,
+        }
+    }
+}
+
 /// What is spoken on a bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// Modbus RTU on a serial port.
+    /// Modbus RTU, on a serial port or through a converter.
     ModbusRtu,
+    /// Modbus ASCII, likewise.
+    ModbusAscii,
     /// Modbus TCP.
     ModbusTcp,
+}
+
+impl Protocol {
+    /// Every one that there is.
+    pub const ALL: [Protocol; 3] = [Protocol::ModbusRtu, Protocol::ModbusAscii, Protocol::ModbusTcp];
+
+    /// The word in YAML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::ModbusRtu => "modbus-rtu",
+            Protocol::ModbusAscii => "modbus-ascii",
+            Protocol::ModbusTcp => "modbus-tcp",
+        }
+    }
 }
 
 /// How far the planner reads through registers that nobody asked for.
@@ -107,4 +214,20 @@ pub enum MaxGap {
     Auto,
     /// At most so many registers (or bits).
     Registers(u16),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_the_addresses_that_begin_like_it() {
+        let network = |ip: &str, prefix| Network::new(ip.parse().unwrap(), prefix).unwrap();
+        let holds = |network: Network, ip: &str| network.contains(ip.parse().unwrap());
+        assert!(holds(network("10.0.0.0", 8), "10.255.1.2") && !holds(network("10.0.0.0", 8), "11.0.0.1"));
+        assert!(holds(network("192.168.1.7", 32), "192.168.1.7") && !holds(network("192.168.1.7", 32), "192.168.1.6"));
+        assert!(holds(network("0.0.0.0", 0), "255.255.255.255") && !holds(network("0.0.0.0", 0), "::1"));
+        assert!(holds(network("fd00::", 8), "fdff::1") && !holds(network("fd00::", 8), "fe80::1"));
+        assert_eq!(Network::new("10.0.0.0".parse().unwrap(), 33), None);
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bigdecimal::{BigDecimal, ToPrimitive};
+use bigdecimal::{BigDecimal, ToPrimitive, Zero};
 
 /// Scales, offsets and limits are written by people; more digits than this are a mistake or an attack.
 const MAX_TYPED_LEN: usize = 64;
@@ -32,6 +32,40 @@ impl Decimal {
         Decimal(offset.map_or(scaled.clone(), |o| scaled + &o.0))
     }
 
+    /// This times 10 to the power of `power`, exactly.
+    pub fn times_power_of_ten(&self, power: i16) -> Decimal {
+        let (digits, scale) = self.0.as_bigint_and_exponent();
+        Decimal(BigDecimal::new(digits, scale - i64::from(power)))
+    }
+
+    /// This less `other`, exactly.
+    pub fn minus(&self, other: &Decimal) -> Decimal {
+        Decimal(&self.0 - &other.0)
+    }
+
+    /// This divided by `divisor`, to 100 digits. `None` when the divisor is 0.
+    pub fn divided_by(&self, divisor: &Decimal) -> Option<Decimal> {
+        (!divisor.is_zero()).then(|| Decimal(&self.0 / &divisor.0))
+    }
+
+    /// How often `step` goes into this: `None` when that is no whole number, or one beyond 128 bits, or the step is 0.
+    pub fn whole_steps(&self, step: &Decimal) -> Option<i128> {
+        if step.is_zero() || !(&self.0 % &step.0).is_zero() {
+            return None;
+        }
+        (&self.0 / &step.0).to_i128()
+    }
+
+    /// The nearest whole number.
+    pub fn nearest_whole(&self) -> Decimal {
+        Decimal(self.0.round(0))
+    }
+
+    /// The distance from 0.
+    pub fn magnitude(&self) -> Decimal {
+        Decimal(self.0.abs())
+    }
+
     /// The shortest decimal that reads back as this `f32`; `None` for NaN and the infinities.
     pub fn from_f32(value: f32) -> Option<Decimal> {
         value.is_finite().then(|| Decimal::of_float_text(&format!("{value:e}")))
@@ -51,6 +85,16 @@ impl Decimal {
         self.0 == 0
     }
 
+    /// The nearest `f32`: an infinity beyond the largest.
+    pub fn to_nearest_f32(&self) -> f32 {
+        self.to_string().parse().expect("a decimal prints as digits, a dot and an exponent")
+    }
+
+    /// The nearest `f64`: an infinity beyond the largest.
+    pub fn to_nearest_f64(&self) -> f64 {
+        self.to_string().parse().expect("a decimal prints as digits, a dot and an exponent")
+    }
+
     /// The nearest `f64`, for comparisons that need no exactness.
     pub fn to_f64(&self) -> f64 {
         self.0.to_f64().unwrap_or(f64::NAN)
@@ -66,7 +110,7 @@ macro_rules! from_integer {
         }
     )*};
 }
-from_integer!(u16, i16, u32, i32, u64, i64);
+from_integer!(u16, i16, u32, i32, u64, i64, i128);
 
 impl FromStr for Decimal {
     type Err = DecimalError;

@@ -1,5 +1,7 @@
 //! A device: a Modbus unit on a bus, with its points.
 
+use std::time::Duration;
+
 use super::{Name, Point, QoS};
 
 /// One unit on a bus.
@@ -13,10 +15,23 @@ pub struct Device {
     pub unit_id: u8,
     /// The most registers that one answer may carry, 1 to 125 (Modbus Application Protocol 1.1b3 §6.3).
     pub max_registers: u16,
+    /// What it can't do that others can.
+    pub quirks: Quirks,
     /// How its snapshot `{root}/{device}` is published; per-point settings are in each [`Point`].
     pub publish: Publish,
     /// In the order of the file.
     pub points: Vec<Point>,
+}
+
+/// What a device can't do that others can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quirks {
+    /// Each point is read by a request of its own.
+    pub single_requests: bool,
+    /// It is left alone for so long after each answer.
+    pub pause: Duration,
+    /// The most requests that it may have under way at a time, when its bus takes more; at least 1.
+    pub max_in_flight: Option<u16>,
 }
 
 /// How readings leave as messages.
@@ -28,6 +43,13 @@ pub struct Publish {
     pub qos: QoS,
     /// Whether the broker keeps the last one.
     pub retain: bool,
+}
+
+impl Default for Publish {
+    /// In the snapshot, QoS 1, retained.
+    fn default() -> Publish {
+        Publish { mode: PublishMode::Device, qos: QoS::AtLeastOnce, retain: true }
+    }
 }
 
 /// Which topics carry a reading.

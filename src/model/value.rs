@@ -1,33 +1,78 @@
 //! What was read: a value, a doubtful value, or a fault. A bad sample has no value, so nobody can publish one.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
-use super::Decimal;
+use super::{Bits, Decimal};
 
-/// A value as it leaves a register, after scale and offset.
+/// A value, after scale and offset.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// A coil, a discrete input, or a register read as `bool`.
+    /// A coil, a discrete input, one bit, or a register read as `bool`.
     Bool(bool),
-    /// An integer without scale or offset.
-    Integer(i64),
+    /// A whole number without scale or offset, of up to 64 bits with or without a sign.
+    Integer(i128),
     /// A 32-bit float without scale or offset; finite. It prints with the fewest digits that read back as the same float.
     Float(f32),
+    /// A 64-bit float, likewise.
+    Double(f64),
     /// A scaled value, exact.
     Decimal(Decimal),
+    /// A text, or the name of an enum's code.
+    Text(Arc<str>),
+    /// Bytes; lower-case hex in payloads.
+    Bytes(Arc<[u8]>),
+    /// Named bits; an object of booleans in payloads.
+    Bits(Bits),
 }
 
 impl fmt::Display for Value {
     /// The value as a JSON token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Bool(b) => write!(f, "{b}"),
-            Value::Integer(i) => write!(f, "{i}"),
+            Value::Bool(b) => f.write_str(if *b { "true" } else { "false" }),
+            // Nearly all fit, and 128 bits print more slowly.
+            Value::Integer(i) => match i64::try_from(*i) {
+                Ok(i) => write!(f, "{i}"),
+                Err(_) => write!(f, "{i}"),
+            },
             // `{:?}` is the shortest text that reads back as the same f32, keeps `.0`, and uses `1e38` for the large: all valid JSON.
             Value::Float(x) => write!(f, "{x:?}"),
+            Value::Double(x) => write!(f, "{x:?}"),
             Value::Decimal(d) => write!(f, "{d}"),
+            Value::Text(text) => write_text(f, text),
+            Value::Bytes(bytes) => {
+                f.write_char('"')?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_char('"')
+            }
+            Value::Bits(bits) => {
+                f.write_char('{')?;
+                for (i, (name, is_set)) in bits.iter().enumerate() {
+                    f.write_str(if i == 0 { "" } else { "," })?;
+                    write_text(f, name)?;
+                    write!(f, ":{is_set}")?;
+                }
+                f.write_char('}')
+            }
         }
     }
+}
+
+/// A JSON string (RFC 8259 §7).
+fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_char('"')?;
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => write!(f, "\\{c}")?,
+            '\n' => f.write_str("\\n")?,
+            '\t' => f.write_str("\\t")?,
+            '\r' => f.write_str("\\r")?,
+            c if c < ' ' => write!(f, "\\u{:04x}", u32::from(c))?,
+            c => f.write_char(c)?,
+        }
+    }
+    f.write_char('"')
 }
 
 /// Why a value is published with quality `uncertain`.
@@ -66,9 +111,9 @@ pub enum Fault {
     Sentinel,
     /// NaN or an infinity.
     NotANumber,
-    /// A code that the map gives no name.
-    NotInEnum,
-    /// Outside what the type can carry.
+    /// This code, which the map gives no name.
+    NotInEnum(i64),
+    /// Outside what the type can carry: a text in another encoding, a scale factor beyond 10 to the power of ±10.
     OutOfRange,
 }
 
@@ -89,7 +134,7 @@ impl Fault {
             Fault::Disconnected => "disconnected",
             Fault::Sentinel => "sentinel",
             Fault::NotANumber => "not_a_number",
-            Fault::NotInEnum => "not_in_enum",
+            Fault::NotInEnum(_) => "not_in_enum",
             Fault::OutOfRange => "out_of_range",
         }
     }
@@ -115,6 +160,11 @@ pub enum Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::BitNames;
+
+    fn flags(raw: u64) -> Bits {
+        Bits::new(Arc::new(BitNames::new([(0, "low pressure".into()), (5, "overheat".into())])), raw)
+    }
 
     #[test]
     fn values_print_as_json_tokens() {
@@ -126,6 +176,13 @@ mod tests {
             (Value::Float(3.4028235e38), "3.4028235e38"),
             (Value::Float(1e-45), "1e-45"),
             (Value::Float(-0.0), "-0.0"),
+            (Value::Integer(u64::MAX.into()), "18446744073709551615"),
+            (Value::Double(0.1), "0.1"),
+            (Value::Double(1.7976931348623157e308), "1.7976931348623157e308"),
+            (Value::Text("21 °C \"a\\b\"\n\u{1}".into()), r#""21 °C \"a\\b\"\n\u0001""#),
+            (Value::Bytes([0x00, 0xAB, 0x0F].into()), r#""00ab0f""#),
+            (Value::Bits(flags(0)), r#"{"low pressure":false,"overheat":false}"#),
+            (Value::Bits(flags(0x8021)), r#"{"low pressure":true,"overheat":true}"#),
         ] {
             assert_eq!(value.to_string(), json);
             serde_json::from_str::<serde_json::Value>(json).expect("valid JSON");

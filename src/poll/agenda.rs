@@ -1,5 +1,7 @@
 //! One device on a bus: when it is due, the turn that it is in, and what an answer or a silence changes. Pure.
 
+mod sending;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,11 @@ pub enum Output {
         /// How.
         fault: Fault,
     },
+    /// For the log: requests beside others were left unanswered, so the bus goes on with one at a time.
+    OneAtATime {
+        /// Whose requests.
+        device: Arc<Device>,
+    },
 }
 
 /// A device and all that is due on it.
@@ -39,6 +46,8 @@ pub struct Agenda {
     pub device: Arc<Device>,
     /// The turn that it is in.
     pub turn: Option<Turn>,
+    /// Not before then is it asked anything: some devices need a pause after an answer.
+    pub rests_until: Monotonic,
     /// For status.
     pub status: DeviceStatus,
     groups: Vec<Group>,
@@ -82,7 +91,15 @@ impl Agenda {
             failures: 0,
             skipped: 0,
         };
-        Agenda { device, turn: None, status, groups, liveness: Liveness::new(), retries }
+        Agenda {
+            device,
+            turn: None,
+            rests_until: Monotonic::default(),
+            status,
+            groups,
+            liveness: Liveness::new(),
+            retries,
+        }
     }
 
     /// Since when an offline device waits for its probe.
@@ -94,7 +111,8 @@ impl Agenda {
     /// Begins a turn when one is due, and ends one whose time is over.
     pub fn advance(&mut self, stamp: Stamp, may_probe: bool, shared: &mut Shared) {
         let now = stamp.monotonic;
-        if let Some(turn) = &mut self.turn {
+        // What is under way decides first.
+        if let Some(turn) = self.turn.as_mut().filter(|turn| turn.under_way == 0) {
             match turn.patience {
                 Patience::Until(moment) if moment <= now => turn.patience = Patience::None,
                 Patience::UntilNextDue if turn.next_due <= now => self.give_up(stamp, shared),
@@ -109,10 +127,11 @@ impl Agenda {
     /// When [`Agenda::advance`] has something to do next; `None` when only an answer changes anything.
     pub fn wake_at(&self, now: Monotonic, shared: &mut Shared) -> Option<Monotonic> {
         match (&self.turn, self.liveness.health()) {
+            (Some(turn), _) if turn.under_way > 0 => self.rest(now),
             (Some(turn), _) => match turn.patience {
-                Patience::None => None,
-                Patience::UntilNextDue => Some(turn.next_due),
-                Patience::Until(moment) => Some(moment),
+                Patience::None => self.rest(now),
+                Patience::UntilNextDue => Some(self.rest(now).map_or(turn.next_due, |rest| rest.min(turn.next_due))),
+                Patience::Until(moment) => Some(self.rest(now).map_or(moment, |rest| rest.min(moment))),
             },
             (None, Health::Offline(_)) if !self.liveness.lost_with_line() => {
                 let longest = shared.longest;
@@ -134,7 +153,7 @@ impl Agenda {
             return None;
         }
         match &self.turn {
-            Some(turn) if turn.patience == Patience::None => Some(now),
+            Some(turn) if turn.patience == Patience::None => Some(now.max(self.rests_until)),
             Some(turn) => Some(turn.next_due),
             None => self.groups.iter().map(|group| group.grid.due()).min(),
         }
@@ -155,12 +174,21 @@ impl Agenda {
         self.is_there(stamp, shared);
         let group = &mut self.groups[asked.group];
         let Some(turn) = &mut self.turn else { return };
-        if parts.is_empty() {
+        // A device that fails at what it has answered before is out of order as a whole; smaller requests would not help.
+        let is_failing = fault == Fault::DeviceFailure;
+        if parts.is_empty() || (is_failing && group.has_answered(&asked.request)) {
             let points = asked.request.points.iter();
             turn.readings.extend(points.map(|&point| Reading { point, sample: Sample::Bad(fault), stamp }));
             // These will not change by themselves; a busy or failing device will.
             let is_lasting = matches!(fault, Fault::IllegalFunction | Fault::IllegalAddress | Fault::IllegalValue);
-            if is_lasting && group.refused(stamp.monotonic, &asked.request) {
+            let is_new = match fault {
+                _ if is_lasting => group.refused(stamp.monotonic, &asked.request),
+                Fault::DeviceFailure if !group.has_answered(&asked.request) => {
+                    group.failed(stamp.monotonic, &asked.request)
+                }
+                _ => false,
+            };
+            if is_new {
                 let refusals = asked.request.points.iter().map(|&point| Output::Refusal {
                     device: Arc::clone(&self.device),
                     point,
@@ -194,7 +222,10 @@ impl Agenda {
             self.proceed(shared);
         } else {
             turn.pending.push_front(asked);
-            self.give_up(stamp, shared);
+            // What else is under way may still be answered; the last one decides.
+            if turn.under_way == 0 {
+                self.give_up(stamp, shared);
+            }
         }
     }
 
@@ -260,6 +291,7 @@ impl Agenda {
             is_probe,
             insists,
             pending: pending.collect(),
+            under_way: 0,
             readings: Vec::new(),
             is_answered: false,
             fault: None,
@@ -283,7 +315,7 @@ impl Agenda {
 
     /// Ends the turn when nothing is left; lets the others go first when only hopeless requests are.
     fn proceed(&mut self, shared: &mut Shared) {
-        let Some(turn) = &self.turn else { return };
+        let Some(turn) = self.turn.as_ref().filter(|turn| turn.under_way == 0) else { return };
         if turn.pending.is_empty() {
             self.hand_on(shared);
             self.turn = None;

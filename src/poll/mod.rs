@@ -10,6 +10,7 @@ mod budget;
 mod grid;
 mod group;
 mod liveness;
+mod overlap;
 pub mod scheduler;
 #[cfg(test)]
 mod simulation;

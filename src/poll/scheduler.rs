@@ -13,6 +13,7 @@ use super::backoff::Backoff;
 use super::budget::Budget;
 use super::grid::Grid;
 use super::group::Group;
+use super::overlap::Overlap;
 use super::turn::{Patience, Pending, Turn};
 use crate::driver::Request;
 use crate::model::{BusState, BusStatus, Device, Fault, Monotonic, Name, Sample, Stamp};
@@ -35,7 +36,19 @@ pub enum Action {
         /// What.
         request: Arc<Request>,
     },
-    /// Nothing before that moment.
+    /// Send a request to a device while others are under way; then [`Scheduler::handle_finished`] with the ticket, or
+    /// [`Scheduler::handle_line_gone`].
+    Send {
+        /// Tells it from the others.
+        ticket: u64,
+        /// To whom.
+        device: Arc<Device>,
+        /// What.
+        request: Arc<Request>,
+    },
+    /// Nothing before that moment, unless a request that was sent is over before.
+    Listen(Monotonic),
+    /// Nothing before that moment; nothing is under way.
     Wait(Monotonic),
 }
 
@@ -53,6 +66,8 @@ pub enum Outcome {
     },
     /// No answer that counts.
     Silence(Fault),
+    /// The connection was cut because of another request; nothing is known about this one.
+    Cut,
 }
 
 /// The points of a device that share an interval, as the planner arranged them.
@@ -72,7 +87,12 @@ pub struct Scheduler {
     shared: Shared,
     line: Line,
     reopen: Backoff,
-    in_flight: Option<InFlight>,
+    overlap: Overlap,
+    in_flight: Vec<InFlight>,
+    /// Tickets that were given out.
+    tickets: u64,
+    /// Since when something is under way.
+    busy_since: Monotonic,
     /// Until then, whoever answers goes before whoever did not.
     spared_until: Monotonic,
     busy: Duration,
@@ -87,9 +107,12 @@ enum Line {
 
 #[derive(Debug)]
 struct InFlight {
+    ticket: u64,
     agenda: usize,
     asked: Pending,
     since: Monotonic,
+    /// It may be in vain, so nothing else is sent beside it.
+    is_alone: bool,
 }
 
 impl Scheduler {
@@ -123,16 +146,25 @@ impl Scheduler {
             shared,
             line: Line::Closed { again_at: now, why: None },
             reopen: Backoff::new(FIRST_REOPEN, RAREST_REOPEN),
-            in_flight: None,
+            overlap: Overlap::new(1),
+            in_flight: Vec::new(),
+            tickets: 0,
+            busy_since: now,
             spared_until: now,
             busy: Duration::ZERO,
             has_changed: true,
         }
     }
 
+    /// Up to `depth` requests may be under way at a time.
+    pub fn overlapping(mut self, depth: usize) -> Scheduler {
+        self.overlap = Overlap::new(depth);
+        self
+    }
+
     /// Begins and ends turns as the time says. Call it before [`Scheduler::next_action`], and take the outputs between.
     pub fn advance(&mut self, stamp: Stamp) {
-        if matches!(self.line, Line::Open) && self.in_flight.is_none() {
+        if matches!(self.line, Line::Open) && !self.in_flight.iter().any(|sent| sent.is_alone) {
             // The budget for probes goes to whoever has waited longest for it.
             let waiting =
                 self.agendas.iter().enumerate().filter_map(|(i, agenda)| Some((agenda.waits_for_probe()?, i)));
@@ -150,16 +182,22 @@ impl Scheduler {
             Line::Closed { again_at, .. } => return Action::Wait(again_at),
             Line::Open => {}
         }
-        let Some(index) = self.pick(now) else { return Action::Wait(self.wake_at(now)) };
+        let Some(index) = self.pick(now) else {
+            let wake = self.wake_at(now);
+            return if self.in_flight.is_empty() { Action::Wait(wake) } else { Action::Listen(wake) };
+        };
         let agenda = &mut self.agendas[index];
         let device = Arc::clone(&agenda.device);
-        let next = agenda.turn.as_mut().and_then(|turn| turn.pending.pop_front());
-        let mut asked = next.expect("only turns with something pending are picked");
-        asked.tries += 1;
-        agenda.status.requests += 1;
+        let is_alone = self.overlap.depth() == 1 || agenda.is_doubtful();
+        let asked = agenda.send().expect("only turns with something pending are picked");
         let request = Arc::clone(&asked.request);
-        self.in_flight = Some(InFlight { agenda: index, asked, since: now });
-        Action::Read { device, request }
+        if self.in_flight.is_empty() {
+            self.busy_since = now;
+        }
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.in_flight.push(InFlight { ticket, agenda: index, asked, since: now, is_alone });
+        if is_alone { Action::Read { device, request } } else { Action::Send { ticket, device, request } }
     }
 
     /// The line is open.
@@ -170,15 +208,40 @@ impl Scheduler {
 
     /// The request of [`Action::Read`] is over.
     pub fn handle_outcome(&mut self, stamp: Stamp, outcome: Outcome) {
-        let Some(InFlight { agenda, asked, since }) = self.in_flight.take() else { return };
+        if let Some(alone) = self.in_flight.iter().find(|sent| sent.is_alone) {
+            self.handle_finished(stamp, alone.ticket, outcome);
+        }
+    }
+
+    /// The request of [`Action::Send`] with this ticket is over.
+    pub fn handle_finished(&mut self, stamp: Stamp, ticket: u64, outcome: Outcome) {
+        let Some(at) = self.in_flight.iter().position(|sent| sent.ticket == ticket) else { return };
+        let InFlight { agenda, asked, since, is_alone, .. } = self.in_flight.remove(at);
         let agenda = &mut self.agendas[agenda];
         let took = stamp.monotonic.since(since);
-        self.busy += took;
+        if self.in_flight.is_empty() {
+            self.busy += stamp.monotonic.since(self.busy_since);
+        }
+        agenda.received(stamp.monotonic);
+        if outcome == Outcome::Cut {
+            agenda.cut(asked);
+            return;
+        }
         // Only now is the line known to carry anything.
         self.reopen.reset();
         let is_probe = agenda.turn.as_ref().is_some_and(|turn| turn.is_probe && !turn.is_answered);
         if let Some(budget) = self.shared.budget.as_mut().filter(|_| is_probe) {
             budget.give_back(self.shared.longest.saturating_sub(took));
+        }
+        match &outcome {
+            Outcome::Silence(fault) if *fault == Fault::Timeout || is_alone => {
+                self.overlap.unanswered(&asked.request, is_alone);
+            }
+            Outcome::Silence(_) => {}
+            _ if self.overlap.answered(&asked.request) => {
+                self.shared.outputs.push(Output::OneAtATime { device: Arc::clone(&agenda.device) });
+            }
+            _ => {}
         }
         match outcome {
             Outcome::Answer(samples) => agenda.answered(stamp, &asked, samples, &mut self.shared),
@@ -188,12 +251,16 @@ impl Scheduler {
                 self.spared_until = stamp.monotonic + took * (SILENT_PART_IN - 1);
                 agenda.silent(stamp, asked, fault, &mut self.shared);
             }
+            Outcome::Cut => {}
         }
     }
 
     /// The line could not be opened, or is gone. Returns whether that is new.
     pub fn handle_line_gone(&mut self, stamp: Stamp, why: String) -> bool {
-        self.in_flight = None;
+        if !self.in_flight.is_empty() {
+            self.busy += stamp.monotonic.since(self.busy_since);
+        }
+        self.in_flight.clear();
         for agenda in &mut self.agendas {
             agenda.line_gone(stamp, &mut self.shared);
         }
@@ -230,7 +297,14 @@ impl Scheduler {
 
     /// The device whose turn goes on now.
     fn pick(&self, now: Monotonic) -> Option<usize> {
-        let turns = || self.agendas.iter().enumerate().filter_map(|(i, a)| a.turn.as_ref().map(|turn| (i, turn)));
+        let is_full = self.in_flight.len() >= self.overlap.depth();
+        if is_full || self.in_flight.iter().any(|sent| sent.is_alone) {
+            return None;
+        }
+        let turns = || {
+            let agendas = self.agendas.iter().enumerate().filter(|(_, agenda)| agenda.takes_another(now));
+            agendas.filter_map(|(i, agenda)| agenda.turn.as_ref().map(|turn| (i, turn)))
+        };
         let first = |(i, turn): (usize, &Turn)| ((turn.deadline, turn.order), i);
         // Many that died together would otherwise go one after the other, and nobody between them.
         let waits =
@@ -238,7 +312,9 @@ impl Scheduler {
         let urgent = turns().filter(|(_, turn)| turn.patience == Patience::None);
         let urgent = urgent.map(|(i, turn)| (waits(i, turn), first((i, turn)))).min().map(|(_, first)| first);
         let patient = || turns().filter(|(i, _)| self.fits(*i, now)).map(first).min();
-        urgent.or_else(patient).map(|(_, index)| index)
+        let picked = urgent.or_else(patient).map(|(_, index)| index);
+        // Doubtful ones wait until nothing is under way, and nothing more is sent until then: they would wait for ever.
+        picked.filter(|index| self.in_flight.is_empty() || !self.agendas[*index].is_doubtful())
     }
 
     /// Whether a silence of that device would be over before anyone else needs the line.

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::scheduler::{Action, Outcome, PlannedGroup, Scheduler};
 use super::{Event, Output, PollError};
 use crate::clock::Clock;
-use crate::driver::{self, Driver, Failure, LineError};
-use crate::model::{Bus, BusStatus, Device, Fault, Name};
+use crate::driver::{self, Driver, Ending, Failure, Finished, LineError, Request};
+use crate::model::{Bus, BusStatus, Device, Fault, Monotonic, Name, Sample};
 
 /// Polls `devices`, all of them on `bus`, until `cancel`.
 ///
@@ -25,10 +25,11 @@ pub async fn run(
     status: watch::Sender<BusStatus>,
     cancel: CancellationToken,
 ) -> Result<(), PollError> {
-    let driver = driver::for_bus(&bus, clock)?;
+    let mut driver = driver::for_bus(&bus, clock)?;
     let planned = devices.into_iter().map(|device| (Arc::clone(&device), plan(driver.as_ref(), &device))).collect();
-    let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned);
-    let task = Task { bus, clock, driver, scheduler, events, status, refusals: BTreeMap::new() };
+    let depth = driver.pipeline().map_or(1, |pipeline| pipeline.depth());
+    let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned).overlapping(depth);
+    let task = Task { bus, clock, driver, scheduler, events, status, sent: Vec::new(), refusals: BTreeMap::new() };
     // Dropping the task half-way is how it ends: a request that was sent is not waited for.
     cancel.run_until_cancelled(task.poll()).await.unwrap_or(Ok(()))
 }
@@ -40,6 +41,8 @@ struct Task {
     scheduler: Scheduler,
     events: mpsc::Sender<Event>,
     status: watch::Sender<BusStatus>,
+    /// What is under way in the driver's pipeline.
+    sent: Vec<(u64, Arc<Device>, Arc<Request>)>,
     /// Refused points that were logged, by device.
     refusals: BTreeMap<Name, u32>,
 }
@@ -63,30 +66,66 @@ impl Task {
                 },
                 Action::Read { device, request } => {
                     let mut samples = Vec::with_capacity(request.points.len());
-                    let outcome = match self.driver.read(&device, &request, &mut samples).await {
-                        Ok(()) => Outcome::Answer(samples),
-                        Err(Failure::Refused(fault)) => {
-                            Outcome::Refused { fault, parts: self.driver.split(&device, &request, fault) }
-                        }
-                        Err(Failure::NoAnswer(fault)) => {
-                            tracing::debug!(
-                                bus = %self.bus.name, device = %device.name, error = %fault,
-                                table = request.table.as_str(), address = request.address, "no usable answer"
-                            );
-                            Outcome::Silence(fault)
-                        }
-                        Err(Failure::LineGone(error)) => {
-                            self.line_gone(&error);
-                            continue;
-                        }
-                    };
-                    self.scheduler.handle_outcome(self.clock.stamp(), outcome);
+                    let result = self.driver.read(&device, &request, &mut samples).await;
+                    if let Some(outcome) = self.outcome(result.map(|()| samples), &device, &request) {
+                        self.scheduler.handle_outcome(self.clock.stamp(), outcome);
+                    }
                 }
+                Action::Send { ticket, device, request } => {
+                    let pipeline = self.driver.pipeline().expect("its depth was told to the scheduler");
+                    pipeline.send(ticket, Arc::clone(&device), Arc::clone(&request));
+                    self.sent.push((ticket, device, request));
+                }
+                Action::Listen(until) => self.listen(until).await,
+            }
+        }
+    }
+
+    /// Waits for the end of requests that are under way.
+    async fn listen(&mut self, until: Monotonic) {
+        let pipeline = self.driver.pipeline().expect("its depth was told to the scheduler");
+        let finished = tokio::select! {
+            biased;
+            finished = pipeline.finished() => finished,
+            () = self.clock.sleep_until(until) => return,
+        };
+        for Finished { ticket, ending } in finished {
+            let Some(at) = self.sent.iter().position(|(sent, ..)| *sent == ticket) else { continue };
+            let (_, device, request) = self.sent.swap_remove(at);
+            let outcome = match ending {
+                Ending::Answer(samples) => self.outcome(Ok(samples), &device, &request),
+                Ending::Failed(failure) => self.outcome(Err(failure), &device, &request),
+                Ending::Cut => Some(Outcome::Cut),
+            };
+            if let Some(outcome) = outcome {
+                self.scheduler.handle_finished(self.clock.stamp(), ticket, outcome);
+            }
+        }
+    }
+
+    /// What the scheduler is told about a request; `None` when the line is gone, which it is told at once.
+    fn outcome(&mut self, result: Result<Vec<Sample>, Failure>, device: &Device, request: &Request) -> Option<Outcome> {
+        match result {
+            Ok(samples) => Some(Outcome::Answer(samples)),
+            Err(Failure::Refused(fault)) => {
+                Some(Outcome::Refused { fault, parts: self.driver.split(device, request, fault) })
+            }
+            Err(Failure::NoAnswer(fault)) => {
+                tracing::debug!(
+                    bus = %self.bus.name, device = %device.name, error = %fault,
+                    table = request.table.as_str(), address = request.address, "no usable answer"
+                );
+                Some(Outcome::Silence(fault))
+            }
+            Err(Failure::LineGone(error)) => {
+                self.line_gone(&error);
+                None
             }
         }
     }
 
     fn line_gone(&mut self, error: &LineError) {
+        self.sent.clear();
         if self.scheduler.handle_line_gone(self.clock.stamp(), error.to_string()) {
             tracing::warn!(bus = %self.bus.name, error = %error, "the bus can't be used; trying again every second or so");
         } else {
@@ -107,6 +146,11 @@ impl Task {
                     self.events.send(event).await.map_err(|_| PollError::NobodyListens)?;
                 }
                 Output::Refusal { device, point, fault } => self.log_refusal(&device, point, fault),
+                Output::OneAtATime { device } => tracing::warn!(
+                    bus = %self.bus.name, device = %device.name, in_flight = self.bus.in_flight,
+                    "requests that were sent beside others were left unanswered; from now on one is sent at a time. \
+                     `in_flight: 1` on the bus says so from the start"
+                ),
             }
         }
         Ok(())

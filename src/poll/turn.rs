@@ -23,6 +23,8 @@ pub struct Turn {
     pub insists: bool,
     /// Still to be sent, the first next.
     pub pending: VecDeque<Pending>,
+    /// How many of its requests are under way.
+    pub under_way: usize,
     /// Answers that have not been handed on yet.
     pub readings: Vec<Reading>,
     /// The device has answered something in this turn.

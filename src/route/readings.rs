@@ -79,11 +79,10 @@ impl DeviceRoute {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::model::{
-        ByteOrder, Fault, Monotonic, Point, PointType, Publish, PublishMode, RegisterTable, Stamp, Timestamp, Value,
+        Fault, Monotonic, Point, PointType, Publish, PublishMode, Quirks, RegisterSource, RegisterTable, Source, Stamp,
+        Timestamp, Value,
     };
 
     fn publish(mode: PublishMode) -> Publish {
@@ -91,17 +90,11 @@ mod tests {
     }
 
     fn point(name: &str, mode: PublishMode) -> Point {
+        let register = RegisterSource::new(RegisterTable::Holding, 0, PointType::U16);
         Point {
-            name: Name::new(name).unwrap(),
-            table: RegisterTable::Holding,
-            address: 0,
-            kind: PointType::U16,
-            byte_order: ByteOrder::Abcd,
-            scale: None,
-            offset: None,
             unit: Some("V".into()),
-            poll: Duration::from_secs(1),
             publish: publish(mode),
+            ..Point::new(Name::new(name).unwrap(), Source::Register(register))
         }
     }
 
@@ -111,6 +104,7 @@ mod tests {
             bus: Name::new("line").unwrap(),
             unit_id: 1,
             max_registers: 125,
+            quirks: Quirks::default(),
             publish: publish(PublishMode::Device),
             points,
         })

@@ -25,14 +25,21 @@ mod queue;
 mod record;
 mod row;
 mod salvage;
+mod session_reader;
 mod slot;
 mod sqlite;
+mod state;
 mod writer;
 
-pub use channel::{Append, CommitReport, QueueId, Refusal, Ticket, Urgency};
+pub use channel::{Append, CommitReport, QueueId, Refusal, Ticket, Urgency, Work};
 pub use episode::{GapReason, Loss};
 pub use error::StoreError;
 pub use open::{Gap, Opened, QueueSpec, Store};
 pub use policy::{Limits, ROW_OVERHEAD};
 pub use queue::{Queue, Receipts, Rows};
 pub use row::{Entry, Row};
+pub use session_reader::{Page, SessionReader};
+pub use state::{
+    BrokerState, BrokerWrite, SessionId, SessionRecord, SessionState, StoredDelivery, StoredRetained,
+    StoredSubscription,
+};

@@ -19,7 +19,7 @@ use super::salvage::salvage;
 use super::slot::Slot;
 use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
 use super::writer::Writer;
-use super::{StoreError, batch};
+use super::{BrokerState, SessionReader, StoreError, batch};
 use crate::clock::Clock;
 use crate::model::{Durability, Name, QueueStatus};
 use crate::random;
@@ -68,6 +68,10 @@ pub struct Opened {
     pub appends: mpsc::Sender<Append>,
     /// What is safe.
     pub reports: mpsc::Receiver<CommitReport>,
+    /// What the broker had kept.
+    pub broker: BrokerState,
+    /// What waits for its sessions.
+    pub sessions: SessionReader,
     /// What was lost by policy, once an episode.
     pub gaps: mpsc::Receiver<Gap>,
 }
@@ -156,7 +160,8 @@ async fn start(
     let writer = Writer::new(dir, database, slots, clock, bell, appends_rx, reports_tx, gaps_tx);
     let writer = tokio::spawn(writer.run(cancel.clone()));
     let store = Store { writer, cancel, database: path };
-    Ok(Opened { store, queues: handles, appends, reports, gaps })
+    let (broker, sessions) = (BrokerState::default(), SessionReader {});
+    Ok(Opened { store, queues: handles, appends, reports, broker, sessions, gaps })
 }
 
 fn in_database(path: &Path, error: &DbError) -> StoreError {
@@ -256,13 +261,17 @@ async fn records(database: &mut Database, queues: &[QueueSpec]) -> Result<Vec<Re
 
 #[cfg(test)]
 mod tests {
-    use super::super::{QueueId, Refusal, Ticket, Urgency};
+    use super::super::{QueueId, Refusal, Ticket, Urgency, Work};
     use super::*;
     use crate::model::{Message, QoS, Topic, WhenFull};
 
     async fn keep(opened: &mut Opened, ticket: u64) -> Option<Refusal> {
         let message = Message::new(Topic::new("t").expect("a topic"), vec![7; 4000], QoS::AtLeastOnce, false);
-        let append = Append { ticket: Ticket(ticket), queue: QueueId(0), message, urgency: Urgency::Awaited };
+        let append = Append {
+            ticket: Ticket(ticket),
+            what: Work::Message { queue: QueueId(0), message },
+            urgency: Urgency::Awaited,
+        };
         opened.appends.send(append).await.expect("the writer runs");
         let report = opened.reports.recv().await.expect("the writer runs");
         assert_eq!(report.through, Ticket(ticket));

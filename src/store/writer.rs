@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use super::batch::{Batch, MAX_ROWS};
-use super::channel::{Append, CommitReport, Refusal, Ticket};
+use super::channel::{Append, CommitReport, Refusal, Ticket, Work};
 use super::data_dir::{self, DataDir};
 use super::episode::Loss;
 use super::open::Gap;
@@ -140,8 +140,13 @@ impl Writer {
     fn take(&mut self, incoming: &mut Vec<Append>) {
         let stamp = self.clock.stamp();
         let queued = stamp.synced.then_some(stamp.wall);
-        for Append { ticket, queue, message, urgency } in incoming.drain(..) {
+        for Append { ticket, what, urgency } in incoming.drain(..) {
             self.through = Some(ticket);
+            let Work::Message { queue, message } = what else {
+                self.astray.push((ticket, Refusal::Storage("the broker's state is not kept yet".into())));
+                self.batch.within(stamp.monotonic, Duration::ZERO);
+                continue;
+            };
             let Some(slot) = self.slots.get_mut(queue.0) else {
                 error!(queue = queue.0, "a message came for a queue that does not exist; it is refused");
                 self.astray.push((ticket, Refusal::Storage("there is no such queue".into())));

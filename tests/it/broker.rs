@@ -3,5 +3,9 @@
 mod clients;
 mod durability;
 mod endings;
+mod exactly_once;
 mod limits;
 mod messages;
+mod mqtt5;
+mod shared;
+mod sys;

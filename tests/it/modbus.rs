@@ -1,6 +1,7 @@
 //! Polling real Modbus peers: a pymodbus server over TCP and RTU, and servers that misbehave.
 
 mod hostile;
+mod overlapping;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use fieldway::clock::Clock;
 use fieldway::model::{
-    Bus, BusState, BusStatus, ByteOrder, DataBits, Device, MaxGap, Name, Parity, Point, PointType, Protocol, Publish,
-    PublishMode, QoS, RegisterTable, Sample, SerialLine, StopBits, Transport, Value,
+    Bus, BusState, BusStatus, ByteOrder, Device, Name, Point, PointType, Protocol, Publish, PublishMode, QoS, Quirks,
+    RegisterSource, RegisterTable, Sample, SerialLine, Source, Transport, Value,
 };
 use fieldway::poll::{self, Event, PollError};
 use tokio::sync::{mpsc, watch};
@@ -26,22 +27,21 @@ fn name(text: &str) -> Name {
 }
 
 fn point(table: RegisterTable, address: u16, kind: PointType, byte_order: ByteOrder, poll: Duration) -> Point {
-    Point {
-        name: name(&format!("{}{address}", table.as_str())),
-        table,
-        address,
-        kind,
-        byte_order,
-        scale: None,
-        offset: None,
-        unit: None,
-        poll,
-        publish: PUBLISH,
-    }
+    let source = RegisterSource { byte_order, ..RegisterSource::new(table, address, kind) };
+    let name = name(&format!("{}{address}", table.as_str()));
+    Point { poll, publish: PUBLISH, ..Point::new(name, Source::Register(source)) }
 }
 
 fn device(name_: &str, unit_id: u8, points: Vec<Point>) -> Arc<Device> {
-    Arc::new(Device { name: name(name_), bus: name("bus"), unit_id, max_registers: 125, publish: PUBLISH, points })
+    Arc::new(Device {
+        name: name(name_),
+        bus: name("bus"),
+        unit_id,
+        max_registers: 125,
+        quirks: Quirks::default(),
+        publish: PUBLISH,
+        points,
+    })
 }
 
 fn tcp(port: u16) -> (Protocol, Transport) {
@@ -49,14 +49,7 @@ fn tcp(port: u16) -> (Protocol, Transport) {
 }
 
 fn rtu(path: &str) -> (Protocol, Transport) {
-    let line = SerialLine {
-        path: path.into(),
-        baud: 19_200,
-        data_bits: DataBits::Eight,
-        parity: Parity::Even,
-        stop_bits: StopBits::One,
-    };
-    (Protocol::ModbusRtu, Transport::Serial(line))
+    (Protocol::ModbusRtu, Transport::Serial(SerialLine::new(path, 19_200)))
 }
 
 /// Numbers that look random and are the same in every run.
@@ -78,9 +71,18 @@ struct Polled {
 }
 
 impl Polled {
-    fn start((protocol, transport): (Protocol, Transport), timeout_ms: u64, devices: Vec<Arc<Device>>) -> Polled {
+    fn start(line: (Protocol, Transport), timeout_ms: u64, devices: Vec<Arc<Device>>) -> Polled {
+        Polled::start_overlapping(line, timeout_ms, 1, devices)
+    }
+
+    fn start_overlapping(
+        (protocol, transport): (Protocol, Transport),
+        timeout_ms: u64,
+        in_flight: u16,
+        devices: Vec<Arc<Device>>,
+    ) -> Polled {
         let timeout = Duration::from_millis(timeout_ms);
-        let bus = Bus { name: name("bus"), transport, protocol, timeout, retries: 1, max_gap: MaxGap::Auto };
+        let bus = Bus { timeout, in_flight, ..Bus::new(name("bus"), transport, protocol) };
         let (to_events, events) = mpsc::channel(64);
         let unknown = BusStatus { bus: name("bus"), state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
         let (to_status, status) = watch::channel(unknown);
@@ -155,11 +157,12 @@ fn value_of(kind: PointType, chance: &mut Dice) -> Value {
     let raw = chance.below(1 << 32) as u32;
     match kind {
         PointType::Bool => Value::Bool(raw & 1 == 1),
-        PointType::U16 => Value::Integer(i64::from(raw as u16)),
-        PointType::I16 => Value::Integer(i64::from(raw as i16)),
-        PointType::U32 => Value::Integer(i64::from(raw)),
-        PointType::I32 => Value::Integer(i64::from(raw as i32)),
+        PointType::U16 => Value::Integer(i128::from(raw as u16)),
+        PointType::I16 => Value::Integer(i128::from(raw as i16)),
+        PointType::U32 => Value::Integer(i128::from(raw)),
+        PointType::I32 => Value::Integer(i128::from(raw as i32)),
         PointType::F32 => Value::Float(f32::from_bits(if f32::from_bits(raw).is_finite() { raw } else { raw >> 2 })),
+        other => panic!("{other:?} is not among the types of this test"),
     }
 }
 

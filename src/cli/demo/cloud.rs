@@ -54,7 +54,7 @@ impl Cloud {
         };
         let (appends, taken) = mpsc::channel(1);
         let (reported, reports) = mpsc::channel(1);
-        let broker = Broker::start(&config, Limits::default(), vec![outlet], appends, reports, self.clock);
+        let broker = Broker::start(&config, Limits::default(), vec![outlet], appends, reports, None, self.clock);
         self.up = Some(Up { broker: broker.context("can't bring the cloud up")?, _store: (taken, reported) });
         Ok(())
     }

@@ -26,6 +26,9 @@ pub(super) fn check(top: &Fields<'_>, context: &Context<'_>, problems: &mut Prob
         return default();
     };
     let server_keep_alive = fields.read("server_keep_alive", &KeepAlive, problems);
+    let session_expiry = fields
+        .read("session_expiry", &Span::millis(0..=3_650 * 86_400_000), problems)
+        .unwrap_or(BrokerConfig::default().session_expiry);
     let limits = limits(&fields, problems);
     let (listeners, nodes) = match fields.entry("listeners") {
         Some(_) => listeners(&fields, context, problems),
@@ -37,7 +40,7 @@ pub(super) fn check(top: &Fields<'_>, context: &Context<'_>, problems: &mut Prob
         let instead = listener.url.replacen(&listener.address.ip().to_string(), "127.0.0.1", 1);
         beyond_loopback(listener.address, &node.span, (fields.entry("users").is_some(), &users), &instead, problems);
     }
-    BrokerConfig { listeners, server_keep_alive, users, limits }
+    BrokerConfig { listeners, server_keep_alive, session_expiry, users, limits }
 }
 
 fn limits(broker: &Fields<'_>, problems: &mut Problems) -> LimitsConfig {

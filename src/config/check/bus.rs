@@ -22,6 +22,8 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 const RETRIES: u64 = 1;
 /// The most registers of one request (Modbus Application Protocol 1.1b3 §6.3); a longer gap can't be read through.
 const MAX_GAP: u64 = 125;
+/// More than devices take (Modbus Messaging on TCP/IP Implementation Guide 1.0b §4.2.2 speaks of up to 16).
+pub(super) const MAX_IN_FLIGHT: u64 = 64;
 
 const PROTOCOL: Choice<Protocol> = Choice {
     now: &[("modbus-rtu", Protocol::ModbusRtu), ("modbus-tcp", Protocol::ModbusTcp)],
@@ -105,7 +107,14 @@ fn settings(
     let timeout = fields.read("timeout", &Span::millis(1..=60_000), problems);
     let retries = fields.read("retries", &Whole(0..=10), problems);
     let max_gap = fields.read("max_gap", &Gap, problems);
-    fields.read("in_flight", &InFlight, problems);
+    let in_flight = fields.read("in_flight", &Whole(1..=MAX_IN_FLIGHT), problems);
+    if let (Some(entry), Some(true), Some(2..)) = (fields.entry("in_flight"), is_serial, in_flight) {
+        problems.push(
+            Problem::at(&entry.value.span, "a serial line carries one request at a time")
+                .label("more than one")
+                .help("remove it; 1 is the default"),
+        );
+    }
     let transport = match is_serial? {
         true => serial(fields, ports, problems),
         false => tcp(fields, problems),
@@ -118,6 +127,8 @@ fn settings(
         timeout: timeout.unwrap_or(TIMEOUT),
         retries: retries.unwrap_or(RETRIES) as u32,
         max_gap: max_gap.unwrap_or(MaxGap::Auto),
+        echo: false,
+        in_flight: in_flight.unwrap_or(1) as u16,
     })
 }
 
@@ -162,6 +173,7 @@ fn serial(fields: &Fields<'_>, ports: &mut HashMap<String, Place>, problems: &mu
         data_bits: DataBits::Eight,
         parity: parity.unwrap_or(Parity::Even),
         stop_bits: stop_bits.unwrap_or(StopBits::One),
+        rs485: false,
     }))
 }
 
@@ -240,27 +252,5 @@ impl Read for Gap {
             return Ok(MaxGap::Auto);
         }
         Whole(0..=MAX_GAP).read(scalar).map(|registers| MaxGap::Registers(registers as u16))
-    }
-}
-
-/// One request at a time, for now.
-struct InFlight;
-
-impl Read for InFlight {
-    type Out = ();
-
-    fn wanted(&self) -> String {
-        "1".into()
-    }
-
-    fn read(&self, scalar: &Scalar) -> Result<(), Wrong> {
-        match Whole(1..=64).read(scalar)? {
-            1 => Ok(()),
-            more => Err(Wrong::told(
-                "more than one request at a time is not there yet in this version",
-                format!("{more} requests"),
-                "remove it; 1 is the default",
-            )),
-        }
     }
 }

@@ -14,8 +14,8 @@ use super::{Event, Output};
 use crate::clock::Clock;
 use crate::driver::{self, Driver, Request};
 use crate::model::{
-    Bus, BusState, BusStatus, ByteOrder, Device, Fault, MaxGap, Monotonic, Name, Point, PointType, Protocol, Publish,
-    PublishMode, QoS, RegisterTable, Sample, Stamp, Timestamp, Transport, Value,
+    Bus, BusState, BusStatus, Device, Fault, Monotonic, Name, Point, PointType, Protocol, Publish, PublishMode, QoS,
+    Quirks, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport, Value,
 };
 
 /// 500 ms of timeout and what sending takes.
@@ -24,23 +24,17 @@ const PUBLISH: Publish = Publish { mode: PublishMode::Device, qos: QoS::AtMostOn
 
 /// A device with points at these addresses, each with its interval in milliseconds.
 fn device(name: &str, points: &[(u16, u64)]) -> Arc<Device> {
-    let point = |&(address, poll): &(u16, u64)| Point {
-        name: Name::new(&format!("p{address}")).unwrap(),
-        table: RegisterTable::Holding,
-        address,
-        kind: PointType::U16,
-        byte_order: ByteOrder::Abcd,
-        scale: None,
-        offset: None,
-        unit: None,
-        poll: Duration::from_millis(poll),
-        publish: PUBLISH,
+    let point = |&(address, poll): &(u16, u64)| {
+        let register = RegisterSource::new(RegisterTable::Holding, address, PointType::U16);
+        let point = Point::new(Name::new(&format!("p{address}")).unwrap(), Source::Register(register));
+        Point { poll: Duration::from_millis(poll), publish: PUBLISH, ..point }
     };
     Arc::new(Device {
         name: Name::new(name).unwrap(),
         bus: Name::new("line").unwrap(),
         unit_id: 1,
         max_registers: 125,
+        quirks: Quirks::default(),
         publish: PUBLISH,
         points: points.iter().map(point).collect(),
     })
@@ -72,14 +66,8 @@ enum Reply {
 
 impl Simulation {
     fn new(bus: &str, devices: &[Arc<Device>]) -> Simulation {
-        let bus = Bus {
-            name: Name::new(bus).unwrap(),
-            transport: Transport::Tcp { host: "localhost".into(), port: 502 },
-            protocol: Protocol::ModbusTcp,
-            timeout: Duration::from_millis(500),
-            retries: 1,
-            max_gap: MaxGap::Auto,
-        };
+        let transport = Transport::Tcp { host: "localhost".into(), port: 502 };
+        let bus = Bus::new(Name::new(bus).unwrap(), transport, Protocol::ModbusTcp);
         // The task's planner, so that requests are what they will be.
         let driver = driver::for_bus(&bus, Clock::start()).unwrap();
         let planned = devices.iter().map(|device| {
@@ -111,6 +99,7 @@ impl Simulation {
                 }
                 Action::Open => self.scheduler.handle_opened(),
                 Action::Read { device, request } => self.exchange(&device, &request, &mut reply),
+                Action::Send { .. } | Action::Listen(_) => panic!("one at a time"),
             }
         }
         self.collect();
@@ -120,7 +109,7 @@ impl Simulation {
         self.requests.push((self.now, device.name.to_string(), request.clone()));
         let (took, outcome) = match reply(self.now, &device.name, request) {
             Reply::Good(took) => {
-                let value = |&point: &usize| Sample::Good(Value::Integer(point as i64));
+                let value = |&point: &usize| Sample::Good(Value::Integer(point as i128));
                 (took, Outcome::Answer(request.points.iter().map(value).collect()))
             }
             Reply::Silent => (SILENCE, Outcome::Silence(Fault::Timeout)),
@@ -143,6 +132,7 @@ impl Simulation {
                 Output::Refusal { device, point, fault } => {
                     self.refusals.push((device.name.to_string(), point, fault));
                 }
+                Output::OneAtATime { .. } => panic!("it is one at a time"),
             }
         }
     }

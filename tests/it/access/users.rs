@@ -72,8 +72,7 @@ async fn a_right_that_is_missing_is_told_as_each_version_can() {
         assert_eq!(client.subscribe("#", QoS::AtLeastOnce).await, denied);
         assert_eq!(client.subscribe("clients/panel/in", QoS::AtMostOnce).await, Reason::SUCCESS);
         assert_eq!(client.subscribe("clients/+/in", QoS::AtMostOnce).await, denied);
-        assert_eq!(client.subscribe("$SYS/#", QoS::AtMostOnce).await, Reason::SUCCESS);
-        client.unsubscribe("$SYS/#").await;
+        assert_eq!(client.subscribe("$SYS/nothing/#", QoS::AtMostOnce).await, Reason::SUCCESS);
         // What is refused reaches nobody; 3.1.1 can only be told that it was received.
         let refused = if version == Version::V5 { Reason::NOT_AUTHORIZED } else { Reason::SUCCESS };
         for topic in ["plant/boiler/set", "plant/boiler", "clients/other/x", "users/nobody"] {
@@ -163,6 +162,27 @@ async fn a_client_identifier_opens_nothing_that_is_not_its_own() {
         }
         assert_eq!(client.publish_acked("clients/panel/x", "x", false).await, Reason::NOT_AUTHORIZED, "{id}");
     }
+}
+
+#[tokio::test]
+async fn nobody_takes_over_a_client_of_another_user() {
+    let other = UserConfig { may_subscribe: filters(&["#"]), ..user("other", Some("password")) };
+    let anonymous = UserConfig { may_subscribe: filters(&["#"]), ..user("anonymous", None) };
+    let test = with_users(vec![other, anonymous]);
+    let mut panel = hmi(&test, Version::V5, "panel").await;
+    let as_other = login(Version::V5, "panel", Some("other"), Some("password"));
+    let mut twin = Client::connect(test.address, as_other.clone()).await;
+    let mut nobody = Client::connect(test.address, login(Version::V5, "panel", None, None)).await;
+    // Nor by a name that is made to look like that of the other.
+    let mut forger = Client::connect(test.address, login(Version::V5, "hmi\u{1F}panel", None, None)).await;
+    for client in [&mut panel, &mut twin, &mut nobody, &mut forger] {
+        client.expect_nothing().await;
+    }
+    // Of one user there is one client of a name, as always.
+    let mut again = Client::connect(test.address, as_other).await;
+    assert_eq!(twin.closed().await, Some(Reason::SESSION_TAKEN_OVER));
+    again.expect_nothing().await;
+    panel.expect_nothing().await;
 }
 
 /// The gateway publishes and subscribes without an identifier and past all rights; a client has an identifier, whatever it calls itself.

@@ -43,6 +43,8 @@ enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     Tcp,
+    /// Four requests at a time.
+    TcpOverlapping,
     Rtu,
 }
 
@@ -62,13 +64,13 @@ fn units() -> Vec<Arc<Device>> {
 /// Serves one connection as all four units.
 async fn serve(mut stream: TcpStream, framing: Framing, mode: Mode) -> std::io::Result<()> {
     let mut late: Option<Vec<u8>> = None;
-    let mut request = vec![0; if framing == Framing::Tcp { 12 } else { 8 }];
+    let mut request = vec![0; if framing != Framing::Rtu { 12 } else { 8 }];
     stream.read_exact(&mut request).await?;
     loop {
         if let Some(answer) = late.take() {
             stream.write_all(&answer).await?;
         }
-        let asked = if framing == Framing::Tcp { &request[6..] } else { &request[..] };
+        let asked = if framing != Framing::Rtu { &request[6..] } else { &request[..] };
         let (unit, function) = (asked[0], asked[1]);
         let (address, count) = (u16::from_be_bytes([asked[2], asked[3]]), u16::from_be_bytes([asked[4], asked[5]]));
         let mut pdu = vec![function, (count * 2) as u8];
@@ -120,7 +122,7 @@ async fn serve(mut stream: TcpStream, framing: Framing, mode: Mode) -> std::io::
 
 fn wrap(framing: Framing, request: &[u8], unit: u8, pdu: &[u8]) -> Vec<u8> {
     match framing {
-        Framing::Tcp => [&request[..4], &[0, pdu.len() as u8 + 1, unit], pdu].concat(),
+        Framing::Tcp | Framing::TcpOverlapping => [&request[..4], &[0, pdu.len() as u8 + 1, unit], pdu].concat(),
         Framing::Rtu => {
             let content = [&[unit], pdu].concat();
             [&content[..], &crc16(&content).to_le_bytes()].concat()
@@ -187,6 +189,10 @@ async fn line(framing: Framing, mode: Mode) -> Line {
     let (port, _) = listen(framing, mode).await;
     match framing {
         Framing::Tcp => Line { bus: Polled::start(tcp(port), TIMEOUT_MS, units()), _cable: None, _folder: None },
+        Framing::TcpOverlapping => {
+            let bus = Polled::start_overlapping(tcp(port), TIMEOUT_MS, 4, units());
+            Line { bus, _cable: None, _folder: None }
+        }
         Framing::Rtu => {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("tty");
@@ -211,8 +217,9 @@ async fn the_neighbours_go_on(framing: Framing, mode: Mode, expected: Fault) {
         for reading in &round.readings {
             match &reading.sample {
                 Sample::Good(value) => {
-                    let right = truth(round.device.unit_id, round.device.points[reading.point].address);
-                    assert_eq!(*value, Value::Integer(i64::from(right)), "{context}: a wrong value");
+                    let right =
+                        truth(round.device.unit_id, round.device.points[reading.point].register().unwrap().address);
+                    assert_eq!(*value, Value::Integer(i128::from(right)), "{context}: a wrong value");
                     // A late answer may be taken when it answers the repeated request too: it is right.
                     assert!(round.device.unit_id != BROKEN || mode == Mode::Late, "{context}");
                 }
@@ -274,11 +281,20 @@ fn common() -> Vec<(Mode, Fault)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_unit_behind_a_tcp_gateway_harms_nobody_else() {
+    all_at_once(Framing::Tcp, common_over_tcp()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_unit_harms_nobody_else_with_several_requests_at_a_time() {
+    all_at_once(Framing::TcpOverlapping, common_over_tcp()).await;
+}
+
+fn common_over_tcp() -> Vec<(Mode, Fault)> {
     let mut cases = common();
     cases.push((Mode::WrongTransaction, Fault::Framing));
     cases.push((Mode::Strangers, Fault::Framing));
     cases.push((Mode::CloseInMiddle, Fault::Disconnected));
-    all_at_once(Framing::Tcp, cases).await;
+    cases
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,7 +34,7 @@ pub fn start(limits: Limits, outlets: Vec<Outlet>) -> TestBroker {
 pub fn start_with(config: &BrokerConfig, limits: Limits, outlets: Vec<Outlet>) -> TestBroker {
     let (to_store, appends) = mpsc::channel(64);
     let (reports, from_store) = mpsc::channel(64);
-    let broker = Broker::start(config, limits, outlets, to_store, from_store, Clock::start()).unwrap();
+    let broker = Broker::start(config, limits, outlets, to_store, from_store, None, Clock::start()).unwrap();
     let address = broker.addresses()[0];
     TestBroker { broker, address, appends, reports }
 }

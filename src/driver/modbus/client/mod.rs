@@ -1,26 +1,34 @@
-//! The line: frames out, frames in. The only folder that knows which Modbus and serial libraries are used.
+//! The line: frames out, frames in. The only folder that knows which Modbus library is used.
 //!
-//! Frames are ours (`rtu_frame`, `tcp_frame`), what is in them is tokio-modbus's (`pdu`), and the two lines add what a
-//! field needs: timeouts, silence between frames, stale answers thrown away, lost connections made anew.
+//! Frames are ours (`rtu_frame`, `ascii_frame`, `tcp_frame`), what is in them is tokio-modbus's (`pdu`), and the two kinds of
+//! line add what a field needs: timeouts, silence between frames, stale answers thrown away, lost connections made anew.
 //! Why not tokio-modbus's client: `docs/decisions/0004-modbus-client.md`.
 
+mod ascii_frame;
+mod framing;
+mod line;
+mod overlapped;
 mod pdu;
 mod rtu;
 mod rtu_frame;
-mod serial;
 mod tcp;
 mod tcp_frame;
 
 use std::time::Duration;
 
+use super::super::stream::Connector;
 use super::super::{Failure, LineError, Request};
 use crate::clock::Clock;
-use crate::model::SerialLine;
+use crate::model::Bus;
 
+pub use framing::Framing;
+pub use line::settings;
+pub use overlapped::{Over, Overlapped};
 pub use pdu::Answer;
 
 /// What the fuzzer feeds: everything here that reads bytes from outside.
 pub mod frames {
+    pub use super::ascii_frame::{Collector as AsciiCollector, frame as ascii_frame};
     pub use super::pdu::{Answer, answer};
     pub use super::rtu_frame::{Collector, crc16};
     pub use super::tcp_frame::{Frame, NotModbus, parse};
@@ -28,44 +36,61 @@ pub mod frames {
 
 /// One line, speaking one of Modbus's framings.
 pub enum Client {
-    /// RTU frames on a serial port.
-    Rtu(serial::Serial),
+    /// RTU or ASCII frames, one request at a time.
+    Line(Box<line::Line>),
     /// Modbus TCP.
     Tcp(tcp::Tcp),
+    /// Modbus TCP with several requests at a time.
+    Overlapped(Box<Overlapped>),
 }
 
 impl Client {
-    /// RTU on a serial port; not open yet.
-    pub fn rtu(line: SerialLine, timeout: Duration, clock: Clock) -> Client {
-        Client::Rtu(serial::Serial::new(line, timeout, clock))
+    /// RTU or ASCII; not open yet.
+    pub fn line(bus: &Bus, framing: Framing, clock: Clock) -> Client {
+        Client::Line(Box::new(line::Line::new(bus, framing, clock)))
     }
 
-    /// Modbus TCP; not connected yet.
-    pub fn tcp(host: String, port: u16, timeout: Duration, clock: Clock) -> Client {
-        Client::Tcp(tcp::Tcp::new(host, port, timeout, clock))
+    /// Modbus TCP with up to `in_flight` requests at a time; not connected yet.
+    pub fn tcp(connector: Connector, timeout: Duration, in_flight: u16, clock: Clock) -> Client {
+        let tcp = tcp::Tcp::new(connector, timeout, clock);
+        match in_flight {
+            0 | 1 => Client::Tcp(tcp),
+            more => Client::Overlapped(Box::new(Overlapped::new(tcp, more.into()))),
+        }
+    }
+
+    /// The client, when it takes several requests at a time.
+    pub fn overlapped(&mut self) -> Option<&mut Overlapped> {
+        match self {
+            Client::Overlapped(overlapped) => Some(overlapped),
+            Client::Line(_) | Client::Tcp(_) => None,
+        }
     }
 
     /// Opens the port or connects.
     pub async fn open(&mut self) -> Result<(), LineError> {
         match self {
-            Client::Rtu(serial) => serial.open(),
+            Client::Line(line) => line.open().await,
             Client::Tcp(tcp) => tcp.open().await,
+            Client::Overlapped(tcp) => tcp.open().await,
         }
     }
 
     /// One request to one unit, and its answer.
     pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, Failure> {
         match self {
-            Client::Rtu(serial) => serial.read(unit, request).await,
+            Client::Line(line) => line.read(unit, request).await,
             Client::Tcp(tcp) => tcp.read(unit, request).await,
+            Client::Overlapped(tcp) => tcp.read(unit, request).await,
         }
     }
 
     /// The longest that [`Client::read`] takes when nothing answers.
     pub fn longest(&self) -> Duration {
         match self {
-            Client::Rtu(serial) => serial.longest(),
+            Client::Line(line) => line.longest(),
             Client::Tcp(tcp) => tcp.longest(),
+            Client::Overlapped(tcp) => tcp.longest(),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! RTU requests over any byte stream: silence before a request, stale answers thrown away, time limits.
+//! RTU and ASCII requests over any byte stream: silence before a request, stale answers thrown away, time limits.
 //!
-//! RTU answers carry no number, so an answer that comes late looks like the answer to the next request. Three things keep
+//! Serial answers carry no number, so an answer that comes late looks like the answer to the next request. Three things keep
 //! it from becoming a wrong value: what has arrived before a request is thrown away; an answer of another unit, function
 //! or length is passed over; and a unit that was silent is asked something else only when an answer that takes up to
 //! twice the timeout can't come any more. What comes even later can't be told from the next answer: RTU has no means for it.
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::super::super::stream::{Echo, Filter};
 use super::super::super::{Failure, Request};
+use super::framing::{Collector, Framing};
 use super::pdu::{self, Answer};
-use super::rtu_frame::{self, Collector};
-use crate::clock::Clock;
+use crate::clock::{Alarm, Clock};
 use crate::model::Monotonic;
 
 /// After a damaged answer the line counts as quiet again after this long: USB adapters hand over bytes every 16 ms.
@@ -22,7 +23,7 @@ const QUIET_AFTER_DAMAGE: Duration = Duration::from_millis(20);
 const LEAST_LATENESS: Duration = Duration::from_millis(500);
 /// A device that is late is not always equally late.
 const UNSTEADINESS: Duration = Duration::from_millis(100);
-/// The largest frame in characters (serial line guide §2.5.1).
+/// The largest RTU frame in characters (serial line guide §2.5.1).
 const MAX_FRAME: u32 = 256;
 
 /// How long things take on a line.
@@ -51,14 +52,20 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// A line and what is known about it.
+/// What is known about a line, whichever stream it is on just now.
 #[derive(Debug)]
-pub struct Rtu<T> {
-    stream: T,
+pub struct Rtu {
+    framing: Framing,
     timing: Timing,
     clock: Clock,
+    alarm: Alarm,
+    echo: Echo,
     /// When the last byte was on the line.
     last_byte: Monotonic,
+    /// Whether the last request had a byte in answer, its echo aside.
+    was_heard: bool,
+    /// The request that is on its way. It stays when the caller gives up waiting half-way.
+    asked: Option<(u8, Request)>,
     /// Requests whose answer may still come.
     unanswered: Vec<Unanswered>,
     buffer: Box<[u8; 256]>,
@@ -71,28 +78,57 @@ struct Unanswered {
     until: Monotonic,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Rtu<T> {
-    /// A line that was just opened.
-    pub fn new(stream: T, timing: Timing, clock: Clock) -> Rtu<T> {
-        Rtu { stream, timing, clock, last_byte: clock.now(), unanswered: Vec::new(), buffer: Box::new([0; 256]) }
+impl Rtu {
+    /// Nothing was said yet. `alarm` keeps the silences.
+    pub fn new(framing: Framing, timing: Timing, echo: Echo, alarm: Alarm, clock: Clock) -> Rtu {
+        let (last_byte, buffer) = (clock.now(), Box::new([0; 256]));
+        let unanswered = Vec::new();
+        Rtu { framing, timing, clock, alarm, echo, last_byte, was_heard: false, asked: None, unanswered, buffer }
     }
 
-    /// Asks `unit` and waits for its answer.
-    pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, Broken> {
+    /// The stream was opened anew. Answers may still come: what a converter was sent is on its line.
+    pub fn opened(&mut self) {
+        self.last_byte = self.clock.now();
+        self.echo.forget();
+    }
+
+    /// Whether anything came in answer to the last request.
+    pub fn was_heard(&self) -> bool {
+        self.was_heard
+    }
+
+    /// Asks `unit` and waits for its answer. May be dropped half-way: the next request waits as after a silence.
+    pub async fn read<T>(&mut self, stream: &mut T, unit: u8, request: &Request) -> Result<Answer, Broken>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Some((unit, request)) = self.asked.take() {
+            self.expect_late(unit, request);
+        }
         let settled = self.late_answers_end(unit, request);
-        self.hush(settled).await?;
-        let sent = self.send(&rtu_frame::request_frame(unit, request)).await?;
-        let mut collector = Collector::new(unit, request);
-        let outcome = self.listen(&mut collector, request, sent).await?;
+        self.hush(stream, settled).await?;
+        self.was_heard = false;
+        self.asked = Some((unit, request.clone()));
+        let frame = self.framing.frame(unit, &pdu::request(request));
+        let sent = self.send(stream, &frame).await?;
+        let mut collector = self.framing.collector(unit, request);
+        let mut filter = self.echo.filter(&frame, false);
+        let outcome = self.listen(stream, &mut collector, &mut filter, request, sent).await?;
+        self.asked = None;
+        self.echo.learn(&filter, outcome.is_ok());
         let is_silent = outcome.as_ref().is_err_and(|failure| matches!(failure, Failure::NoAnswer(_)));
         // What answered a repetition may have been the late answer to the first try; then another one is on its way.
         let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && same_cells(&late.request, request));
         if is_silent || is_repeated {
-            // The same lateness once more, and what it varies.
-            let until = self.clock.now() + self.timing.timeout.max(LEAST_LATENESS) + UNSTEADINESS;
-            self.unanswered.push(Unanswered { unit, request: request.clone(), until });
+            self.expect_late(unit, request.clone());
         }
         outcome.map_err(Broken::Failure)
+    }
+
+    /// The same lateness once more, and what it varies.
+    fn expect_late(&mut self, unit: u8, request: Request) {
+        let until = self.clock.now() + self.timing.timeout.max(LEAST_LATENESS) + UNSTEADINESS;
+        self.unanswered.push(Unanswered { unit, request, until });
     }
 
     /// Until when an answer of `unit` could be the late one to another request than this. A late answer to the same
@@ -107,63 +143,83 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Rtu<T> {
     }
 
     /// Throws away what arrives until the line has been silent for 3.5 characters, and at least until `until`.
-    async fn hush(&mut self, until: Monotonic) -> io::Result<()> {
+    async fn hush<T: AsyncRead + Unpin>(&mut self, stream: &mut T, until: Monotonic) -> io::Result<()> {
         // A line that is never silent is not waited for longer than its largest frame takes.
         let patience = self.clock.now() + self.timing.character * MAX_FRAME;
         loop {
             let quiet = (self.last_byte + self.timing.silence).max(until);
-            let heard = self.hear(quiet).await?;
-            if heard == 0 || self.clock.now() > patience.max(until) {
+            let heard = tokio::select! {
+                biased;
+                heard = stream.read(&mut self.buffer[..]) => bytes(heard)?,
+                () = self.alarm.wait_until(self.clock, quiet) => 0,
+            };
+            if heard == 0 {
+                return Ok(());
+            }
+            self.last_byte = self.clock.now();
+            if self.last_byte > patience.max(until) {
                 return Ok(());
             }
         }
     }
 
     /// Writes a frame; returns when its last character will have left.
-    async fn send(&mut self, frame: &[u8]) -> io::Result<Monotonic> {
-        let written = tokio::time::timeout(self.timing.timeout, self.stream.write_all(frame)).await;
+    async fn send<T: AsyncWrite + Unpin>(&mut self, stream: &mut T, frame: &[u8]) -> io::Result<Monotonic> {
+        let written = tokio::time::timeout(self.timing.timeout, stream.write_all(frame)).await;
         written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes no data"))??;
         self.last_byte = self.clock.now() + characters(self.timing, frame.len());
         Ok(self.last_byte)
     }
 
-    async fn listen(
+    async fn listen<T: AsyncRead + Unpin>(
         &mut self,
+        stream: &mut T,
         collector: &mut Collector,
+        filter: &mut Filter<'_>,
         request: &Request,
         sent: Monotonic,
     ) -> io::Result<Result<Answer, Failure>> {
         let begin = sent + self.timing.timeout;
-        let end = begin + characters(self.timing, rtu_frame::answer_len(request));
+        let end = begin + characters(self.timing, self.framing.answer_len(request));
         let mut until = begin;
         loop {
-            let heard = self.hear(until).await?;
-            if let Some(answer) = collector.push(&self.buffer[..heard]) {
-                return Ok(pdu::answer(request, answer));
+            let left = until.since(self.clock.now());
+            let heard = match tokio::time::timeout(left, stream.read(&mut self.buffer[..])).await {
+                Err(_) => 0,
+                Ok(heard) => bytes(heard)?,
+            };
+            let now = self.clock.now();
+            if heard > 0 {
+                // An echo is heard while it is sent, which ends no sooner for that.
+                self.last_byte = now.max(self.last_byte);
+            }
+            let (held_back, rest) = match heard {
+                0 => (filter.rest(), &[][..]),
+                heard => filter.push(&self.buffer[..heard]),
+            };
+            self.was_heard |= !held_back.is_empty() || !rest.is_empty();
+            for bytes in [held_back, rest] {
+                if let Some(answer) = collector.push(bytes) {
+                    return Ok(pdu::answer(request, answer));
+                }
             }
             // A stream without a pause always has something to hear: the clock ends it.
-            if heard == 0 || self.clock.now() >= end {
+            if heard == 0 || now >= end {
                 return Ok(Err(Failure::NoAnswer(collector.verdict())));
             }
             until = end;
             if collector.is_damaged() {
-                until = end.min(self.clock.now() + QUIET_AFTER_DAMAGE.max(self.timing.silence));
+                until = end.min(now + QUIET_AFTER_DAMAGE.max(self.timing.silence));
             }
         }
     }
+}
 
-    /// Waits for bytes, at most until `until`; returns how many are in the buffer, 0 when the time is over.
-    async fn hear(&mut self, until: Monotonic) -> io::Result<usize> {
-        let left = until.since(self.clock.now());
-        match tokio::time::timeout(left, self.stream.read(&mut self.buffer[..])).await {
-            Err(_) => Ok(0),
-            Ok(Ok(0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "hung up")),
-            Ok(Ok(heard)) => {
-                self.last_byte = self.clock.now();
-                Ok(heard)
-            }
-            Ok(Err(error)) => Err(error),
-        }
+/// What was read; nothing is the end of the stream.
+fn bytes(heard: io::Result<usize>) -> io::Result<usize> {
+    match heard? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "hung up")),
+        heard => Ok(heard),
     }
 }
 
@@ -177,14 +233,14 @@ fn same_cells(one: &Request, other: &Request) -> bool {
 }
 
 fn characters(timing: Timing, count: usize) -> Duration {
-    timing.character * u32::try_from(count).unwrap_or(MAX_FRAME)
+    timing.character * u32::try_from(count).unwrap_or(2 * MAX_FRAME)
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::DuplexStream;
 
-    use super::rtu_frame::crc16;
+    use super::super::rtu_frame::{self, crc16};
     use super::*;
     use crate::model::{Fault, RegisterTable};
 
@@ -210,16 +266,25 @@ mod tests {
     }
 
     /// A line at 19200 baud with a timeout of 100 ms, and a device that follows a script a request.
-    fn line(scripts: Vec<Script>) -> (Rtu<DuplexStream>, Clock) {
+    fn line(scripts: Vec<Script>) -> (Line, Clock) {
         let (near, far) = tokio::io::duplex(1024);
         tokio::spawn(play(far, scripts));
+        let clock = Clock::start();
+        (Line { rtu: rtu(clock), near }, clock)
+    }
+
+    fn rtu(clock: Clock) -> Rtu {
         let timing = Timing {
             character: Duration::from_micros(573),
             silence: Duration::from_micros(2005),
             timeout: Duration::from_millis(100),
         };
-        let clock = Clock::start();
-        (Rtu::new(near, timing, clock), clock)
+        Rtu::new(Framing::Rtu, timing, Echo::new(false), Alarm::coarse(), clock)
+    }
+
+    struct Line {
+        rtu: Rtu,
+        near: DuplexStream,
     }
 
     async fn play(mut far: DuplexStream, scripts: Vec<Script>) {
@@ -235,8 +300,8 @@ mod tests {
         let _ = far.read(&mut [0; 8]).await;
     }
 
-    async fn read(rtu: &mut Rtu<DuplexStream>, unit: u8, address: u16) -> Result<Answer, Fault> {
-        match rtu.read(unit, &ask(address)).await {
+    async fn read(line: &mut Line, unit: u8, address: u16) -> Result<Answer, Fault> {
+        match line.rtu.read(&mut line.near, unit, &ask(address)).await {
             Ok(answer) => Ok(answer),
             Err(Broken::Failure(Failure::NoAnswer(fault) | Failure::Refused(fault))) => Err(fault),
             Err(other) => panic!("{other:?}"),
@@ -304,7 +369,7 @@ mod tests {
         // Both answers come 900 ms after their requests: the first for the repetition, the second when nobody asked for it.
         let scripts = vec![vec![(900, good(1, 10))], vec![(500, good(1, 10))], vec![(10, good(1, 99))]];
         let (mut rtu, _) = line(scripts);
-        rtu.timing.timeout = Duration::from_millis(500);
+        rtu.rtu.timing.timeout = Duration::from_millis(500);
         assert_eq!(read(&mut rtu, 1, 10).await, Err(Fault::Timeout));
         assert_eq!(read(&mut rtu, 1, 10).await, reading(10));
         assert_eq!(read(&mut rtu, 1, 99).await, reading(99));
@@ -327,9 +392,7 @@ mod tests {
             }
         });
         let clock = Clock::start();
-        let character = Duration::from_micros(573);
-        let timing = Timing { character, silence: Duration::from_micros(2005), timeout: Duration::from_millis(100) };
-        let mut rtu = Rtu::new(near, timing, clock);
+        let mut rtu = Line { rtu: rtu(clock), near };
         assert_eq!(read(&mut rtu, 1, 10).await, Err(Fault::Framing));
         let first = clock.now();
         // At most the largest frame before it, the timeout, and the answer's own time.
@@ -342,16 +405,56 @@ mod tests {
         let (mut rtu, clock) = line(vec![vec![(5, good(1, 10))], vec![(5, good(1, 10))]]);
         read(&mut rtu, 1, 10).await.unwrap();
         let answered = clock.now();
-        rtu.hush(answered).await.unwrap();
+        rtu.rtu.hush(&mut rtu.near, answered).await.unwrap();
         assert!(clock.now().since(answered) >= Duration::from_micros(2005));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_line_that_hangs_up_is_a_broken_stream() {
-        let (near, far) = tokio::io::duplex(64);
+        let (mut near, far) = tokio::io::duplex(64);
         drop(far);
-        let timing = Timing { character: Duration::from_micros(573), silence: Duration::ZERO, timeout: Duration::ZERO };
-        let mut rtu = Rtu::new(near, timing, Clock::start());
-        assert!(matches!(rtu.read(1, &ask(0)).await, Err(Broken::Stream(_))));
+        assert!(matches!(rtu(Clock::start()).read(&mut near, 1, &ask(0)).await, Err(Broken::Stream(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_was_given_up_half_way_is_as_good_as_unanswered() {
+        let (mut rtu, clock) = line(vec![vec![(300, good(1, 10))], vec![(10, good(1, 99))]]);
+        assert!(tokio::time::timeout(Duration::from_millis(50), read(&mut rtu, 1, 10)).await.is_err());
+        assert_eq!(read(&mut rtu, 1, 99).await, reading(99));
+        assert!(clock.now() > Monotonic::from_millis(600), "the late answer was waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_adapter_that_echoes_is_as_good_as_any_and_an_echo_alone_is_a_silence() {
+        let echo = |address| rtu_frame::frame(1, &pdu::request(&ask(address)));
+        let scripts = vec![
+            vec![(1, [echo(10), good(1, 10)].concat())],
+            vec![(1, echo(11)), (20, good(1, 11))],
+            vec![(1, echo(12))],
+        ];
+        let (mut rtu, _) = line(scripts);
+        assert_eq!(read(&mut rtu, 1, 10).await, reading(10));
+        assert_eq!(read(&mut rtu, 1, 11).await, reading(11));
+        assert_eq!(read(&mut rtu, 1, 12).await, Err(Fault::Timeout));
+        assert!(!rtu.rtu.was_heard());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ascii_frames_are_exchanged_in_the_same_way() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let mut request = [0; 17];
+            far.read_exact(&mut request).await.unwrap();
+            assert_eq!(&request, b":0103000A0001F1\r\n");
+            far.write_all(b"noise:0103").await.unwrap();
+            far.write_all(b":010302000AF0\r\n").await.unwrap();
+            far.read_exact(&mut request).await.unwrap();
+            far.write_all(b":010302000AF1\r\n").await.unwrap();
+            let _ = far.read(&mut request).await;
+        });
+        let clock = Clock::start();
+        let mut line = Line { rtu: Rtu { framing: Framing::Ascii, ..rtu(clock) }, near };
+        assert_eq!(read(&mut line, 1, 10).await, reading(10));
+        assert_eq!(read(&mut line, 1, 10).await, Err(Fault::Crc));
     }
 }

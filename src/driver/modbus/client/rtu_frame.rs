@@ -31,11 +31,13 @@ const CRC_TABLE: [u16; 256] = {
     table
 };
 
-/// The frame that asks `unit`.
-pub fn request_frame(unit: u8, request: &Request) -> [u8; 8] {
-    let [function, a, b, c, d] = pdu::request(request);
-    let [low, high] = crc16(&[unit, function, a, b, c, d]).to_le_bytes();
-    [unit, function, a, b, c, d, low, high]
+/// The frame that carries a PDU to or from `unit`.
+pub fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(pdu.len() + 3);
+    frame.push(unit);
+    frame.extend_from_slice(pdu);
+    frame.extend(crc16(&frame).to_le_bytes());
+    frame
 }
 
 /// Bytes of the whole answer to a request.
@@ -149,13 +151,13 @@ mod tests {
     fn the_checksum_is_that_of_the_specification() {
         // Serial line guide, appendix B: 02 07 has the checksum 41 12 on the wire.
         assert_eq!(crc16(&[0x02, 0x07]).to_le_bytes(), [0x41, 0x12]);
-        assert_eq!(request_frame(1, &ask(2)), [1, 3, 0, 0, 0, 2, 0xC4, 0x0B]);
+        assert_eq!(super::frame(1, &pdu::request(&ask(2))), [1, 3, 0, 0, 0, 2, 0xC4, 0x0B]);
     }
 
     #[test]
     fn an_answer_is_found_behind_noise_an_echo_and_the_answer_of_another_unit() {
         let answer = frame(&[7, 3, 2, 0x12, 0x34]);
-        let echo = request_frame(7, &ask(1)).to_vec();
+        let echo = super::frame(7, &pdu::request(&ask(1)));
         for before in [vec![], vec![0x00, 0xFF], echo, frame(&[8, 3, 2, 9, 9]), vec![7], vec![7, 3], vec![7, 3, 2]] {
             let mut collector = Collector::new(7, &ask(1));
             let stream = [before.clone(), answer.clone()].concat();

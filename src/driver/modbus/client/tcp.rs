@@ -1,31 +1,31 @@
 //! Modbus TCP: one connection, one request at a time, every answer checked against its request.
 //!
 //! After a silence or an answer that makes no sense the connection is closed: what still comes on it is nobody's answer.
-//! The next request connects anew.
+//! The next request connects anew. A device that dials in keeps its connection after a silence, because it may take minutes to
+//! dial again: a late answer has the number of its own request and is passed over.
 
-use std::io;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::super::super::stream::Connector;
 use super::super::super::{Failure, LineError, Request};
 use super::pdu::{self, Answer};
 use super::tcp_frame::{self, MAX_FRAME};
 use crate::clock::Clock;
 use crate::model::Fault;
 
-/// A connection attempt gets at least this long: a lost SYN is repeated after one second.
-const LEAST_CONNECT_TIME: Duration = Duration::from_secs(3);
-
 /// A Modbus TCP server and the connection to it.
 pub struct Tcp {
-    host: String,
-    port: u16,
-    timeout: Duration,
-    clock: Clock,
-    stream: Option<TcpStream>,
+    pub(super) connector: Connector,
+    pub(super) timeout: Duration,
+    pub(super) clock: Clock,
+    pub(super) stream: Option<TcpStream>,
     transaction: u16,
+    /// The last exchange ended between two frames.
+    in_step: bool,
     buffer: Box<[u8; MAX_FRAME]>,
 }
 
@@ -42,19 +42,14 @@ enum Ended {
 
 impl Tcp {
     /// Not connected yet.
-    pub fn new(host: String, port: u16, timeout: Duration, clock: Clock) -> Tcp {
-        Tcp { host, port, timeout, clock, stream: None, transaction: 0, buffer: Box::new([0; MAX_FRAME]) }
+    pub fn new(connector: Connector, timeout: Duration, clock: Clock) -> Tcp {
+        Tcp { connector, timeout, clock, stream: None, transaction: 0, in_step: true, buffer: Box::new([0; MAX_FRAME]) }
     }
 
-    /// Connects.
+    /// Connects, or waits a second for the device to.
     pub async fn open(&mut self) -> Result<(), LineError> {
         self.stream = None;
-        let limit = self.timeout.max(LEAST_CONNECT_TIME);
-        let stream = match tokio::time::timeout(limit, self.connect()).await {
-            Ok(connected) => connected?,
-            Err(_) => return Err(LineError::Unreachable(self.address())),
-        };
-        self.stream = Some(stream);
+        self.stream = Some(self.connector.connect().await?);
         Ok(())
     }
 
@@ -73,8 +68,15 @@ impl Tcp {
         match ended {
             Ok(answer) => Ok(answer),
             Err(Ended::Failure(failure)) => {
-                if matches!(failure, Failure::NoAnswer(Fault::Timeout | Fault::Framing)) {
-                    self.stream = None;
+                match failure {
+                    Failure::NoAnswer(Fault::Timeout | Fault::Framing)
+                        if self.connector.is_listening() && self.in_step =>
+                    {
+                        // It may have dialled in again because the connection that we know is dead.
+                        self.stream = self.connector.newest().or(self.stream.take());
+                    }
+                    Failure::NoAnswer(Fault::Timeout | Fault::Framing) => self.stream = None,
+                    _ => {}
                 }
                 Err(failure)
             }
@@ -85,38 +87,32 @@ impl Tcp {
         }
     }
 
+    /// A number that no request of the last 65,535 had.
+    pub(super) fn next_transaction(&mut self) -> u16 {
+        self.transaction = self.transaction.wrapping_add(1);
+        self.transaction
+    }
+
     /// The longest that [`Tcp::read`] takes when nothing answers.
     pub fn longest(&self) -> Duration {
         self.timeout
     }
 
-    /// Whether there is a connection, still open, and with nothing on it that nobody asked for.
-    fn is_usable(&self) -> bool {
+    /// Whether there is a connection, still open, and with nothing on it that nobody asked for; a device that dials in may
+    /// have sent late answers.
+    pub(super) fn is_usable(&self) -> bool {
         let Some(stream) = &self.stream else { return false };
-        matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    async fn connect(&self) -> Result<TcpStream, LineError> {
-        let address = self.address();
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let unresolved = |cause: String| LineError::Unresolved { address: address.clone(), cause };
-        let mut last = unresolved("it has no address".into());
-        for candidate in found.map_err(|error| unresolved(error.to_string()))? {
-            match TcpStream::connect(candidate).await {
-                Ok(stream) => {
-                    // A request is one small packet that must not wait for others.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Err(error) => last = cant_connect(&address, &error),
-            }
+        let (mut byte, mut context) = ([0], Context::from_waker(Waker::noop()));
+        match stream.poll_peek(&mut context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(1)) => self.connector.is_listening(),
+            Poll::Ready(_) => false,
         }
-        Err(last)
     }
 
     async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Answer, Ended> {
+        self.next_transaction();
         let Some(stream) = &mut self.stream else { return Err(Ended::Closed { heard: false }) };
-        self.transaction = self.transaction.wrapping_add(1);
         let deadline = self.clock.now() + self.timeout;
         let frame = tcp_frame::request_frame(self.transaction, unit, request);
         match tokio::time::timeout(self.timeout, stream.write_all(&frame)).await {
@@ -126,6 +122,7 @@ impl Tcp {
         }
         let mut filled = 0;
         let mut heard = false;
+        self.in_step = false;
         loop {
             let left = deadline.since(self.clock.now());
             match tokio::time::timeout(left, stream.read(&mut self.buffer[filled..])).await {
@@ -133,6 +130,7 @@ impl Tcp {
                 // A stream without a pause always has something to read: the clock ends it.
                 Ok(Ok(more)) if !left.is_zero() => filled += more,
                 _ => {
+                    self.in_step = filled == 0;
                     let fault = if heard { Fault::Framing } else { Fault::Timeout };
                     return Err(Ended::Failure(Failure::NoAnswer(fault)));
                 }
@@ -154,21 +152,5 @@ impl Tcp {
                 }
             }
         }
-    }
-
-    fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-}
-
-fn cant_connect(address: &str, error: &io::Error) -> LineError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => LineError::Refused(address.to_owned()),
-        io::ErrorKind::TimedOut => LineError::Unreachable(address.to_owned()),
-        _ => LineError::Connect { address: address.to_owned(), cause: error.to_string() },
     }
 }

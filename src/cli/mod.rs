@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod passwd;
 pub mod plan;
 pub mod run;
 
@@ -36,6 +37,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
     Plan(plan::PlanArgs),
+    /// Make the hash of a password for a user of the broker
+    Passwd(passwd::PasswdArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -68,6 +71,7 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Passwd(args) => passwd::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

@@ -8,8 +8,8 @@ use super::problem::Problem;
 
 /// A configuration with 10,000 points has about 1 MiB.
 const MAX_BYTES: u64 = 4 << 20;
-/// A password, a host name.
-const MAX_SMALL_BYTES: u64 = 64 << 10;
+/// A password, a host name, the certificates of some authorities.
+const MAX_SMALL_BYTES: u64 = 1 << 20;
 
 /// The bytes of a configuration file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {

@@ -22,5 +22,6 @@ mod rules;
 mod shipped;
 mod store;
 mod support;
+mod templates;
 mod uplink;
 mod web;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use fieldway::clock::Clock;
 use fieldway::config::{self, Config, Look, Outside, templates};
-use fieldway::driver::modbus::{Cells, decode};
 use fieldway::driver;
+use fieldway::driver::modbus::{Cells, decode};
 use fieldway::model::Sample;
 
 const SERIAL: &str = "{ serial: /dev/ttyUSB0, protocol: modbus-rtu }";

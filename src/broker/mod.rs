@@ -22,6 +22,8 @@ mod hub_task;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod local_reader;
+mod local_room;
 mod machine;
 mod outbox;
 mod pool;
@@ -31,7 +33,7 @@ mod sys;
 mod words;
 
 pub use hub::Select;
-pub use hub_handle::{HubClosed, HubHandle, PublishError, Subscription};
+pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Subscription};
 pub use hub_task::{Memory, Outlet};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;

@@ -15,6 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("process", &[]),
     ("log", &["clock"]),
+    ("command", &["model"]),
     ("route", &["model"]),
     ("driver", &["model", "clock"]),
     ("poll", &["model", "driver", "clock"]),
@@ -28,15 +29,15 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "model", "clock", "random", "process", "log", "route", "driver", "poll", "mqtt", "config", "store",
-            "broker", "uplink", "web",
+            "model", "clock", "random", "process", "log", "command", "route", "driver", "poll", "mqtt", "config",
+            "store", "broker", "uplink", "web",
         ],
     ),
     (
         "cli",
         &[
-            "model", "clock", "random", "process", "log", "route", "driver", "poll", "mqtt", "config", "store",
-            "broker", "uplink", "web", "gateway",
+            "model", "clock", "random", "process", "log", "command", "route", "driver", "poll", "mqtt", "config",
+            "store", "broker", "uplink", "web", "gateway",
         ],
     ),
 ];
@@ -94,11 +95,13 @@ const TIME_ONLY_IN: &str = "clock.rs";
 /// Where decisions live: nothing here runs, waits, logs, asks the time or draws lots.
 const PURE: &[&str] = &[
     "model/",
+    "command/",
     "route/",
     "mqtt/",
     "config/check/",
     "driver/modbus/plan.rs",
     "driver/modbus/decode.rs",
+    "driver/modbus/write.rs",
     "broker/hub.rs",
     "broker/machine.rs",
     "broker/retained.rs",

@@ -28,8 +28,16 @@ fn message(content: &[u8]) -> Message {
     Message::new(Topic::new("t").expect("a topic"), content.to_vec(), QoS::AtLeastOnce, false)
 }
 
-async fn open(dir: &Path, queues: Vec<QueueSpec>) -> Opened {
-    Store::open(dir, queues, Clock::start()).await.expect("it opens")
+/// Opens a store that nobody else uses. A process that another test is just starting has all our files, the lock too, for the moment
+/// between its fork and its exec.
+pub async fn open(dir: &Path, queues: Vec<QueueSpec>) -> Opened {
+    let clock = Clock::start();
+    loop {
+        match Store::open(dir, queues.clone(), clock).await {
+            Err(StoreError::InUse { .. }) if clock.now().0 < Duration::from_secs(10) => tokio::task::yield_now().await,
+            opened => return opened.expect("it opens"),
+        }
+    }
 }
 
 /// The user's side of an open store, with tickets counted.
@@ -88,7 +96,7 @@ impl Bench {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     // Dropping the runtime drops the writer where it stands: what was not committed is gone, as in a crash.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -579,7 +587,7 @@ fn while_rows_are_dropped_and_read_at_once_each_is_delivered_or_counted_and_neve
 }
 
 /// Runs a statement on a database that nobody has open, through sqlite3's Python module: a second opinion on what is in the file.
-fn sql(dir: &Path, statement: &str) -> String {
+pub fn sql(dir: &Path, statement: &str) -> String {
     let python = std::env::var("FIELDWAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nr=c.execute(sys.argv[2]).fetchone()\nc.commit()\nprint(r[0] if r else '')";
     let run = std::process::Command::new(python).args(["-c", script]).arg(dir.join("queue.db")).arg(statement).output();

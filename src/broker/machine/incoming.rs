@@ -31,7 +31,8 @@ impl Machine {
         if publish.qos == QoS::ExactlyOnce && received.is_none() {
             return self.answer();
         }
-        if topic.starts_with('$') {
+        if topic.starts_with('$') || !self.rights.may_publish(&topic) {
+            self.denied = Some(topic.to_string());
             return self.reject(received, Reason::NOT_AUTHORIZED);
         }
         if !is_as_indicated(&publish.payload, publish.properties.as_deref()) {

@@ -22,6 +22,7 @@ fn admitted(connect: Connect) -> (Machine, Codec) {
     let mut input = BytesMut::new();
     client.encode(&Packet::Connect(Box::new(connect)), &mut input).unwrap();
     assert!(machine.receive(&mut input, at(0)).is_some());
+    machine.grant(Rights::everything(), None).expect("everything is allowed");
     machine.admitted(&Admission { key: KEY, session_present: false, expiry_s: 0, kept: false, received: Vec::new() });
     assert!(matches!(sent(&mut machine, &mut client)[..], [Packet::ConnAck(_)]));
     (machine, client)

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod plan;
 pub mod read;
 pub mod run;
+pub mod scan;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Read points of one device once, and show them
     Read(read::ReadArgs),
+    /// Ask every unit id of a bus who is there
+    Scan(scan::ScanArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -72,6 +75,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
             Command::Read(args) => read::run(&args),
+            Command::Scan(args) => scan::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

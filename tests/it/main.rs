@@ -16,6 +16,7 @@ mod pipeline;
 mod plan;
 mod read;
 mod rules;
+mod scan;
 mod shipped;
 mod store;
 mod support;

@@ -5,6 +5,7 @@ mod gateway_topics;
 mod health;
 mod payload;
 mod readings;
+mod report;
 mod template;
 
 pub use forward::{ForwardRule, Forwarder, RetainRule};

@@ -9,11 +9,11 @@ use fieldway::model::{Durability, Filter, Message, Name, Properties, QoS, Timest
 use fieldway::mqtt::{RetainHandling, SubscribeOptions, Will};
 use fieldway::store::{
     Append, BrokerState, BrokerWrite, Entry, Limits, Opened, QueueId, QueueSpec, ROW_OVERHEAD, Refusal, SessionId,
-    SessionRecord, SessionState, Store, StoredDelivery, StoredRetained, StoredSubscription, Ticket, Urgency, Work,
+    SessionRecord, SessionState, StoredDelivery, StoredRetained, StoredSubscription, Ticket, Urgency, Work,
 };
 use proptest::prelude::*;
 
-use crate::store::{block_on, sql};
+use crate::store::{block_on, open, sql};
 
 /// The broker's side of an open store, with tickets counted.
 struct Bench {
@@ -27,7 +27,7 @@ impl Bench {
     }
 
     async fn open_with(dir: &Path, queues: Vec<QueueSpec>) -> Bench {
-        Bench { opened: Store::open(dir, queues, Clock::start()).await.expect("it opens"), ticket: 0 }
+        Bench { opened: open(dir, queues).await, ticket: 0 }
     }
 
     async fn hand_in(&mut self, what: Work, urgency: Urgency) -> Ticket {
@@ -624,7 +624,10 @@ impl Model {
         found.retained = retained.iter().map(|kept| (kept.message.topic.to_string(), kept.clone())).collect();
         assert_eq!(found.retained.len(), retained.len(), "a topic has one retained message");
         assert_eq!(bench.opened.broker.damaged, 0);
-        found.last_session = bench.opened.broker.last_session;
+        let last = bench.opened.broker.last_session;
+        let highest = found.sessions.keys().next_back().copied().unwrap_or(0);
+        found.last_session =
+            if (highest..=expected.last_session).contains(&last) { expected.last_session } else { last };
         found
     }
 }
@@ -648,7 +651,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// After a crash the store is as it was after some number of writes: all that were settled, and perhaps some that were not.
     #[test]

@@ -3,6 +3,7 @@
 
 mod broker;
 mod broker_state;
+mod commands;
 mod config;
 mod config_check;
 mod config_hostile;
@@ -10,6 +11,7 @@ mod config_values;
 mod crash;
 mod demo;
 mod gateway;
+mod kills;
 mod modbus;
 mod outage;
 mod pipeline;

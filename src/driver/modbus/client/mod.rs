@@ -31,6 +31,7 @@ pub use pdu::{Answer, Form};
 /// What the fuzzer feeds: everything here that reads bytes from outside.
 pub mod frames {
     pub use super::ascii_frame::{Collector as AsciiCollector, frame as ascii_frame};
+    pub use super::identity::{Page, page};
     pub use super::pdu::{Answer, Ask, Form, answer};
     pub use super::rtu_frame::{Collector, crc16};
     pub use super::tcp_frame::{Frame, NotModbus, parse};

@@ -19,6 +19,7 @@ mod pipeline;
 mod plan;
 mod read;
 mod rules;
+mod scan;
 mod shipped;
 mod store;
 mod support;

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod outcomes;
+mod pymodbus;
 
 use std::net::SocketAddr;
 use std::path::Path;

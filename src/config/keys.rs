@@ -1,6 +1,10 @@
 //! Every key that there is, where it belongs, and whether its feature is there yet.
 
+mod broker;
+
 use super::suggest::did_you_mean;
+
+pub(super) use broker::{BROKER, LIMITS, LISTENER, USER};
 
 /// A kind of mapping, with its keys.
 #[derive(Debug)]
@@ -104,66 +108,6 @@ pub(super) static GATEWAY: Shape = Shape {
     depth: 1,
     keys: &[key("id"), key("topic_root"), key("data_dir")],
     foreign: &[("name", "id"), ("base_topic", "topic_root"), ("topic", "topic_root"), ("data", "data_dir")],
-};
-
-pub(super) static BROKER: Shape = Shape {
-    what: "`broker`",
-    example: "{ listeners: [mqtt://127.0.0.1:1883] }",
-    depth: 1,
-    keys: &[key("listeners"), key("server_keep_alive"), key("session_expiry"), key("users"), key("limits")],
-    foreign: &[
-        ("listen", "listeners"),
-        ("listener", "listeners"),
-        ("keep_alive", "server_keep_alive"),
-        ("acl", "users"),
-        ("logins", "users"),
-    ],
-};
-
-pub(super) static LISTENER: Shape = Shape {
-    what: "a listener",
-    example: "{ url: mqtt://127.0.0.1:1883 }",
-    depth: 3,
-    keys: &[key("url"), key("certificate"), key("private_key"), key("client_ca")],
-    foreign: &[
-        ("listen", "url"),
-        ("address", "url"),
-        ("bind", "url"),
-        ("cert", "certificate"),
-        ("certfile", "certificate"),
-        ("cert_file", "certificate"),
-        ("key", "private_key"),
-        ("keyfile", "private_key"),
-        ("key_file", "private_key"),
-        ("ca", "client_ca"),
-        ("cafile", "client_ca"),
-        ("ca_file", "client_ca"),
-    ],
-};
-
-pub(super) static USER: Shape = Shape {
-    what: "a user of the broker",
-    example: "{ name: hmi, password_hash: \"$argon2id$…\", may_subscribe: [\"fieldway/#\"] }",
-    depth: 3,
-    keys: &[key("name"), key("password_hash"), key("may_subscribe"), key("may_publish"), key("deny")],
-    foreign: &[
-        ("user", "name"),
-        ("username", "name"),
-        ("hash", "password_hash"),
-        ("read", "may_subscribe"),
-        ("subscribe", "may_subscribe"),
-        ("write", "may_publish"),
-        ("publish", "may_publish"),
-        ("forbid", "deny"),
-    ],
-};
-
-pub(super) static LIMITS: Shape = Shape {
-    what: "`limits` of the broker",
-    example: "{ connections_per_address: 100 }",
-    depth: 2,
-    keys: &[key("connections_per_address"), key("connect_timeout")],
-    foreign: &[("connect_within", "connect_timeout")],
 };
 
 pub(super) static WEB: Shape = Shape {

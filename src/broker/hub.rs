@@ -23,17 +23,18 @@ use std::sync::Arc;
 
 use super::Limits;
 use super::durable::{AckTo, Durable, Owner};
+use super::local_room::LocalRoom;
 use super::retained::Retained;
 use super::routing::{Routes, Subscription};
 use super::sys::Sys;
 use super::words::{Admission, FromClient, Key, Published, Seat, ToClient};
-use crate::model::{Filter, Message, Monotonic, QoS, Timestamp, Topic};
+use crate::model::{Filter, Message, Monotonic, Publisher, QoS, Timestamp, Topic};
 use crate::mqtt::Reason;
 use crate::store::{Append, BrokerWrite, QueueId, Refusal, SessionId, Urgency, Work};
 
 use outflow::Bounds;
 use publishing::{Job, Match, Origin};
-use seats::{Endpoint, Seats, Turn};
+use seats::{Endpoint, LocalSeat, Seats, Turn};
 use subscriptions::Request;
 
 /// Room that a client's list keeps when it is empty.
@@ -107,8 +108,10 @@ pub(super) struct Outputs {
     pub pages: Vec<PageWanted>,
     /// For the outlet with this index, now or never.
     pub live: Vec<(usize, Message)>,
-    /// For subscriptions of the gateway itself.
-    pub local: Vec<(Key, Arc<Published>)>,
+    /// For subscriptions of the gateway itself; room for it is taken.
+    pub local: Vec<(Key, Arc<Published>, Publisher)>,
+    /// Messages that a subscription of the gateway had no room for; their publishers are told.
+    pub local_refused: u64,
     /// What became of the gateway's own messages that asked.
     pub settled: Vec<(u64, Result<(), Refusal>)>,
     /// Messages that had to be kept and that the store refused: how many, and why the first was.
@@ -189,6 +192,7 @@ impl Hub {
         let Some(client) = self.seats.client(key) else { return };
         match input {
             FromClient::Publish { message, received, once } => {
+                let by = Publisher::Client { id: client.id.clone(), user: None };
                 self.sys.stir();
                 self.out.received += 1;
                 self.out.received_bytes += message.payload.len() as u64;
@@ -199,7 +203,7 @@ impl Hub {
                     },
                     (received, _) => received.map(|received| AckTo::Client(key, received)),
                 };
-                self.publish(Origin::Client(key.seat()), message, ack, now);
+                self.publish(Origin::Client(key.seat()), &by, message, ack, now);
             }
             FromClient::PubRel(packet_id) => self.released(key, packet_id),
             FromClient::Recorded(n) => self.pubrec_came(key, n),
@@ -215,15 +219,17 @@ impl Hub {
         }
     }
 
-    /// A message of the gateway itself. With a `token`, [`Outputs::settled`] tells what became of it.
-    pub fn publish_local(&mut self, message: Message, token: Option<u64>, now: Monotonic) {
+    /// A message of the gateway itself, or one that it passes on for somebody. With a `token`, [`Outputs::settled`] tells what
+    /// became of it.
+    pub fn publish_local(&mut self, by: &Publisher, message: Message, token: Option<u64>, now: Monotonic) {
         self.sys.stir();
-        self.publish(Origin::Gateway, message, token.map(AckTo::Local), now);
+        self.publish(Origin::Gateway, by, message, token.map(AckTo::Local), now);
     }
 
     /// A subscription of the gateway itself. It sees messages as they are published, retain flag included, and none from before.
-    pub fn subscribe_local(&mut self, filter: Filter) -> Key {
-        let key = self.seats.seat(Endpoint::Local(filter.clone()));
+    /// With `room`, what finds none is refused rather than dropped.
+    pub fn subscribe_local(&mut self, filter: Filter, room: Option<Arc<LocalRoom>>) -> Key {
+        let key = self.seats.seat(Endpoint::Local(LocalSeat { filter: filter.clone(), room }));
         let all = Subscription { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, id: None };
         self.routes.subscribe(&filter, key.seat(), all);
         key
@@ -231,8 +237,8 @@ impl Hub {
 
     /// Nobody reads that subscription any more.
     pub fn unsubscribe_local(&mut self, key: Key) {
-        if let Some(Endpoint::Local(filter)) = self.seats.endpoint(key) {
-            self.routes.unsubscribe(filter, key.seat());
+        if let Some(Endpoint::Local(local)) = self.seats.endpoint(key) {
+            self.routes.unsubscribe(&local.filter, key.seat());
             self.seats.vacate(key.seat());
         }
     }

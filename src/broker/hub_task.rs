@@ -17,10 +17,11 @@ use tracing::{debug, error, info, warn};
 use super::counters::Counters;
 use super::durable::{Owner, Unsettled};
 use super::hub::{Hub, PageWanted, Select};
+use super::local_reader::LocalReader;
 use super::outbox::Outbox;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
-use crate::model::{Filter, Message, Monotonic, Timestamp};
+use crate::model::{Filter, Message, Monotonic, Publisher, Timestamp};
 use crate::mqtt::Reason;
 use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, SessionReader, StoreError};
 
@@ -75,13 +76,13 @@ pub(super) enum Input {
     },
     Disconnected(Goodbye),
     Publish {
+        by: Publisher,
         message: Message,
         done: Option<oneshot::Sender<Result<(), Refusal>>>,
     },
     Subscribe {
-        filter: Filter,
-        sender: mpsc::Sender<Message>,
-        dropped: Arc<AtomicU64>,
+        filters: Vec<Filter>,
+        reader: LocalReader,
         done: oneshot::Sender<()>,
     },
 }
@@ -114,7 +115,7 @@ pub(super) struct HubTask {
     condemned: Weak<Outbox>,
     /// Clients that wait to be let in.
     entering: HashMap<Key, oneshot::Sender<Result<Admission, Reason>>>,
-    locals: HashMap<Key, (mpsc::Sender<Message>, Arc<AtomicU64>)>,
+    locals: HashMap<Key, LocalReader>,
     waiting: HashMap<u64, oneshot::Sender<Result<(), Refusal>>>,
     next_token: u64,
     /// Whether the last message that had to be kept could not be, and the last retained one.
@@ -253,21 +254,21 @@ impl HubTask {
                 batch.into_iter().for_each(|input| self.hub.client_says(key, input, now));
             }
             Input::Disconnected(goodbye) => self.goodbye(goodbye, now),
-            Input::Publish { message, done } => {
+            Input::Publish { by, message, done } => {
                 let token = done.map(|done| {
                     self.next_token += 1;
                     self.waiting.insert(self.next_token, done);
                     self.next_token
                 });
-                self.hub.publish_local(message, token, now);
+                self.hub.publish_local(&by, message, token, now);
             }
-            Input::Subscribe { filter, sender, dropped, done } => {
-                let key = self.hub.subscribe_local(filter);
-                self.locals.insert(key, (sender, dropped));
-                if done.send(()).is_err() {
-                    self.locals.remove(&key);
-                    self.hub.unsubscribe_local(key);
+            Input::Subscribe { filters, reader, done } => {
+                for filter in filters {
+                    let key = self.hub.subscribe_local(filter, reader.room());
+                    self.locals.insert(key, reader.clone());
                 }
+                // When its asker is gone already, the first message finds that out.
+                let _ = done.send(());
             }
         }
     }
@@ -385,15 +386,11 @@ impl HubTask {
                 dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
-        for (key, published) in std::mem::take(&mut self.hub.out.local) {
-            let Some((sender, dropped)) = self.locals.get(&key) else { continue };
-            match sender.try_send(published.message.clone()) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => drop(dropped.fetch_add(1, Ordering::Relaxed)),
-                Err(TrySendError::Closed(_)) => {
-                    self.locals.remove(&key);
-                    self.hub.unsubscribe_local(key);
-                }
+        for (key, published, by) in std::mem::take(&mut self.hub.out.local) {
+            let Some(reader) = self.locals.get(&key) else { continue };
+            if !reader.give(&published, by) {
+                self.locals.remove(&key);
+                self.hub.unsubscribe_local(key);
             }
         }
         for (token, outcome) in self.hub.out.settled.drain(..) {
@@ -427,6 +424,11 @@ impl HubTask {
             if !std::mem::replace(&mut self.refusing, true) {
                 warn!(error = ?why, "messages that have to be kept are refused; their publishers are told");
             }
+        }
+        let refused = std::mem::take(&mut self.hub.out.local_refused);
+        if refused > 0 {
+            self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
+            debug!(messages = refused, "commands come faster than they can be looked at; their publishers are told");
         }
         let dropped = std::mem::take(&mut self.hub.out.backlog_dropped) + std::mem::take(&mut self.hub.out.damaged);
         self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);

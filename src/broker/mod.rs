@@ -25,6 +25,8 @@ mod hub_task;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod local_reader;
+mod local_room;
 mod logins;
 mod machine;
 mod outbox;
@@ -37,7 +39,7 @@ mod words;
 
 pub use entrance::{FilesError, certificate_warnings};
 pub use hub::Select;
-pub use hub_handle::{HubClosed, HubHandle, PublishError, Subscription};
+pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Subscription};
 pub use hub_task::{Memory, Outlet};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod demo;
 pub mod passwd;
+pub mod plan;
+pub mod read;
 pub mod run;
 
 use std::path::PathBuf;
@@ -34,6 +36,10 @@ enum Command {
     Run(ConfigArg),
     /// Check a configuration and print everything that is wrong with it
     Check(check::CheckArgs),
+    /// Show each request of each bus, and how much of the line's time it takes
+    Plan(plan::PlanArgs),
+    /// Read points of one device once, and show them
+    Read(read::ReadArgs),
     /// Make the hash of a password for a user of the broker
     Passwd(passwd::PasswdArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
@@ -68,6 +74,8 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Passwd(args) => passwd::run(&args),
+            Command::Plan(args) => plan::run(&args),
+            Command::Read(args) => read::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

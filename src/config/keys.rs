@@ -89,8 +89,6 @@ pub(super) fn looks_like<'a>(
 }
 
 const NO_TLS: &str = "connections are not encrypted yet";
-const EVERY: &str = "every reading is published (`report: every`)";
-const READ_ONLY: &str = "points are read only";
 
 pub(super) static TOP: Shape = Shape {
     what: "the top level",
@@ -237,8 +235,8 @@ pub(super) static DEVICE: Shape = Shape {
         key("retain"),
         key("points"),
         later("template", "list the device's points under `points:`"),
-        later("deadband", EVERY),
-        later("max_silence", EVERY),
+        key("deadband"),
+        key("max_silence"),
     ],
     foreign: &[
         ("slave", "unit_id"),
@@ -288,9 +286,9 @@ pub(super) static POINT: Shape = Shape {
         key("report"),
         key("qos"),
         key("retain"),
-        later("deadband", EVERY),
-        later("max_silence", EVERY),
-        later("write", READ_ONLY),
+        key("deadband"),
+        key("max_silence"),
+        key("write"),
         later("match", "only Modbus devices can be read yet"),
     ],
     foreign: &[
@@ -313,6 +311,10 @@ pub(super) static POINT: Shape = Shape {
         ("sf", "scale_from"),
         ("values", "enum"),
         ("map", "enum"),
+        ("writable", "write"),
+        ("writeable", "write"),
+        ("access", "write"),
+        ("dead_band", "deadband"),
         ("mask", "bit"),
         ("size", "length"),
         ("charset", "encoding"),
@@ -330,13 +332,12 @@ pub(super) static SCALE_FROM: Shape = Shape {
     foreign: &[("reg", "register"), ("address", "holding")],
 };
 
-/// Only for hints: `write` as a whole is not there yet.
-static WRITE: Shape = Shape {
+pub(super) static WRITE: Shape = Shape {
     what: "`write` of a point",
     example: "{ min: 30, max: 80 }",
     depth: 5,
-    keys: &[key("min"), key("max"), key("step")],
-    foreign: &[],
+    keys: &[key("min"), key("max"), key("step"), key("only")],
+    foreign: &[("minimum", "min"), ("maximum", "max"), ("from", "min"), ("to", "max"), ("write_only", "only")],
 };
 
 pub(super) static UPLINK: Shape = Shape {

@@ -1,6 +1,7 @@
 //! One device on a bus: when it is due, the turn that it is in, and what an answer or a silence changes. Pure.
 
 mod sending;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::group::Group;
 use super::liveness::{Health, Liveness};
 use super::turn::{Patience, Pending, Turn};
 use crate::driver::Request;
-use crate::model::{Device, DeviceStatus, Fault, Monotonic, Reading, Round, Sample, Stamp};
+use crate::model::{Device, DeviceStatus, Fault, Monotonic, OrderReport, Reading, Round, Sample, Stamp};
 
 /// A device that failed a poll is asked again this soon, however rarely it is polled: so it is offline soon, or well again.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -23,6 +24,8 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 pub enum Output {
     /// For the rest of the gateway.
     Event(Event),
+    /// For whoever gave the order.
+    Written(OrderReport),
     /// For the log: the device refuses this point (index into its points).
     Refusal {
         /// Whose point.

@@ -13,15 +13,19 @@
 //! - `sqlite`: the only folder that names sqlx
 
 mod batch;
+mod broker_row;
 mod channel;
 mod claims;
 mod data_dir;
 mod episode;
 mod error;
+mod ledger;
 mod open;
+mod plan;
 mod policy;
 mod properties;
 mod queue;
+mod ranges;
 mod record;
 mod row;
 mod salvage;

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::channel::{Append, CommitReport};
 use super::data_dir::{self, DataDir};
 use super::episode::Loss;
+use super::ledger::Ledger;
 use super::policy::Limits;
 use super::queue::{Bell, Queue, Receipts, Rows, Shared};
 use super::record::Record;
@@ -26,6 +27,10 @@ use crate::random;
 
 /// A database that was not closed is read through and checked up to this size: about 0.2 s on an SSD, 2 s on a card.
 const CHECKED_BYTES: u64 = 64 << 20;
+
+/// What deliveries and retained messages may take on disk, all together and as accounted. The broker bounds each session and what is retained;
+/// this holds when there are very many of them.
+const BROKER_BYTES: u64 = 1 << 30;
 
 /// Reports of lost messages that may wait to be collected.
 const GAPS_WAITING: usize = 16;
@@ -43,7 +48,7 @@ pub struct QueueSpec {
     pub name: Name,
     /// What it may hold.
     pub limits: Limits,
-    /// What its commits survive. There is one writer, so the strictest queue decides for all.
+    /// What its commits survive. There is one writer, so the strictest queue decides for all, the broker's state included.
     pub durability: Durability,
     /// The longest that a row waits for its commit when nobody waits for it.
     pub commit_every: Duration,
@@ -96,7 +101,7 @@ impl Store {
         }
         let dir = DataDir::take(data_dir)?;
         let path = dir.database();
-        let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Normal);
+        let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Full);
         let (database, records) = open_or_replace(&dir, durability, &queues, clock).await?;
         start(dir, database, records, queues, clock).await.map_err(|e| in_database(&path, &e))
     }
@@ -153,14 +158,15 @@ async fn start(
         slots.push(slot);
     }
 
+    let (ledger, broker) = Ledger::load(&mut database, BROKER_BYTES).await?;
+    let sessions = SessionReader::new(&database);
     let (appends, appends_rx) = mpsc::channel(batch::MAX_ROWS);
     let (reports_tx, reports) = mpsc::channel(REPORTS_WAITING);
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
-    let writer = Writer::new(dir, database, slots, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let writer = Writer::new(dir, database, slots, ledger, clock, bell, appends_rx, reports_tx, gaps_tx);
     let writer = tokio::spawn(writer.run(cancel.clone()));
     let store = Store { writer, cancel, database: path };
-    let (broker, sessions) = (BrokerState::default(), SessionReader {});
     Ok(Opened { store, queues: handles, appends, reports, broker, sessions, gaps })
 }
 

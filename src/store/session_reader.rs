@@ -1,10 +1,17 @@
 //! The backlog of sessions, a page at a time: what waits for a client that is away stays on disk.
 
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::broker_row::DeliveryColumns;
+use super::queue::unreadable;
+use super::sqlite::{Database, PageReader};
 use super::{SessionId, StoreError, StoredDelivery};
 
-/// Reads what waits for sessions. A clone shares its connection; one page is read at a time.
+/// Reads what waits for sessions, on a connection of its own that never waits for the writer. A clone shares it; one page is read at a time.
 #[derive(Debug, Clone)]
-pub struct SessionReader {}
+pub struct SessionReader(Arc<Mutex<PageReader>>);
 
 /// Some of what waits for a session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,10 +26,29 @@ pub struct Page {
 }
 
 impl SessionReader {
+    pub(super) fn new(database: &Database) -> SessionReader {
+        SessionReader(Arc::new(Mutex::new(database.page_reader())))
+    }
+
     /// What waits for a session from number `from` on, as far as it is committed: at most `messages`, and none after the one
-    /// that reaches `bytes`. A session that is not on disk has nothing.
+    /// that reaches `bytes`; at least one, if there is one. A session that is not on disk has nothing.
+    ///
+    /// A delivery whose commit was reported is there, and may be until the commit that says it is done was reported.
     pub async fn page(&self, session: SessionId, from: u64, messages: usize, bytes: u64) -> Result<Page, StoreError> {
-        let _ = (session, from, messages, bytes);
-        Ok(Page::default())
+        let mut reader = self.0.lock().await;
+        let messages = messages.max(1);
+        let rows = reader.read(session, from, messages, bytes).await;
+        let rows = rows.map_err(|error| unreadable(reader.database(), &error))?;
+        let total: u64 = rows.iter().map(DeliveryColumns::stored_bytes).sum();
+        let more = rows.len() == messages || total >= bytes;
+        let mut page = Page { next: rows.last().filter(|_| more).map(|row| row.number() + 1), ..Page::default() };
+        for columns in rows {
+            let n = columns.number();
+            match columns.check() {
+                Ok(delivery) => page.deliveries.push((n, delivery)),
+                Err(why) => page.damaged.push((n, why)),
+            }
+        }
+        Ok(page)
     }
 }

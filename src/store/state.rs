@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::policy::ROW_OVERHEAD;
+use super::policy::message_bytes;
+use super::properties;
 use crate::model::{Filter, Message, QoS, Timestamp, Topic};
 use crate::mqtt::{SubscribeOptions, Will};
 
@@ -144,6 +145,8 @@ pub struct BrokerState {
     pub retained: Vec<StoredRetained>,
     /// The highest session id that was ever kept, 0 for none.
     pub last_session: u64,
+    /// Sessions, subscriptions and retained messages that were not as they were stored, and are left out; the log has said so.
+    pub damaged: u64,
 }
 
 /// A session as it was found.
@@ -161,7 +164,7 @@ pub struct SessionState {
     pub depth: u64,
     /// Their bytes, as [`StoredDelivery::stored_bytes`] counts them.
     pub bytes: u64,
-    /// The lowest number on disk, recorded or not; [`SessionState::next_n`] when there is none.
+    /// The lowest number whose message is on disk; [`SessionState::next_n`] when there is none.
     pub first_n: u64,
     /// The number for the next delivery: above all that are or were on disk.
     pub next_n: u64,
@@ -182,6 +185,7 @@ impl BrokerWrite {
 impl StoredDelivery {
     /// What its row is accounted with, in bytes.
     pub fn stored_bytes(&self) -> u64 {
-        ROW_OVERHEAD + self.message.size() as u64
+        let properties = properties::encoded_len(self.message.properties.as_deref());
+        message_bytes(&self.message, properties + 4 * self.subscription_ids.len())
     }
 }

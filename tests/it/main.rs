@@ -3,6 +3,7 @@
 
 mod access;
 mod broker;
+mod broker_state;
 mod config;
 mod config_check;
 mod config_hostile;
@@ -13,6 +14,8 @@ mod gateway;
 mod modbus;
 mod outage;
 mod pipeline;
+mod plan;
+mod read;
 mod rules;
 mod shipped;
 mod store;

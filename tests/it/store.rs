@@ -88,7 +88,7 @@ impl Bench {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     // Dropping the runtime drops the writer where it stands: what was not committed is gone, as in a crash.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -579,7 +579,7 @@ fn while_rows_are_dropped_and_read_at_once_each_is_delivered_or_counted_and_neve
 }
 
 /// Runs a statement on a database that nobody has open, through sqlite3's Python module: a second opinion on what is in the file.
-fn sql(dir: &Path, statement: &str) -> String {
+pub fn sql(dir: &Path, statement: &str) -> String {
     let python = std::env::var("FIELDWAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nr=c.execute(sys.argv[2]).fetchone()\nc.commit()\nprint(r[0] if r else '')";
     let run = std::process::Command::new(python).args(["-c", script]).arg(dir.join("queue.db")).arg(statement).output();

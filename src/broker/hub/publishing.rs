@@ -10,7 +10,7 @@ use super::kept::{self, Kept};
 use super::outflow::{Bounds, Handed};
 use super::seats::{Client, Endpoint};
 use super::{Hub, Outputs, PageWanted};
-use crate::model::{Message, Monotonic, QoS, Timestamp};
+use crate::model::{Message, Monotonic, Publisher, QoS, Timestamp};
 use crate::mqtt::Reason;
 use crate::store::{Append, BrokerWrite, Refusal, StoredRetained, Urgency, Work};
 
@@ -33,6 +33,14 @@ pub(super) struct Match {
     ids: SubscriptionIds,
 }
 
+/// What became of a message here.
+struct Delivered {
+    /// Somebody was subscribed to it.
+    somebody: bool,
+    /// One who may not miss anything had no room for it.
+    refused: bool,
+}
+
 /// Something to be written, and who hears of it.
 pub(super) type Job = (Work, AckTo);
 
@@ -44,7 +52,15 @@ impl Match {
 }
 
 impl Hub {
-    pub(super) fn publish(&mut self, from: Origin, message: Message, ack: Option<AckTo>, now: Monotonic) {
+    /// `by` is who is told to those that ask who published it.
+    pub(super) fn publish(
+        &mut self,
+        from: Origin,
+        by: &Publisher,
+        message: Message,
+        ack: Option<AckTo>,
+        now: Monotonic,
+    ) {
         let published = Arc::new(Published { message, at: now });
         let message = &published.message;
         if message.retain && !self.retain(from, &published) {
@@ -55,7 +71,7 @@ impl Hub {
                 return self.settle(ack, Some(Refusal::QueueFull), Reason::QUOTA_EXCEEDED, now);
             }
         }
-        let somebody = self.deliver(from, &published);
+        let Delivered { somebody, refused } = self.deliver(from, by, &published);
         let mut forwarded = false;
         for (index, (queue, select)) in self.outlets.iter().enumerate() {
             let Some(selected) = select(message) else { continue };
@@ -65,6 +81,11 @@ impl Hub {
             } else {
                 self.jobs.push((Work::Message { queue: *queue, message: selected }, AckTo::Nobody));
             }
+        }
+        if let (Some(ack), true) = (ack, refused) {
+            // The others have it. Its publisher has to know that one who may not miss it does not.
+            self.write_jobs(false, None);
+            return self.settle(ack, Some(Refusal::QueueFull), Reason::QUOTA_EXCEEDED, now);
         }
         let together = match ack {
             Some(AckTo::Intake(Owner { session, .. }, packet_id)) => {
@@ -141,8 +162,8 @@ impl Hub {
         }
     }
 
-    /// Gives a message to all who subscribed to it, once each. Whether there was anybody.
-    fn deliver(&mut self, from: Origin, published: &Arc<Published>) -> bool {
+    /// Gives a message to all who subscribed to it, once each.
+    fn deliver(&mut self, from: Origin, by: &Publisher, published: &Arc<Published>) -> Delivered {
         self.epoch += 1;
         let (seats, matched, epoch) = (&mut self.seats, &mut self.matched, self.epoch);
         self.routes.matches(&published.message.topic, |found| {
@@ -169,7 +190,7 @@ impl Hub {
             slot.seen = (epoch, matched.len());
             matched.push(Match::of(seat, subscription));
         });
-        let somebody = !matched.is_empty();
+        let mut delivered = Delivered { somebody: !matched.is_empty(), refused: false };
         let mut matched = std::mem::take(matched);
         for found in matched.drain(..) {
             let Some(slot) = self.seats.slot(found.seat) else { continue };
@@ -209,12 +230,19 @@ impl Hub {
                         _ => {}
                     }
                 }
-                Some(Endpoint::Local(_)) => self.out.local.push((key, published.clone())),
+                Some(Endpoint::Local(local)) => {
+                    if local.room.as_ref().is_none_or(|room| room.take(published)) {
+                        self.out.local.push((key, published.clone(), by.clone()));
+                    } else {
+                        delivered.refused = true;
+                        self.out.local_refused += 1;
+                    }
+                }
                 None => {}
             }
         }
         self.matched = matched;
-        somebody
+        delivered
     }
 
     /// Gives the connection of a kept session what it may have now, and asks for what it will need next.

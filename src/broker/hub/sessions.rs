@@ -14,7 +14,7 @@ use super::kept::{self, Kept};
 use super::publishing::Origin;
 use super::seats::{Client, Endpoint, Turn};
 use super::subscriptions;
-use crate::model::{Message, Monotonic};
+use crate::model::{Message, Monotonic, Publisher};
 use crate::mqtt::{Reason, Received};
 use crate::store::{BrokerState, BrokerWrite, SessionId, Urgency};
 
@@ -64,6 +64,7 @@ impl Hub {
     pub fn connect(&mut self, greeting: Greeting, now: Monotonic) -> Key {
         self.sys.stir();
         let expiry_s = self.session_expiry_s.map_or(0, |most| greeting.expiry_s.min(most));
+        let by = Publisher::Client { id: greeting.client_id.clone(), user: None };
         let mut will = None;
         let resumed = match self.clients.get(&greeting.client_id).copied() {
             None => None,
@@ -82,7 +83,7 @@ impl Hub {
             None => self.enter(greeting, expiry_s, now),
         };
         if let Some(will) = will {
-            self.publish(Origin::Will, will, None, now);
+            self.publish(Origin::Will, &by, will, None, now);
         }
         key
     }
@@ -193,13 +194,14 @@ impl Hub {
         let most = self.session_expiry_s.unwrap_or(0);
         let Some(client) = self.seats.client(key) else { return };
         let will = client.will.take();
+        let by = Publisher::Client { id: client.id.clone(), user: None };
         if let (Some(kept), Some(asked)) = (&mut client.kept, expiry_s) {
             kept.expiry_s = asked.min(most);
         }
         self.part(key);
         self.leave(key.seat(), now);
         if let (Some(will), true) = (will, lost) {
-            self.publish(Origin::Will, will, None, now);
+            self.publish(Origin::Will, &by, will, None, now);
         }
     }
 

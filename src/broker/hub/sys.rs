@@ -6,7 +6,7 @@ use super::super::sys::{Holdings, Sys, Totals, message};
 use super::super::words::Published;
 use super::publishing::Origin;
 use super::{Hub, Select};
-use crate::model::{Filter, Message, Monotonic};
+use crate::model::{Filter, Message, Monotonic, Publisher};
 use crate::store::QueueId;
 
 /// The first level of the broker's own topics.
@@ -45,7 +45,7 @@ impl Hub {
         }
         if is_due {
             for message in self.sys.changes(leaves) {
-                self.publish(Origin::Gateway, message, None, now);
+                self.publish(Origin::Gateway, &Publisher::Gateway, message, None, now);
             }
         }
     }

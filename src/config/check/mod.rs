@@ -15,6 +15,7 @@ mod publish;
 mod register;
 mod uplink;
 mod users;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -86,10 +87,13 @@ mod tests {
             "`gateway`" => "gateway: {{}}",
             "`broker`" => "broker: {{}}",
             "a listener" => "broker: { listeners: [{{}}] }",
+            "a user of the broker" => "broker: { users: [{{}}] }",
+            "`limits` of the broker" => "broker: { limits: {{}} }",
             "`web`" => "web: {{}}",
             "a bus" => "buses: { b: {{}} }",
             "a device" => "devices: { d: {{}} }",
             "a point" => "devices: { d: { points: { p: {{}} } } }",
+            "`write` of a point" => "devices: { d: { points: { p: { holding: 1, write: {{}} } } } }",
             "`scale_from` of a point" => "devices: { d: { points: { p: { holding: 1, scale_from: {{}} } } } }",
             "an uplink" => "uplinks: { u: {{}} }",
             "`queue` of an uplink" => "uplinks: { u: { queue: {{}} } }",
@@ -102,6 +106,7 @@ mod tests {
     fn beside(key: &str) -> &'static str {
         match key {
             "baud" | "data_bits" | "parity" | "stop_bits" => "serial: /dev/ttyUSB0, ",
+            "certificate" | "private_key" | "client_ca" => "url: mqtts://127.0.0.1:8883, ",
             "to" => "topic: a, ",
             "enum" | "bits" | "invalid" => "holding: 1, ",
             _ => "",

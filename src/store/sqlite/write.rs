@@ -15,7 +15,7 @@ const SHAPES: [usize; 3] = [128, 16, 1];
 const KEPT_ASIDE: i64 = 1000;
 
 /// A group commit in the making. Dropped without [`Transaction::commit`], it leaves no trace.
-pub(in crate::store) struct Transaction<'c>(sqlx::Transaction<'c, Sqlite>);
+pub(in crate::store) struct Transaction<'c>(pub(super) sqlx::Transaction<'c, Sqlite>);
 
 impl Database {
     /// Starts a group commit.

@@ -2,8 +2,7 @@
 //!
 //! A colon begins a frame whatever came before it, so nothing that was damaged takes the next frame with it.
 
-use super::super::super::Request;
-use super::pdu;
+use super::pdu::{self, Ask};
 use crate::model::Fault;
 
 /// Characters of the largest frame (§2.5.2.1): colon, two a byte for unit, PDU and checksum, CR LF.
@@ -26,8 +25,8 @@ pub fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
 }
 
 /// Characters of the whole answer to a request.
-pub fn answer_len(request: &Request) -> usize {
-    1 + 2 * (1 + 2 + pdu::data_len(request) + 1) + 2
+pub fn answer_len(ask: &Ask) -> usize {
+    1 + 2 * (1 + ask.answer_len() + 1) + 2
 }
 
 /// Collects what the line says until the answer to one request is in it. Bounded whatever comes.

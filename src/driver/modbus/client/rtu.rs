@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::super::super::stream::{Echo, Filter};
-use super::super::super::{Failure, Request};
+use super::super::super::{Failure, Request, WriteFailure};
 use super::framing::{Collector, Framing};
-use super::pdu::{self, Answer};
+use super::pdu::{self, Answer, Ask};
 use crate::clock::{Alarm, Clock};
-use crate::model::Monotonic;
+use crate::model::{Fault, Monotonic};
 
 /// After a damaged answer the line counts as quiet again after this long: USB adapters hand over bytes every 16 ms.
 const QUIET_AFTER_DAMAGE: Duration = Duration::from_millis(20);
@@ -39,15 +39,15 @@ pub struct Timing {
 
 /// Why there is no answer: the request's fault, or the stream's.
 #[derive(Debug)]
-pub enum Broken {
+pub enum Broken<F> {
     /// The stream works.
-    Failure(Failure),
+    Failure(F),
     /// The stream does not.
     Stream(io::Error),
 }
 
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Broken {
+impl<F> From<io::Error> for Broken<F> {
+    fn from(error: io::Error) -> Broken<F> {
         Broken::Stream(error)
     }
 }
@@ -65,7 +65,7 @@ pub struct Rtu {
     /// Whether the last request had a byte in answer, its echo aside.
     was_heard: bool,
     /// The request that is on its way. It stays when the caller gives up waiting half-way.
-    asked: Option<(u8, Request)>,
+    asked: Option<(u8, Ask)>,
     /// Requests whose answer may still come.
     unanswered: Vec<Unanswered>,
     buffer: Box<[u8; 256]>,
@@ -74,7 +74,7 @@ pub struct Rtu {
 #[derive(Debug)]
 struct Unanswered {
     unit: u8,
-    request: Request,
+    ask: Ask,
     until: Monotonic,
 }
 
@@ -98,47 +98,91 @@ impl Rtu {
     }
 
     /// Asks `unit` and waits for its answer. May be dropped half-way: the next request waits as after a silence.
-    pub async fn read<T>(&mut self, stream: &mut T, unit: u8, request: &Request) -> Result<Answer, Broken>
+    pub async fn read<T>(&mut self, stream: &mut T, unit: u8, request: &Request) -> Result<Answer, Broken<Failure>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        if let Some((unit, request)) = self.asked.take() {
-            self.expect_late(unit, request);
-        }
-        let settled = self.late_answers_end(unit, request);
-        self.hush(stream, settled).await?;
-        self.was_heard = false;
-        self.asked = Some((unit, request.clone()));
-        let frame = self.framing.frame(unit, &pdu::request(request));
-        let sent = self.send(stream, &frame).await?;
-        let mut collector = self.framing.collector(unit, request);
-        let mut filter = self.echo.filter(&frame, false);
-        let outcome = self.listen(stream, &mut collector, &mut filter, request, sent).await?;
-        self.asked = None;
-        self.echo.learn(&filter, outcome.is_ok());
-        let is_silent = outcome.as_ref().is_err_and(|failure| matches!(failure, Failure::NoAnswer(_)));
-        // What answered a repetition may have been the late answer to the first try; then another one is on its way.
-        let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && same_cells(&late.request, request));
-        if is_silent || is_repeated {
-            self.expect_late(unit, request.clone());
-        }
+        let ask = Ask::read(request);
+        let sent = self.ask(stream, unit, &ask).await?;
+        let heard = self.hear(stream, unit, &ask, sent, |answer| pdu::answer(request, answer)).await?;
+        let outcome = heard.unwrap_or_else(|fault| Err(Failure::NoAnswer(fault)));
+        self.settle(unit, ask, matches!(outcome, Err(Failure::NoAnswer(_))));
         outcome.map_err(Broken::Failure)
     }
 
+    /// Writes to `unit` and waits for the answer. The request goes out once. [`Broken::Stream`] means that it did not.
+    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<(), Broken<WriteFailure>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let sent = self.ask(stream, unit, ask).await?;
+        let outcome = match self.hear(stream, unit, ask, sent, |answer| ask.written(answer)).await {
+            Ok(heard) => heard.unwrap_or_else(|fault| Err(WriteFailure::Unanswered(fault))),
+            // It has gone out, and the stream after it.
+            Err(_) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
+        };
+        self.settle(unit, ask.clone(), matches!(outcome, Err(WriteFailure::Unanswered(_))));
+        outcome.map_err(Broken::Failure)
+    }
+
+    /// Sends a request once nothing can be confused with its answer; returns when its last character will have left.
+    async fn ask<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> io::Result<Monotonic>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Some((unit, ask)) = self.asked.take() {
+            self.expect_late(unit, ask);
+        }
+        let settled = self.late_answers_end(unit, ask);
+        self.hush(stream, settled).await?;
+        self.was_heard = false;
+        self.asked = Some((unit, ask.clone()));
+        self.send(stream, &self.framing.frame(unit, ask.pdu())).await
+    }
+
+    /// Waits for the answer and understands it; the error says why there is none.
+    async fn hear<T: AsyncRead + Unpin, A, F>(
+        &mut self,
+        stream: &mut T,
+        unit: u8,
+        ask: &Ask,
+        sent: Monotonic,
+        understand: impl FnMut(&[u8]) -> Result<A, F>,
+    ) -> io::Result<Result<Result<A, F>, Fault>> {
+        let frame = self.framing.frame(unit, ask.pdu());
+        let mut collector = self.framing.collector(unit, ask);
+        let mut filter = self.echo.filter(&frame, ask.may_be_answer());
+        let heard = self.listen(stream, &mut collector, &mut filter, ask, sent, understand).await?;
+        // What looks like an answer to a write may be its echo: that teaches nothing.
+        if !ask.may_be_answer() {
+            self.echo.learn(&filter, matches!(heard, Ok(Ok(_))));
+        }
+        Ok(heard)
+    }
+
+    /// The exchange is over: whether its answer, or another one, may still come.
+    fn settle(&mut self, unit: u8, ask: Ask, is_silent: bool) {
+        self.asked = None;
+        // What answered a repetition may have been the late answer to the first try; then another one is on its way.
+        let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && late.ask == ask);
+        if is_silent || is_repeated {
+            self.expect_late(unit, ask);
+        }
+    }
+
     /// The same lateness once more, and what it varies.
-    fn expect_late(&mut self, unit: u8, request: Request) {
+    fn expect_late(&mut self, unit: u8, ask: Ask) {
         let until = self.clock.now() + self.timing.timeout.max(LEAST_LATENESS) + UNSTEADINESS;
-        self.unanswered.push(Unanswered { unit, request, until });
+        self.unanswered.push(Unanswered { unit, ask, until });
     }
 
     /// Until when an answer of `unit` could be the late one to another request than this. A late answer to the same
     /// request is as good as a new one.
-    fn late_answers_end(&mut self, unit: u8, request: &Request) -> Monotonic {
+    fn late_answers_end(&mut self, unit: u8, ask: &Ask) -> Monotonic {
         let now = self.clock.now();
         self.unanswered.retain(|late| late.until > now);
-        let confusable = |late: &&Unanswered| {
-            late.unit == unit && late.request.table == request.table && !same_cells(&late.request, request)
-        };
+        let confusable =
+            |late: &&Unanswered| late.unit == unit && late.ask.function() == ask.function() && late.ask != *ask;
         self.unanswered.iter().filter(confusable).map(|late| late.until).max().unwrap_or(now)
     }
 
@@ -171,16 +215,17 @@ impl Rtu {
         Ok(self.last_byte)
     }
 
-    async fn listen<T: AsyncRead + Unpin>(
+    async fn listen<T: AsyncRead + Unpin, A>(
         &mut self,
         stream: &mut T,
         collector: &mut Collector,
         filter: &mut Filter<'_>,
-        request: &Request,
+        ask: &Ask,
         sent: Monotonic,
-    ) -> io::Result<Result<Answer, Failure>> {
+        mut understand: impl FnMut(&[u8]) -> A,
+    ) -> io::Result<Result<A, Fault>> {
         let begin = sent + self.timing.timeout;
-        let end = begin + characters(self.timing, self.framing.answer_len(request));
+        let end = begin + characters(self.timing, self.framing.answer_len(ask));
         let mut until = begin;
         loop {
             let left = until.since(self.clock.now());
@@ -200,12 +245,12 @@ impl Rtu {
             self.was_heard |= !held_back.is_empty() || !rest.is_empty();
             for bytes in [held_back, rest] {
                 if let Some(answer) = collector.push(bytes) {
-                    return Ok(pdu::answer(request, answer));
+                    return Ok(Ok(understand(answer)));
                 }
             }
             // A stream without a pause always has something to hear: the clock ends it.
             if heard == 0 || now >= end {
-                return Ok(Err(Failure::NoAnswer(collector.verdict())));
+                return Ok(Err(collector.verdict()));
             }
             until = end;
             if collector.is_damaged() {
@@ -228,10 +273,6 @@ pub fn longest(timing: Timing) -> Duration {
     timing.silence + characters(timing, 8) + timing.timeout
 }
 
-fn same_cells(one: &Request, other: &Request) -> bool {
-    (one.table, one.address, one.count) == (other.table, other.address, other.count)
-}
-
 fn characters(timing: Timing, count: usize) -> Duration {
     timing.character * u32::try_from(count).unwrap_or(2 * MAX_FRAME)
 }
@@ -242,7 +283,7 @@ mod tests {
 
     use super::super::rtu_frame::{self, crc16};
     use super::*;
-    use crate::model::{Fault, RegisterTable};
+    use crate::model::RegisterTable;
 
     /// What a device does after one request: waits so many milliseconds, then says this; again and again.
     type Script = Vec<(u64, Vec<u8>)>;
@@ -426,7 +467,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_adapter_that_echoes_is_as_good_as_any_and_an_echo_alone_is_a_silence() {
-        let echo = |address| rtu_frame::frame(1, &pdu::request(&ask(address)));
+        let echo = |address| rtu_frame::frame(1, Ask::read(&ask(address)).pdu());
         let scripts = vec![
             vec![(1, [echo(10), good(1, 10)].concat())],
             vec![(1, echo(11)), (20, good(1, 11))],

@@ -2,21 +2,24 @@
 //!
 //! Local delivery comes before anything that can wait. While the store has no room, no further input is taken, but its reports are: that is
 //! the back-pressure that reaches every publisher, and it can't lock up.
+//!
+//! `delivering` carries out what the hub decided for those who are there, `storing` what goes to the store and comes back.
+
+mod delivering;
+mod storing;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error};
 
 use super::counters::Counters;
 use super::durable::{Owner, Unsettled};
-use super::hub::{Hub, PageWanted, Select};
+use super::hub::{Hub, Select};
 use super::local_reader::LocalReader;
 use super::outbox::Outbox;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
@@ -27,17 +30,6 @@ use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, Se
 
 /// Inputs taken before what came of them is carried out.
 const BATCH: usize = 64;
-
-/// Bytes that the store may have and not have settled before it is handed more; a larger message goes alone. More than one of its group
-/// commits takes (4 MiB), so that it has the next one's messages while it writes.
-const UNSETTLED: usize = 8 << 20;
-
-/// Messages of a backlog that are read at once, and their bytes.
-const PAGE_MESSAGES: usize = 512;
-const PAGE_BYTES: u64 = 256 << 10;
-
-/// How long publishers are held for a subscriber to drain its queue to a quarter.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// An uplink as the hub sees it: what it wants of each message, and where that goes.
 pub struct Outlet {
@@ -282,249 +274,6 @@ impl HubTask {
     fn note_sent(&mut self, key: Key) {
         if let Some(outbox) = self.outboxes.get(&key) {
             self.hub.note_sent(key, outbox.sent());
-        }
-    }
-
-    fn page_came(&mut self, read: Result<Reading, JoinError>) {
-        let (owner, asked, page) = match read {
-            Ok(read) => read,
-            Err(error) => return error!(%error, "reading what waits for a session failed. Please report this"),
-        };
-        if let Err(error) = &page
-            && !std::mem::replace(&mut self.unreadable, true)
-        {
-            error!(%error, "what waits for a session can't be read; trying again");
-        }
-        self.unreadable &= page.is_err();
-        self.hub.page_came(owner, asked, page.ok(), self.clock.now());
-    }
-
-    fn report(&mut self, report: Option<CommitReport>) {
-        match report {
-            Some(report) => {
-                self.unsettled.settle(report.through);
-                self.hub.report(&report, self.clock.now());
-                if report.refused.is_empty() && std::mem::take(&mut self.refusing) {
-                    info!("messages are kept again");
-                }
-            }
-            None => self.lose_store(),
-        }
-    }
-
-    fn lose_store(&mut self) {
-        if !std::mem::replace(&mut self.store_gone, true) && !self.outlets.is_empty() {
-            error!("the store has stopped; messages that have to be kept are refused from now on");
-        }
-        self.hub.store_is_gone(self.clock.now());
-    }
-
-    /// Lets clients in, or not.
-    fn admit(&mut self) {
-        for (key, outcome) in std::mem::take(&mut self.hub.out.admitted) {
-            let is_in = outcome.is_ok();
-            let Some(admitted) = self.entering.remove(&key) else { continue };
-            // Its task is gone already: nobody else would say goodbye.
-            if admitted.send(outcome).is_err() && is_in {
-                self.hub.disconnect(key, true, None, self.clock.now());
-            }
-        }
-    }
-
-    /// Carries out everything that can't wait.
-    fn flush(&mut self) {
-        self.admit();
-        for (key, mut last_words) in std::mem::take(&mut self.hub.out.parting) {
-            self.entering.remove(&key);
-            if let Some(outbox) = self.outboxes.remove(&key) {
-                outbox.put(&mut last_words);
-            }
-        }
-        if let Some(reader) = &self.reader {
-            for PageWanted { owner, from, asked } in self.hub.out.pages.drain(..) {
-                let reader = reader.clone();
-                self.readings.spawn(async move {
-                    (owner, asked, reader.page(owner.session, from, PAGE_MESSAGES, PAGE_BYTES).await)
-                });
-            }
-        }
-        let mut touched = std::mem::take(&mut self.hub.out.touched);
-        let mut starved = false;
-        for key in touched.drain(..) {
-            let Some(id) = self.hub.take_list(key, &mut self.list) else { continue };
-            let Some(outbox) = self.outboxes.get(&key) else {
-                self.list.clear();
-                continue;
-            };
-            if self.list.is_empty() {
-                continue;
-            }
-            let put = outbox.put(&mut self.list);
-            if put.pressed {
-                self.pressed.push(outbox.clone());
-            }
-            self.counters.dropped.fetch_add(put.dropped, Ordering::Relaxed);
-            starved |= put.starved;
-            if put.overflow_began {
-                warn!(
-                    client = &*id,
-                    "a subscriber is slower than what it subscribed to; messages for it are dropped until it catches up"
-                );
-            }
-        }
-        self.hub.out.touched = touched;
-        if starved {
-            self.relieve();
-        }
-        for key in std::mem::take(&mut self.hub.out.removed) {
-            self.outboxes.remove(&key);
-            self.entering.remove(&key);
-        }
-        for (outlet, message) in self.hub.out.live.drain(..) {
-            let (live, dropped) = &self.outlets[outlet];
-            if live.try_send(message).is_err() {
-                dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        for (key, published, by) in std::mem::take(&mut self.hub.out.local) {
-            let Some(reader) = self.locals.get(&key) else { continue };
-            if !reader.give(&published, by) {
-                self.locals.remove(&key);
-                self.hub.unsubscribe_local(key);
-            }
-        }
-        for (token, outcome) in self.hub.out.settled.drain(..) {
-            if let Some(done) = self.waiting.remove(&token) {
-                // Whoever asked may have gone; then nobody needs the answer.
-                let _ = done.send(outcome);
-            }
-        }
-        self.tell_refusals();
-        self.count();
-    }
-
-    /// What waits for all clients together has reached its bound: the one that holds most of it has to go, and once at a time.
-    fn relieve(&mut self) {
-        if self.condemned.upgrade().is_some() {
-            return;
-        }
-        let Some(outbox) = self.outboxes.values().max_by_key(|outbox| outbox.bytes()) else { return };
-        self.condemned = Arc::downgrade(outbox);
-        warn!(
-            bytes = outbox.bytes(),
-            "the messages that wait for slow subscribers have no more room; the slowest is disconnected"
-        );
-        outbox.put(&mut vec![ToClient::Close(Reason::QUOTA_EXCEEDED)]);
-    }
-
-    fn tell_refusals(&mut self) {
-        let (refused, why) = std::mem::take(&mut self.hub.out.refused);
-        if refused > 0 {
-            self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
-            if !std::mem::replace(&mut self.refusing, true) {
-                warn!(error = ?why, "messages that have to be kept are refused; their publishers are told");
-            }
-        }
-        let refused = std::mem::take(&mut self.hub.out.local_refused);
-        if refused > 0 {
-            self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
-            debug!(messages = refused, "commands come faster than they can be looked at; their publishers are told");
-        }
-        let dropped = std::mem::take(&mut self.hub.out.backlog_dropped) + std::mem::take(&mut self.hub.out.damaged);
-        self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
-        for client in self.hub.out.overflowing.drain(..) {
-            warn!(
-                client = &*client,
-                "as much waits for a client as is kept for one; further messages for it are dropped until it fetches some"
-            );
-        }
-        let retained = std::mem::take(&mut self.hub.out.retained_refused);
-        if retained > 0 {
-            self.counters.dropped.fetch_add(retained, Ordering::Relaxed);
-            if !std::mem::replace(&mut self.retained_full, true) {
-                let topic = self.hub.out.retained_refused_topic.take();
-                warn!(
-                    topic = topic.as_deref(),
-                    "no room for more retained messages; subscribers got this one, later ones will not"
-                );
-            }
-        }
-    }
-
-    fn count(&mut self) {
-        let (clients, subscriptions, retained) = self.hub.counts();
-        self.counters.clients.store(clients as u64, Ordering::Relaxed);
-        self.counters.subscriptions.store(subscriptions as u64, Ordering::Relaxed);
-        self.counters.retained.store(retained as u64, Ordering::Relaxed);
-        Counters::add(&self.counters.received, std::mem::take(&mut self.hub.out.received));
-        Counters::add(&self.counters.received_bytes, std::mem::take(&mut self.hub.out.received_bytes));
-    }
-
-    /// Gives subscribers whose queue fills the time to catch up, so that a burst between quick clients loses nothing: those who published
-    /// meanwhile are held, and nobody else. A subscriber that does not catch up is not waited for again before it has.
-    fn pace(&mut self) {
-        let (turns, pressed) = (std::mem::take(&mut self.turns), std::mem::take(&mut self.pressed));
-        if pressed.is_empty() || turns.is_empty() {
-            return;
-        }
-        let (clock, until) = (self.clock, self.clock.now() + PATIENCE);
-        self.holds.spawn(async move {
-            for outbox in pressed {
-                tokio::select! {
-                    () = outbox.drained() => {}
-                    () = clock.sleep_until(until) => outbox.set_lagging(),
-                }
-            }
-            drop(turns);
-        });
-    }
-
-    /// Hands the appends to the store, taking its reports while it has no room.
-    async fn append(&mut self, reports: &mut mpsc::Receiver<CommitReport>) {
-        // Its reports may have more written.
-        while !self.hub.out.appends.is_empty() {
-            self.hand_over(reports).await;
-        }
-    }
-
-    async fn hand_over(&mut self, reports: &mut mpsc::Receiver<CommitReport>) {
-        let mut appends = std::mem::take(&mut self.hub.out.appends).into_iter();
-        let store = self.appends.clone();
-        let mut next = appends.next();
-        while let Some(append) = next.take() {
-            if self.store_gone {
-                break;
-            }
-            let (ticket, bytes) = (append.ticket, append.what.size());
-            let fits = self.unsettled.bytes() == 0 || self.unsettled.bytes() + bytes <= UNSETTLED;
-            // Nearly always there is room, and then nothing has to be waited for.
-            let append = match if fits { store.try_send(append) } else { Err(TrySendError::Full(append)) } {
-                Ok(()) => {
-                    self.unsettled.add(ticket, bytes);
-                    next = appends.next();
-                    continue;
-                }
-                Err(TrySendError::Full(append) | TrySendError::Closed(append)) => append,
-            };
-            tokio::select! {
-                room = store.reserve(), if fits => match room {
-                    Ok(room) => {
-                        room.send(append);
-                        self.unsettled.add(ticket, bytes);
-                        next = appends.next();
-                    }
-                    Err(_) => break,
-                },
-                report = reports.recv() => {
-                    next = Some(append);
-                    self.report(report);
-                    self.flush();
-                }
-            }
-        }
-        if self.appends.is_closed() || self.store_gone {
-            self.lose_store();
-            self.flush();
         }
     }
 }

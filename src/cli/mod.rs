@@ -6,6 +6,7 @@ pub mod passwd;
 pub mod plan;
 pub mod read;
 pub mod run;
+pub mod templates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     Read(read::ReadArgs),
     /// Make the hash of a password for a user of the broker
     Passwd(passwd::PasswdArgs),
+    /// List the devices that there are templates for, or show a template
+    Templates(templates::TemplatesArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -76,6 +79,7 @@ impl Cli {
             Command::Passwd(args) => passwd::run(&args),
             Command::Plan(args) => plan::run(&args),
             Command::Read(args) => read::run(&args),
+            Command::Templates(args) => templates::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

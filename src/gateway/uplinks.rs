@@ -65,8 +65,7 @@ impl Keeping {
             });
             pending.push(Pending { settings, queue, live, overflowed });
         }
-        // The store does not keep the broker's state yet.
-        let memory = None;
+        let memory = Some(Memory { state: opened.broker, reader: opened.sessions });
         let ends = Some(Ends { outlets, appends: opened.appends, reports: opened.reports, memory });
         Ok(Keeping { store: opened.store, gaps: Some(opened.gaps), ends, pending })
     }

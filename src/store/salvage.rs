@@ -52,7 +52,13 @@ async fn copy(wreck: &mut Wreck, old: &Record, database: &mut Database) -> Resul
     };
     let mut after = old.done;
     loop {
-        let rows = next_rows(after, old.next_n, async |after, rows| wreck.rows(old.id, after, rows).await).await;
+        let rows = next_rows(
+            after,
+            old.next_n,
+            |row: &Columns| row.n,
+            async |after, rows| wreck.rows(old.id, after, rows).await,
+        )
+        .await;
         let Some(last) = rows.last() else { break };
         after = last.n;
         let whole: Vec<(u64, Stored)> =
@@ -86,13 +92,22 @@ fn stored(columns: Columns) -> Option<Stored> {
 }
 
 /// The next rows that `read` finds after a number; empty at the end. What lies in pages that can't be read is passed over, up to `limit`.
+///
+/// A damaged tree may lead to rows that were read before: such an answer counts as none, or a salvage would never end.
 async fn next_rows<T>(
     after: u64,
     limit: u64,
+    number: impl Fn(&T) -> u64,
     mut read: impl AsyncFnMut(u64, u32) -> Result<Vec<T>, DbError>,
 ) -> Vec<T> {
+    let mut read = async |after, rows| {
+        let found = read(after, rows).await.ok()?;
+        let rising =
+            found.is_sorted_by(|a, b| number(a) < number(b)) && found.first().is_none_or(|row| number(row) > after);
+        rising.then_some(found)
+    };
     for rows in ROWS {
-        if let Ok(found) = read(after, rows).await {
+        if let Some(found) = read(after, rows).await {
             return found;
         }
     }
@@ -101,17 +116,17 @@ async fn next_rows<T>(
     let mut good = loop {
         let ahead = after.saturating_add(step);
         match read(ahead, 1).await {
-            Ok(_) => break ahead,
-            Err(_) if ahead >= limit => return Vec::new(),
-            Err(_) => (bad, step) = (ahead, step.saturating_mul(2)),
+            Some(_) => break ahead,
+            None if ahead >= limit => return Vec::new(),
+            None => (bad, step) = (ahead, step.saturating_mul(2)),
         }
     };
     // ... and then for the first that can.
     while good - bad > 1 {
         let middle = bad + (good - bad) / 2;
         match read(middle, 1).await {
-            Ok(_) => good = middle,
-            Err(_) => bad = middle,
+            Some(_) => good = middle,
+            None => bad = middle,
         }
     }
     read(good, 1).await.unwrap_or_default()

@@ -1,5 +1,8 @@
 //! The task that writes: gathers, commits, reports; and goes on when the disk says no.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -186,7 +189,7 @@ impl Writer {
                 Work::Together(all) => {
                     self.together.insert(ticket);
                     // Also when there is nothing in it, its ticket is to be settled.
-                    self.batch.within(stamp.monotonic, BROKER_EVERY);
+                    self.batch.row(stamp.monotonic, 0, urgency, BROKER_EVERY);
                     all.into_iter().for_each(|what| self.take_one(ticket, what, urgency, stamp));
                 }
                 what => self.take_one(ticket, what, urgency, stamp),

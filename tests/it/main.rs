@@ -4,6 +4,7 @@
 mod access;
 mod broker;
 mod broker_state;
+mod commands;
 mod config;
 mod config_check;
 mod config_hostile;
@@ -11,6 +12,7 @@ mod config_values;
 mod crash;
 mod demo;
 mod gateway;
+mod kills;
 mod modbus;
 mod outage;
 mod pipeline;

@@ -56,8 +56,9 @@ impl Kept {
             bytes: usize::try_from(state.bytes).unwrap_or(usize::MAX),
         };
         let SessionRecord { id, expiry_s, left_at, sent, .. } = state.record;
+        let first_n = state.recorded.first().map_or(state.first_n, |recorded| state.first_n.min(*recorded));
         let mut kept = Kept {
-            outflow: Outflow::restored(state.first_n, state.next_n, &state.recorded, sent, on_disk),
+            outflow: Outflow::restored(first_n, state.next_n, &state.recorded, sent, on_disk),
             intake: Intake::restored(state.received.clone()),
             ..Kept::new(id, expiry_s)
         };

@@ -12,7 +12,7 @@ use super::seats::{Client, Endpoint};
 use super::{Hub, Outputs, PageWanted};
 use crate::model::{Message, Monotonic, Publisher, QoS, Timestamp};
 use crate::mqtt::Reason;
-use crate::store::{Append, BrokerWrite, Refusal, StoredRetained, Urgency, Work};
+use crate::store::{Append, BrokerWrite, Refusal, StoredRetained, Ticket, Urgency, Work};
 
 /// Whose message it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,6 +285,8 @@ pub(super) fn owe(
         return None;
     };
     kept.overflowing = false;
+    // Until it has a ticket, it is not settled.
+    kept.last_ticket = Ticket(u64::MAX);
     let write = BrokerWrite::Queued { session: owner.session, n, delivery: stored };
     Some((Work::Broker(write), AckTo::Owed(owner, n, cost)))
 }

@@ -1,6 +1,6 @@
 //! Messages to the client: what is written when, and how it acknowledges them.
 
-use super::{Freed, Machine, SEND_BUFFER};
+use super::{Freed, Machine, SEND_BUFFER, State};
 use crate::broker::words::{Delivery, FromClient, ToClient};
 use crate::model::{Monotonic, QoS, Topic};
 use crate::mqtt::{Ack, Acked, CodecError, Packet, PublishRef, Reason, Receipt, TopicName};
@@ -11,7 +11,7 @@ const NUMBERED_IDS: u64 = 60_000;
 impl Machine {
     /// Writes waiting messages as far as the send buffer and the window allow.
     pub fn pump(&mut self, now: Monotonic) -> Freed {
-        while self.out.len() < SEND_BUFFER && self.closing.is_none() {
+        while self.out.len() < SEND_BUFFER && self.closing.is_none() && matches!(self.state, State::Open) {
             let may_go = match self.queue.front() {
                 None => break,
                 Some(ToClient::Deliver(delivery)) if delivery.qos > QoS::AtMostOnce => self.may_send(delivery.n),

@@ -56,9 +56,15 @@ async fn copy_sessions(wreck: &mut Wreck, database: &mut Database) -> Result<BTr
     let mut last_session = wreck.last_session().await.unwrap_or(0);
     let mut after = 0;
     loop {
-        let rows = next_rows(after, BEYOND, async |after, rows| wreck.sessions(after, rows).await).await;
+        let rows = next_rows(
+            after,
+            BEYOND,
+            |row: &SessionColumns| unsigned(row.id),
+            async |after, rows| wreck.sessions(after, rows).await,
+        )
+        .await;
         let Some(last) = rows.last() else { break };
-        after = u64::try_from(last.id).unwrap_or(u64::MAX);
+        after = unsigned(last.id);
         last_session = last_session.max(after);
         let mut tx = database.begin().await?;
         for record in rows.into_iter().filter_map(|columns: SessionColumns| columns.check().ok()) {
@@ -97,7 +103,8 @@ async fn copy_deliveries(
 ) -> Result<u64, DbError> {
     let (mut kept, mut after) = (0, 0);
     loop {
-        let rows = next_rows(after, BEYOND, async |after, rows| wreck.deliveries(after, rows).await).await;
+        let rows =
+            next_rows(after, BEYOND, |(id, _)| *id, async |after, rows| wreck.deliveries(after, rows).await).await;
         let Some((last, _)) = rows.last() else { return Ok(kept) };
         after = *last;
         let mut whole: Vec<(SessionId, u64, StoredDelivery)> = Vec::new();
@@ -122,9 +129,15 @@ async fn copy_deliveries(
 async fn copy_retained(wreck: &mut Wreck, database: &mut Database) -> Result<i64, DbError> {
     let (mut kept, mut after) = (0_i64, 0);
     loop {
-        let rows = next_rows(after, BEYOND, async |after, rows| wreck.retained(after, rows).await).await;
+        let rows = next_rows(
+            after,
+            BEYOND,
+            |row: &RetainedColumns| unsigned(row.id),
+            async |after, rows| wreck.retained(after, rows).await,
+        )
+        .await;
         let Some(last) = rows.last() else { return Ok(kept) };
-        after = u64::try_from(last.id).unwrap_or(u64::MAX);
+        after = unsigned(last.id);
         let whole = rows.into_iter().filter_map(|columns: RetainedColumns| columns.check().ok());
         let rows: Vec<_> = whole.zip(kept + 1..).map(|(kept, id)| RetainedColumns::of(id, &kept)).collect();
         kept += i64::try_from(rows.len()).unwrap_or(0);
@@ -149,6 +162,10 @@ async fn save_marks(database: &mut Database, sessions: &BTreeMap<SessionId, Foun
     let mut tx = database.begin().await?;
     tx.save_marks(&marks).await?;
     tx.commit().await
+}
+
+fn unsigned(id: i64) -> u64 {
+    u64::try_from(id).unwrap_or(0)
 }
 
 /// What a part of the wreck has, or nothing if it can't be read.

@@ -12,7 +12,7 @@ use crate::config::scalar::{Choice, Read, Text, Whole, Wrong};
 use crate::config::tree::{Scalar, Span as Place};
 use crate::config::units::Span;
 use crate::config::yaml::short;
-use crate::model::{Bus, DataBits, MaxGap, Parity, Protocol, SerialLine, StopBits, Transport};
+use crate::model::{Bus, DataBits, MaxGap, Parity, Protocol, SerialLine, StopBits, StreamFormat, Transport};
 
 const NOUN: Noun = Noun { one: "bus", many: "buses", shape: &keys::BUS, reserved: &[] };
 
@@ -122,6 +122,7 @@ fn settings(
         max_gap: max_gap.unwrap_or(MaxGap::Auto),
         echo: false,
         in_flight: in_flight.unwrap_or(1) as u16,
+        format: StreamFormat::Modbus,
     })
 }
 

@@ -18,11 +18,11 @@ use client::{Client, Framing, Over, Overlapped};
 use plan::Gaps;
 
 pub use client::frames;
-pub use decode::{Cells, decode, factor_of};
+pub use decode::{Cells, decode, decode_as, factor_of};
 pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
-use super::stream::Connector;
+use super::stream::{Connector, line_settings};
 use super::{Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request};
 use crate::clock::Clock;
 use crate::model::{Bus, Device, Fault, Sample};
@@ -38,7 +38,7 @@ pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverEr
 }
 
 fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
-    let gaps = Gaps::on_serial(bus.max_gap, &client::settings(&bus.transport));
+    let gaps = Gaps::on_serial(bus.max_gap, &line_settings(&bus.transport));
     Box::new(Modbus { client: Client::line(bus, framing, clock), gaps })
 }
 

@@ -53,7 +53,7 @@ impl Gaps {
 
 /// The time that one character takes on the line.
 pub fn character_time(line: &SerialLine) -> Duration {
-    Duration::from_secs(u64::from(line.bits_per_character())) / line.baud.max(1)
+    line.character_time()
 }
 
 /// The silence that separates two frames: 3.5 characters, and 1.75 ms above 19200 baud (serial line guide §2.5.1.1).

@@ -22,7 +22,6 @@ use crate::clock::Clock;
 use crate::model::Bus;
 
 pub use framing::Framing;
-pub use line::settings;
 pub use overlapped::{Over, Overlapped};
 pub use pdu::Answer;
 

@@ -195,6 +195,9 @@ pub(super) static DEVICE: Shape = Shape {
         key("poll"),
         key("byte_order"),
         key("max_registers"),
+        key("single_requests"),
+        key("pause"),
+        key("max_in_flight"),
         key("publish"),
         key("report"),
         key("qos"),
@@ -216,6 +219,11 @@ pub(super) static DEVICE: Shape = Shape {
         ("sensors", "points"),
         ("tags", "points"),
         ("word_order", "byte_order"),
+        ("max_read", "max_registers"),
+        ("max_read_registers", "max_registers"),
+        ("guard_interval_us", "pause"),
+        ("request_delay", "pause"),
+        ("delay", "pause"),
     ],
 };
 
@@ -232,6 +240,14 @@ pub(super) static POINT: Shape = Shape {
         key("type"),
         key("scale"),
         key("offset"),
+        key("scale_from"),
+        key("bit"),
+        key("byte"),
+        key("length"),
+        key("encoding"),
+        key("enum"),
+        key("bits"),
+        key("invalid"),
         key("unit"),
         key("poll"),
         key("byte_order"),
@@ -242,11 +258,6 @@ pub(super) static POINT: Shape = Shape {
         later("deadband", EVERY),
         later("max_silence", EVERY),
         later("write", READ_ONLY),
-        later("bits", "read it as `type: u16` and take the bits apart where it is used"),
-        later("bit", "read it as `type: u16` and take the bit where it is used"),
-        later("enum", "its number is published"),
-        later("invalid", "every value that can be read is published"),
-        later("length", "texts can't be read yet"),
         later("match", "only Modbus devices can be read yet"),
     ],
     foreign: &[
@@ -265,7 +276,25 @@ pub(super) static POINT: Shape = Shape {
         ("scan_interval", "poll"),
         ("word_order", "byte_order"),
         ("swap", "byte_order"),
+        ("scale_factor", "scale"),
+        ("sf", "scale_from"),
+        ("values", "enum"),
+        ("map", "enum"),
+        ("mask", "bit"),
+        ("size", "length"),
+        ("charset", "encoding"),
+        ("sentinel", "invalid"),
+        ("na_value", "invalid"),
+        ("error_value", "invalid"),
     ],
+};
+
+pub(super) static SCALE_FROM: Shape = Shape {
+    what: "`scale_from` of a point",
+    example: "{ holding: 82 }",
+    depth: 5,
+    keys: &[key("input"), key("holding"), key("register")],
+    foreign: &[("reg", "register"), ("address", "holding")],
 };
 
 /// Only for hints: `write` as a whole is not there yet.
@@ -349,5 +378,20 @@ static BATCH: Shape = Shape {
 };
 
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 14] =
-    [&TOP, &GATEWAY, &BROKER, &WEB, &BUS, &DEVICE, &POINT, &UPLINK, &QUEUE, &FORWARD, &LISTENER, &USER, &WRITE, &BATCH];
+pub(super) static ALL: [&Shape; 15] = [
+    &TOP,
+    &GATEWAY,
+    &BROKER,
+    &WEB,
+    &BUS,
+    &DEVICE,
+    &POINT,
+    &UPLINK,
+    &QUEUE,
+    &FORWARD,
+    &LISTENER,
+    &USER,
+    &SCALE_FROM,
+    &WRITE,
+    &BATCH,
+];

@@ -160,6 +160,11 @@ pub enum Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::BitNames;
+
+    fn flags(raw: u64) -> Bits {
+        Bits::new(Arc::new(BitNames::new([(0, "low pressure".into()), (5, "overheat".into())])), raw)
+    }
 
     #[test]
     fn values_print_as_json_tokens() {
@@ -171,6 +176,13 @@ mod tests {
             (Value::Float(3.4028235e38), "3.4028235e38"),
             (Value::Float(1e-45), "1e-45"),
             (Value::Float(-0.0), "-0.0"),
+            (Value::Integer(u64::MAX.into()), "18446744073709551615"),
+            (Value::Double(0.1), "0.1"),
+            (Value::Double(1.7976931348623157e308), "1.7976931348623157e308"),
+            (Value::Text("21 °C \"a\\b\"\n\u{1}".into()), r#""21 °C \"a\\b\"\n\u0001""#),
+            (Value::Bytes([0x00, 0xAB, 0x0F].into()), r#""00ab0f""#),
+            (Value::Bits(flags(0)), r#"{"low pressure":false,"overheat":false}"#),
+            (Value::Bits(flags(0x8021)), r#"{"low pressure":true,"overheat":true}"#),
         ] {
             assert_eq!(value.to_string(), json);
             serde_json::from_str::<serde_json::Value>(json).expect("valid JSON");

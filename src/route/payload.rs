@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{Doubt, Name, Sample, Stamp};
+use crate::model::{Doubt, Fault, Name, Sample, Stamp};
 
 /// `{"ts":…,"values":{…},"bad":{…}}`: every point of a device as last read. Both objects are always there.
 pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name, &'a Sample)> + Clone) -> String {
@@ -38,7 +38,10 @@ pub(super) fn point(stamp: Stamp, sample: &Sample, unit: Option<&str>) -> String
             &mut out,
             format_args!(",\"value\":{value},\"quality\":\"uncertain\",\"doubt\":\"{}\"", doubt_word(*doubt)),
         ),
-        Sample::Bad(fault) => put(&mut out, format_args!(",\"quality\":\"bad\",\"fault\":\"{}\"", fault)),
+        Sample::Bad(fault) => put(&mut out, format_args!(",\"quality\":\"bad\",\"fault\":\"{fault}\"")),
+    }
+    if let Sample::Bad(Fault::NotInEnum(raw)) = sample {
+        put(&mut out, format_args!(",\"raw\":{raw}"));
     }
     if let (Some(unit), false) = (unit, matches!(sample, Sample::Bad(_))) {
         put(&mut out, format_args!(",\"unit\":{}", serde_json::Value::from(unit)));
@@ -71,7 +74,7 @@ fn doubt_word(doubt: Doubt) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fault, Monotonic, Timestamp, Value};
+    use crate::model::{Monotonic, Timestamp, Value};
 
     const AT: Stamp = Stamp { monotonic: Monotonic::from_millis(1), wall: Timestamp(1_795_187_045_123), synced: true };
 
@@ -98,6 +101,20 @@ mod tests {
         assert_eq!(
             point(AT, &Sample::Uncertain(Value::Integer(7), Doubt::Stale), None),
             r#"{"ts":"2026-11-20T15:04:05.123Z","value":7,"quality":"uncertain","doubt":"stale"}"#
+        );
+    }
+
+    #[test]
+    fn a_code_without_a_name_is_shown_where_there_is_room_for_it() {
+        let sample = Sample::Bad(Fault::NotInEnum(-7));
+        assert_eq!(
+            point(AT, &sample, None),
+            r#"{"ts":"2026-11-20T15:04:05.123Z","quality":"bad","fault":"not_in_enum","raw":-7}"#
+        );
+        let name = Name::new("mode").unwrap();
+        assert_eq!(
+            snapshot(AT, std::iter::once((&name, &sample))),
+            r#"{"ts":"2026-11-20T15:04:05.123Z","values":{},"bad":{"mode":"not_in_enum"}}"#
         );
     }
 

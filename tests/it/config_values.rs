@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fieldway::config::{self, Config, Durability, MqttVersion, Outside, Report, WhenFull};
 use fieldway::model::{
-    ByteOrder, DataBits, Device, MaxGap, Parity, PointType, Protocol, PublishMode, QoS, RegisterSource, RegisterTable,
-    StopBits, Transport,
+    ByteOrder, DataBits, Device, Encoding, Half, MaxGap, Naming, Parity, PointType, Protocol, PublishMode, QoS, Quirks,
+    RegisterSource, RegisterTable, Sentinel, StopBits, Transport,
 };
 use fieldway::route::RetainRule;
 
@@ -243,4 +243,60 @@ fn problems_inside_an_anchor_are_told_once() {
     assert_eq!(titles.len(), 2, "{titles:?}");
     let shared = "gateway: { id: a }\nuplinks:\n  u: { url: mqtt://a, forward: &f [{ topic: a#, colour: 1 }] }\n  v: { url: mqtt://b, forward: *f }\n";
     assert_eq!(parse(shared).expect_err("wrong").problems().iter().filter(|p| p.title.contains("colour")).count(), 1);
+}
+
+#[test]
+fn every_type_and_its_keys_reach_the_driver() {
+    let config = good(
+        "gateway: { id: a }\n\
+         buses: { t: { tcp: plc, protocol: modbus-tcp, in_flight: 8 } }\n\
+         devices:\n\
+         \x20 d:\n\
+         \x20   bus: t\n\
+         \x20   byte_order: DCBA\n\
+         \x20   single_requests: true\n\
+         \x20   pause: 50ms\n\
+         \x20   max_in_flight: 2\n\
+         \x20   points:\n\
+         \x20     bit: { holding: 1, bit: 15 }\n\
+         \x20     also_bit: { holding: 1, type: bool, bit: 0 }\n\
+         \x20     low: { holding: 1, type: u8 }\n\
+         \x20     high: { holding: 1, type: i8, byte: high }\n\
+         \x20     counter: { holding: 1, type: u64, invalid: 0xFFFFFFFFFFFFFFFF }\n\
+         \x20     text: { holding: 1, type: string, length: 7 }\n\
+         \x20     swapped: { holding: 1, type: string, length: 8, encoding: latin1, byte_order: BADC, invalid: ['', N/A] }\n\
+         \x20     raw: { holding: 1, type: bytes, length: 250 }\n\
+         \x20     power: { holding: 1, type: i16, scale_from: power_sf, invalid: [0x8000] }\n\
+         \x20     power_sf: { holding: 9, type: i16 }\n\
+         \x20     mode: { holding: 1, enum: { 0: off, 0x10: 'auto mode' } }\n\
+         \x20     alarms: { holding: 1, type: bits, bits: { 0: low, 15: high } }\n",
+    );
+    assert_eq!(config.buses[0].in_flight, 8);
+    let device = &config.devices[0];
+    let quirks = Quirks { single_requests: true, pause: Duration::from_millis(50), max_in_flight: Some(2) };
+    assert_eq!(device.quirks, quirks);
+    let point = |name: &str| device.points.iter().find(|point| point.name.as_str() == name).expect("a point");
+    let register = |name: &str| point(name).register().expect("a Modbus device");
+    let text = |length, encoding| PointType::String { length, encoding };
+    for (name, kind, byte_order) in [
+        ("bit", PointType::Bit(15), ByteOrder::Dcba),
+        ("also_bit", PointType::Bit(0), ByteOrder::Dcba),
+        ("low", PointType::U8(Half::Low), ByteOrder::Dcba),
+        ("high", PointType::I8(Half::High), ByteOrder::Dcba),
+        ("counter", PointType::U64, ByteOrder::Dcba),
+        // The byte order of a device is about its numbers.
+        ("text", text(7, Encoding::Ascii), ByteOrder::Abcd),
+        ("swapped", text(8, Encoding::Latin1), ByteOrder::Badc),
+        ("raw", PointType::Bytes { length: 250 }, ByteOrder::Abcd),
+    ] {
+        assert_eq!((register(name).kind, register(name).byte_order), (kind, byte_order), "{name}");
+    }
+    assert_eq!(point("counter").invalid, [Sentinel::Integer(u64::MAX.into())]);
+    assert_eq!(point("swapped").invalid, [Sentinel::Text("".into()), Sentinel::Text("N/A".into())]);
+    assert_eq!(point("power").invalid, [Sentinel::Integer(-32_768)]);
+    assert_eq!(register("power").scale_from, Some(9));
+    let Some(Naming::Enum(names)) = &point("mode").naming else { panic!("an enum") };
+    assert_eq!(names.iter().collect::<Vec<_>>(), [(0, "off"), (16, "auto mode")]);
+    let Some(Naming::Bits(names)) = &point("alarms").naming else { panic!("bits") };
+    assert_eq!(names.iter().collect::<Vec<_>>(), [(0, "low"), (15, "high")]);
 }

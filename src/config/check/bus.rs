@@ -23,7 +23,7 @@ const RETRIES: u64 = 1;
 /// The most registers of one request (Modbus Application Protocol 1.1b3 §6.3); a longer gap can't be read through.
 const MAX_GAP: u64 = 125;
 /// More than devices take (Modbus Messaging on TCP/IP Implementation Guide 1.0b §4.2.2 speaks of up to 16).
-const MAX_IN_FLIGHT: u64 = 64;
+pub(super) const MAX_IN_FLIGHT: u64 = 64;
 
 const PROTOCOL: Choice<Protocol> = Choice {
     now: &[("modbus-rtu", Protocol::ModbusRtu), ("modbus-tcp", Protocol::ModbusTcp)],
@@ -108,6 +108,13 @@ fn settings(
     let retries = fields.read("retries", &Whole(0..=10), problems);
     let max_gap = fields.read("max_gap", &Gap, problems);
     let in_flight = fields.read("in_flight", &Whole(1..=MAX_IN_FLIGHT), problems);
+    if let (Some(entry), Some(true), Some(2..)) = (fields.entry("in_flight"), is_serial, in_flight) {
+        problems.push(
+            Problem::at(&entry.value.span, "a serial line carries one request at a time")
+                .label("more than one")
+                .help("remove it; 1 is the default"),
+        );
+    }
     let transport = match is_serial? {
         true => serial(fields, ports, problems),
         false => tcp(fields, problems),

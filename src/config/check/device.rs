@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::bus::KnownBus;
+use super::bus::{KnownBus, MAX_IN_FLIGHT};
 use super::names::{Named, Noun, hint, named};
 use super::point;
 use super::publish::Defaults;
 use crate::config::fields::Fields;
 use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
-use crate::config::scalar::{Text, Whole};
+use crate::config::scalar::{Switch, Text, Whole};
+use crate::config::units::Span;
 use crate::config::yaml::short;
 use crate::model::{Device, Name, Quirks};
 
@@ -66,10 +67,16 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
         (None, _) => Some(TCP_UNIT),
     };
     let max_registers = fields.read("max_registers", &Whole(1..=MAX_REGISTERS), problems).unwrap_or(MAX_REGISTERS);
+    let max_registers = max_registers as u16;
+    let quirks = Quirks {
+        single_requests: fields.read("single_requests", &Switch, problems).unwrap_or(false),
+        pause: fields.read("pause", &Span::millis(1..=60_000), problems).unwrap_or_default(),
+        max_in_flight: fields.read("max_in_flight", &Whole(1..=MAX_IN_FLIGHT), problems).map(|most| most as u16),
+    };
     let defaults = Defaults::GATEWAY.changed(fields, problems);
     let has_template = fields.has("template");
     let points = match points_node {
-        Some(node) => point::check(node, named.key, &defaults, problems),
+        Some(node) => point::check(node, named.key, max_registers, &defaults, problems),
         None => Vec::new(),
     };
     if points_node.is_none_or(|node| node.is_nothing() || node.entries().is_some_and(<[_]>::is_empty))
@@ -83,8 +90,8 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
         name: named.name.clone()?,
         bus: Name::new(bus?.key).ok()?,
         unit_id: unit_id?,
-        max_registers: max_registers as u16,
-        quirks: Quirks::default(),
+        max_registers,
+        quirks,
         publish: defaults.publish,
         points,
     })

@@ -2,7 +2,10 @@
 
 mod broker;
 mod bus;
+mod cells;
+mod codes;
 mod device;
+mod factor;
 mod forward;
 mod gateway;
 mod names;
@@ -85,6 +88,7 @@ mod tests {
             "a bus" => "buses: { b: {{}} }",
             "a device" => "devices: { d: {{}} }",
             "a point" => "devices: { d: { points: { p: {{}} } } }",
+            "`scale_from` of a point" => "devices: { d: { points: { p: { holding: 1, scale_from: {{}} } } } }",
             "an uplink" => "uplinks: { u: {{}} }",
             "`queue` of an uplink" => "uplinks: { u: { queue: {{}} } }",
             "a forward rule" => "uplinks: { u: { forward: [{{}}] } }",
@@ -97,6 +101,7 @@ mod tests {
         match key {
             "baud" | "data_bits" | "parity" | "stop_bits" => "serial: /dev/ttyUSB0, ",
             "to" => "topic: a, ",
+            "enum" | "bits" | "invalid" => "holding: 1, ",
             _ => "",
         }
     }

@@ -209,6 +209,63 @@ pub(super) mod tests {
         }
     }
 
+    fn read(point: &Point, registers: &[u16]) -> String {
+        match decode(point, Cells::Registers(registers), 0) {
+            Sample::Good(value) => value.to_string(),
+            Sample::Uncertain(value, doubt) => format!("{value} {doubt:?}"),
+            Sample::Bad(fault) => format!("{fault:?}"),
+        }
+    }
+
+    #[test]
+    fn codes_and_bits_have_their_names_and_a_code_without_one_is_bad_and_shown() {
+        let names = EnumNames::new([(0, "off".into()), (2, "manual".into())]);
+        let mode = Point { naming: Some(Naming::Enum(Arc::new(names))), ..holding(PointType::U16, ByteOrder::Abcd) };
+        assert_eq!([0, 2, 3].map(|code| read(&mode, &[code])), [r#""off""#, r#""manual""#, "NotInEnum(3)"]);
+        let names = BitNames::new([(0, "low_pressure".into()), (31, "overheat".into())]);
+        let alarms = Point { naming: Some(Naming::Bits(Arc::new(names))), ..holding(PointType::U32, ByteOrder::Cdab) };
+        assert_eq!(read(&alarms, &[0x0002, 0x8000]), r#"{"low_pressure":false,"overheat":true}"#);
+        let Sample::Good(value) = decode(&alarms, Cells::Registers(&[0x0003, 0x8000]), 0) else { panic!("good") };
+        let own = [raw::Masked { value: 1, mask: 1 }, raw::Masked { value: 0x8000, mask: 0x8000 }];
+        assert_eq!(encode(&alarms, &value, None), Ok(Encoded::Registers(own.to_vec())));
+    }
+
+    #[test]
+    fn a_raw_value_that_stands_for_none_is_bad_whatever_the_scale() {
+        let with_invalid = |kind, invalid: Vec<Sentinel>| {
+            let point = with(holding(kind, ByteOrder::Abcd), |register| register.scale = "0.1".parse().ok());
+            Point { invalid, ..point }
+        };
+        let temperature = with_invalid(PointType::I16, vec![Sentinel::Integer(-32_768), Sentinel::Integer(32_767)]);
+        assert_eq!([0x8000, 0x7FFF, 0x8001].map(|raw| read(&temperature, &[raw])), ["Sentinel", "Sentinel", "-3276.7"]);
+        let flow = with_invalid(PointType::F32, vec![Sentinel::Float(-9999.9), Sentinel::Pattern(0x7FC0_0001)]);
+        let [a, b] = [(-9999.9f32).to_bits() >> 16, (-9999.9f32).to_bits() & 0xFFFF].map(|half| half as u16);
+        assert_eq!(read(&flow, &[a, b]), "Sentinel");
+        assert_eq!(read(&flow, &[0x7FC0, 1]), "Sentinel");
+        assert_eq!(read(&flow, &[0x7FC0, 0]), "NotANumber");
+        let error = encode(&temperature, &Value::Decimal("3276.7".parse().unwrap()), None).unwrap_err();
+        assert!(matches!(error, super::super::EncodeError::Invalid { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_scale_factor_is_a_power_of_ten_beside_the_point() {
+        let power = with(point(RegisterTable::Holding, 1, PointType::I16, ByteOrder::Abcd), |register| {
+            register.scale_from = Some(0);
+        });
+        for (factor, text) in [
+            (0, "1234"),
+            (-2, "12.34"),
+            (3, "1234000"),
+            (-10, "0.0000001234"),
+            (i16::MIN, "Sentinel"),
+            (11, "OutOfRange"),
+            (-11, "OutOfRange"),
+        ] {
+            assert_eq!(read(&power, &[factor.cast_unsigned(), 1234]), text, "{factor}");
+        }
+        assert_eq!(decode(&power, Cells::Registers(&[1234]), 1), Sample::Bad(Fault::Framing), "not in this answer");
+    }
+
     fn registers(encoded: &Encoded) -> Vec<u16> {
         match encoded {
             Encoded::Registers(masked) => masked.iter().map(|one| one.value).collect(),

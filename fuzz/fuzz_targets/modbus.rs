@@ -2,9 +2,9 @@
 //! sample comes from an answer of the right length.
 #![no_main]
 
-use fieldway::driver::Request;
+use fieldway::driver::{Change, Request};
 use fieldway::driver::modbus::decode;
-use fieldway::driver::modbus::frames::{Answer, Collector, answer, parse};
+use fieldway::driver::modbus::frames::{Answer, Ask, Collector, Form, answer, parse};
 use fieldway::model::{ByteOrder, Encoding, Half, Name, Point, PointType, RegisterSource, RegisterTable, Source};
 use libfuzzer_sys::fuzz_target;
 
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     let count = u16::from(*count) % if table.is_bits() { 2000 } else { 125 } + 1;
     let request = Request { table, address: 7, count, points: vec![0] };
 
-    let mut collector = Collector::new(*unit, &request);
+    let mut collector = Collector::new(*unit, &Ask::read(&request));
     for bytes in stream.chunks(usize::from(*piece).max(1)) {
         if let Some(pdu) = collector.push(bytes) {
             samples(&request, pdu);
@@ -45,6 +45,19 @@ fuzz_target!(|data: &[u8]| {
         }
         collector.is_damaged();
         collector.verdict();
+    }
+
+    let values = vec![7; usize::from(count % 123) + 1];
+    for change in [Change::Registers { address: 7, values }, Change::Bits { address: 7, value: 1, mask: 3 }] {
+        let ask = Ask::write(&change, Form::Single);
+        let mut collector = Collector::new(*unit, &ask);
+        for bytes in stream.chunks(usize::from(*piece).max(1)) {
+            if let Some(pdu) = collector.push(bytes) {
+                let _ = ask.written(pdu);
+                break;
+            }
+        }
+        let _ = ask.written(stream);
     }
 
     let mut rest = stream;

@@ -13,14 +13,15 @@ use std::sync::Arc;
 
 use super::Limits;
 use super::durable::{AckTo, Durable};
+use super::local_room::LocalRoom;
 use super::retained::Retained;
 use super::routing::{Routes, Subscription};
 use super::words::{Delivery, FromClient, Greeting, Key, Published, SubscriptionIds, ToClient};
-use crate::model::{Filter, Message, Monotonic, QoS, Topic};
+use crate::model::{Filter, Message, Monotonic, Publisher, QoS, Topic};
 use crate::mqtt::{Reason, SubAck};
 use crate::store::{Append, CommitReport, QueueId, Refusal, Urgency};
 
-use seats::{Client, Endpoint, Seats, Turn};
+use seats::{Client, Endpoint, LocalSeat, Seats, Turn};
 
 /// Room that a client's list keeps when it is empty.
 const LIST_KEPT: usize = 256;
@@ -57,8 +58,10 @@ pub(super) struct Outputs {
     pub appends: Vec<Append>,
     /// For the outlet with this index, now or never.
     pub live: Vec<(usize, Message)>,
-    /// For subscriptions of the gateway itself.
-    pub local: Vec<(Key, Arc<Published>)>,
+    /// For subscriptions of the gateway itself; room for it is taken.
+    pub local: Vec<(Key, Arc<Published>, Publisher)>,
+    /// Messages that a subscription of the gateway had no room for; their publishers are told.
+    pub local_refused: u64,
     /// What became of the gateway's own messages that asked.
     pub settled: Vec<(u64, Result<(), Refusal>)>,
     /// Messages that an outlet wanted and the store refused.
@@ -69,6 +72,14 @@ pub(super) struct Outputs {
     pub retained_refused_topic: Option<Topic>,
     /// PUBLISH packets taken from clients.
     pub received: u64,
+}
+
+/// What became of a message here.
+struct Delivered {
+    /// Somebody was subscribed to it.
+    somebody: bool,
+    /// One who may not miss anything had no room for it.
+    refused: bool,
 }
 
 struct Match {
@@ -134,7 +145,7 @@ impl Hub {
         self.clients.remove(&id);
         self.out.removed.push(key);
         if let (Some(will), true) = (will, lost) {
-            self.publish(None, will, None, now);
+            self.publish(None, Publisher::Client { id, user: None }, will, None, now);
         }
     }
 
@@ -151,7 +162,8 @@ impl Hub {
         match input {
             FromClient::Publish { message, received } => {
                 self.out.received += 1;
-                self.publish(Some(key), message, received.map(|r| AckTo::Client(key, r)), now);
+                let by = self.publisher(key);
+                self.publish(Some(key), by, message, received.map(|r| AckTo::Client(key, r)), now);
             }
             FromClient::Subscribe { packet_id, id, filters } => {
                 let mut reasons = Vec::with_capacity(filters.len());
@@ -180,14 +192,16 @@ impl Hub {
         }
     }
 
-    /// A message of the gateway itself. With a `token`, [`Outputs::settled`] tells what became of it.
-    pub fn publish_local(&mut self, message: Message, token: Option<u64>, now: Monotonic) {
-        self.publish(None, message, token.map(AckTo::Local), now);
+    /// A message of the gateway itself, or one that it passes on for somebody. With a `token`, [`Outputs::settled`] tells what
+    /// became of it.
+    pub fn publish_local(&mut self, by: Publisher, message: Message, token: Option<u64>, now: Monotonic) {
+        self.publish(None, by, message, token.map(AckTo::Local), now);
     }
 
     /// A subscription of the gateway itself. It sees messages as they are published, retain flag included, and none from before.
-    pub fn subscribe_local(&mut self, filter: Filter) -> Key {
-        let key = self.seats.seat(Endpoint::Local(filter.clone()));
+    /// With `room`, what finds none is refused rather than dropped.
+    pub fn subscribe_local(&mut self, filter: Filter, room: Option<Arc<LocalRoom>>) -> Key {
+        let key = self.seats.seat(Endpoint::Local(LocalSeat { filter: filter.clone(), room }));
         let all = Subscription { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, id: None };
         self.routes.subscribe(&filter, key, all);
         key
@@ -195,8 +209,8 @@ impl Hub {
 
     /// Nobody reads that subscription any more.
     pub fn unsubscribe_local(&mut self, key: Key) {
-        if let Some(Endpoint::Local(filter)) = self.seats.endpoint(key) {
-            self.routes.unsubscribe(filter, key);
+        if let Some(Endpoint::Local(seat)) = self.seats.endpoint(key) {
+            self.routes.unsubscribe(&seat.filter, key);
             self.seats.vacate(key);
         }
     }
@@ -236,14 +250,14 @@ impl Hub {
         Some(client.id.clone())
     }
 
-    fn publish(&mut self, from: Option<Key>, message: Message, ack: Option<AckTo>, now: Monotonic) {
+    fn publish(&mut self, from: Option<Key>, by: Publisher, message: Message, ack: Option<AckTo>, now: Monotonic) {
         let published = Arc::new(Published { message, at: now });
         let message = &published.message;
         if message.retain && self.retained.set(&published).is_err() {
             self.out.retained_refused += 1;
             self.out.retained_refused_topic = Some(message.topic.clone());
         }
-        let somebody = self.deliver(from, &published);
+        let Delivered { somebody, refused } = self.deliver(from, &by, &published);
 
         let mut first = None;
         let mut forwarded = false;
@@ -261,6 +275,8 @@ impl Hub {
         }
         match (ack, first) {
             (None, _) => {}
+            // The others have it. Its publisher has to know that one who may not miss it does not.
+            (Some(ack), _) if refused => self.settle(ack, Some(Refusal::QueueFull), Reason::QUOTA_EXCEEDED),
             (Some(ack), Some(first)) => self.durable.wait(first, ack),
             (Some(ack), None) => {
                 let known = somebody || forwarded || message.retain;
@@ -269,8 +285,8 @@ impl Hub {
         }
     }
 
-    /// Puts a message on the lists of all who subscribed to it, once each. Whether there was anybody.
-    fn deliver(&mut self, from: Option<Key>, published: &Arc<Published>) -> bool {
+    /// Puts a message on the lists of all who subscribed to it, once each.
+    fn deliver(&mut self, from: Option<Key>, by: &Publisher, published: &Arc<Published>) -> Delivered {
         self.epoch += 1;
         let (seats, matched, epoch) = (&mut self.seats, &mut self.matched, self.epoch);
         self.routes.matches(&published.message.topic, |key, subscription| {
@@ -293,7 +309,7 @@ impl Hub {
                 ids: SubscriptionIds::of(subscription.id),
             });
         });
-        let somebody = !matched.is_empty();
+        let mut delivered = Delivered { somebody: !matched.is_empty(), refused: false };
         for found in matched.drain(..) {
             let Some(slot) = seats.slot(found.key) else { continue };
             match &mut slot.endpoint {
@@ -309,11 +325,25 @@ impl Hub {
                         subscription_ids: found.ids,
                     }));
                 }
-                Some(Endpoint::Local(_)) => self.out.local.push((found.key, published.clone())),
+                Some(Endpoint::Local(seat)) => {
+                    if seat.room.as_ref().is_none_or(|room| room.take(published)) {
+                        self.out.local.push((found.key, published.clone(), by.clone()));
+                    } else {
+                        delivered.refused = true;
+                        self.out.local_refused += 1;
+                    }
+                }
                 None => {}
             }
         }
-        somebody
+        delivered
+    }
+
+    fn publisher(&mut self, key: Key) -> Publisher {
+        match self.seats.client(key) {
+            Some(client) => Publisher::Client { id: client.id.clone(), user: None },
+            None => Publisher::Gateway,
+        }
     }
 
     fn settle(&mut self, ack: AckTo, refusal: Option<Refusal>, success: Reason) {

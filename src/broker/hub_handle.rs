@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::hub_task::Input;
-use crate::model::{Filter, Message};
+use super::hub_task::{Input, LocalReader};
+use super::local_room::{self, LocalRoom};
+use super::words::Published;
+use crate::model::{Filter, Message, Publisher};
 use crate::store::Refusal;
 
 /// Messages that a [`Subscription`] holds for its reader.
@@ -42,13 +44,20 @@ pub enum PublishError {
 impl HubHandle {
     /// Publishes. Waits for room in the hub; does not wait for the store. What the store refuses is counted and logged by the broker.
     pub async fn publish(&self, message: Message) -> Result<(), HubClosed> {
-        self.inputs.send(Input::Publish { message, done: None }).await.map_err(|_| HubClosed)
+        let by = Publisher::Gateway;
+        self.inputs.send(Input::Publish { by, message, done: None }).await.map_err(|_| HubClosed)
     }
 
     /// Publishes, and returns when everything durable that depends on the message has it.
     pub async fn publish_committed(&self, message: Message) -> Result<(), PublishError> {
+        self.publish_for(Publisher::Gateway, message).await
+    }
+
+    /// Publishes what came from elsewhere, such as a cloud's message that an uplink accepts, and returns when everything durable that
+    /// depends on it has it.
+    pub async fn publish_for(&self, by: Publisher, message: Message) -> Result<(), PublishError> {
         let (done, outcome) = oneshot::channel();
-        self.inputs.send(Input::Publish { message, done: Some(done) }).await.map_err(|_| HubClosed)?;
+        self.inputs.send(Input::Publish { by, message, done: Some(done) }).await.map_err(|_| HubClosed)?;
         outcome.await.map_err(|_| HubClosed)?.map_err(PublishError::Refused)
     }
 
@@ -56,11 +65,39 @@ impl HubHandle {
     pub async fn subscribe(&self, filter: Filter) -> Result<Subscription, HubClosed> {
         let (sender, messages) = mpsc::channel(SUBSCRIPTION_ROOM);
         let dropped = Arc::new(AtomicU64::new(0));
-        let (done, ready) = oneshot::channel();
-        let input = Input::Subscribe { filter, sender, dropped: dropped.clone(), done };
-        self.inputs.send(input).await.map_err(|_| HubClosed)?;
-        ready.await.map_err(|_| HubClosed)?;
+        self.subscribe_reader(vec![filter], LocalReader::Lossy(sender, dropped.clone())).await?;
         Ok(Subscription { messages, dropped })
+    }
+
+    /// Subscribes to what is published on any of the filters from now on, losing nothing: while its reader is too far behind, messages are
+    /// refused, and publishers at QoS 1 and 2 are told so instead of being acknowledged. A message comes once for each filter that it matches.
+    pub async fn subscribe_kept(&self, filters: Vec<Filter>) -> Result<KeptSubscription, HubClosed> {
+        let (sender, messages) = mpsc::channel(local_room::MESSAGES);
+        let room = Arc::new(LocalRoom::default());
+        self.subscribe_reader(filters, LocalReader::Kept(sender, room.clone())).await?;
+        Ok(KeptSubscription { messages, room })
+    }
+
+    async fn subscribe_reader(&self, filters: Vec<Filter>, reader: LocalReader) -> Result<(), HubClosed> {
+        let (done, ready) = oneshot::channel();
+        self.inputs.send(Input::Subscribe { filters, reader, done }).await.map_err(|_| HubClosed)?;
+        ready.await.map_err(|_| HubClosed)
+    }
+}
+
+/// A subscription of the gateway itself that misses nothing, with who published each message.
+#[derive(Debug)]
+pub struct KeptSubscription {
+    messages: mpsc::Receiver<(Arc<Published>, Publisher)>,
+    room: Arc<LocalRoom>,
+}
+
+impl KeptSubscription {
+    /// The next message and its publisher; `None` when the broker has stopped.
+    pub async fn recv(&mut self) -> Option<(Message, Publisher)> {
+        let (published, by) = self.messages.recv().await?;
+        self.room.give_back(&published);
+        Some((published.message.clone(), by))
     }
 }
 

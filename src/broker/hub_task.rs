@@ -16,10 +16,11 @@ use tracing::{debug, error, info, warn};
 
 use super::durable::Unsettled;
 use super::hub::{Hub, Select};
+use super::local_room::LocalRoom;
 use super::outbox::Outbox;
-use super::words::{FromClient, Greeting, Key, ToClient};
+use super::words::{FromClient, Greeting, Key, Published, ToClient};
 use crate::clock::Clock;
-use crate::model::{Filter, Message, Monotonic};
+use crate::model::{Filter, Message, Monotonic, Publisher};
 use crate::store::{Append, CommitReport, QueueId, Refusal};
 
 /// Inputs taken before what came of them is carried out.
@@ -60,15 +61,48 @@ pub(super) enum Input {
     },
     Disconnected(Goodbye),
     Publish {
+        by: Publisher,
         message: Message,
         done: Option<oneshot::Sender<Result<(), Refusal>>>,
     },
     Subscribe {
-        filter: Filter,
-        sender: mpsc::Sender<Message>,
-        dropped: Arc<AtomicU64>,
+        filters: Vec<Filter>,
+        reader: LocalReader,
         done: oneshot::Sender<()>,
     },
+}
+
+/// Who reads a subscription of the gateway itself.
+#[derive(Debug, Clone)]
+pub(super) enum LocalReader {
+    /// What finds no room is dropped and counted.
+    Lossy(mpsc::Sender<Message>, Arc<AtomicU64>),
+    /// What finds no room was refused by the hub before it came here.
+    Kept(mpsc::Sender<(Arc<Published>, Publisher)>, Arc<LocalRoom>),
+}
+
+impl LocalReader {
+    fn room(&self) -> Option<Arc<LocalRoom>> {
+        match self {
+            LocalReader::Lossy(..) => None,
+            LocalReader::Kept(_, room) => Some(room.clone()),
+        }
+    }
+
+    /// Whether it is still there.
+    fn give(&self, published: &Arc<Published>, by: Publisher) -> bool {
+        match self {
+            LocalReader::Lossy(sender, dropped) => match sender.try_send(published.message.clone()) {
+                Err(TrySendError::Full(_)) => {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                    true
+                }
+                sent => sent.is_ok(),
+            },
+            // Its channel has a place for each message that there was room for, so it can only be closed.
+            LocalReader::Kept(sender, _) => sender.try_send((published.clone(), by)).is_ok(),
+        }
+    }
 }
 
 /// The end of a connection.
@@ -100,7 +134,7 @@ pub(super) struct HubTask {
     unsettled: Unsettled,
     store_gone: bool,
     outboxes: HashMap<Key, Arc<Outbox>>,
-    locals: HashMap<Key, (mpsc::Sender<Message>, Arc<AtomicU64>)>,
+    locals: HashMap<Key, LocalReader>,
     waiting: HashMap<u64, oneshot::Sender<Result<(), Refusal>>>,
     next_token: u64,
     /// Whether the last message that had to be kept could not be, and the last retained one.
@@ -214,21 +248,21 @@ impl HubTask {
                 batch.into_iter().for_each(|input| self.hub.client_says(key, input, now));
             }
             Input::Disconnected(goodbye) => self.hub.disconnect(goodbye.key, goodbye.lost, now),
-            Input::Publish { message, done } => {
+            Input::Publish { by, message, done } => {
                 let token = done.map(|done| {
                     self.next_token += 1;
                     self.waiting.insert(self.next_token, done);
                     self.next_token
                 });
-                self.hub.publish_local(message, token, now);
+                self.hub.publish_local(by, message, token, now);
             }
-            Input::Subscribe { filter, sender, dropped, done } => {
-                let key = self.hub.subscribe_local(filter);
-                self.locals.insert(key, (sender, dropped));
-                if done.send(()).is_err() {
-                    self.locals.remove(&key);
-                    self.hub.unsubscribe_local(key);
+            Input::Subscribe { filters, reader, done } => {
+                for filter in filters {
+                    let key = self.hub.subscribe_local(filter, reader.room());
+                    self.locals.insert(key, reader.clone());
                 }
+                // When its asker is gone already, the first message finds that out.
+                let _ = done.send(());
             }
         }
     }
@@ -288,15 +322,11 @@ impl HubTask {
                 dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
-        for (key, published) in std::mem::take(&mut self.hub.out.local) {
-            let Some((sender, dropped)) = self.locals.get(&key) else { continue };
-            match sender.try_send(published.message.clone()) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => drop(dropped.fetch_add(1, Ordering::Relaxed)),
-                Err(TrySendError::Closed(_)) => {
-                    self.locals.remove(&key);
-                    self.hub.unsubscribe_local(key);
-                }
+        for (key, published, by) in std::mem::take(&mut self.hub.out.local) {
+            let Some(reader) = self.locals.get(&key) else { continue };
+            if !reader.give(&published, by) {
+                self.locals.remove(&key);
+                self.hub.unsubscribe_local(key);
             }
         }
         for (token, outcome) in self.hub.out.settled.drain(..) {
@@ -316,6 +346,11 @@ impl HubTask {
             if !std::mem::replace(&mut self.refusing, true) {
                 warn!(error = ?first, "messages that have to be kept for an uplink are refused; their publishers are told");
             }
+        }
+        let refused = std::mem::take(&mut self.hub.out.local_refused);
+        if refused > 0 {
+            self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
+            debug!(messages = refused, "commands come faster than they can be looked at; their publishers are told");
         }
         let retained = std::mem::take(&mut self.hub.out.retained_refused);
         if retained > 0 {

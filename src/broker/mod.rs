@@ -21,6 +21,7 @@ mod hub_task;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod local_room;
 mod machine;
 mod outbox;
 mod retained;
@@ -28,7 +29,7 @@ mod routing;
 mod words;
 
 pub use hub::Select;
-pub use hub_handle::{HubClosed, HubHandle, PublishError, Subscription};
+pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Subscription};
 pub use hub_task::Outlet;
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;

@@ -15,14 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::model::{Bus, Device, Fault, Protocol, Reading, RegisterTable, Sample, Transport};
+use crate::model::{Bus, Device, Fault, Protocol, Reading, RegisterTable, Sample, Transport, Value};
 
 /// What a driver's I/O returns: a boxed future, so that drivers can stand in a table.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One protocol on one line.
 ///
-/// `plan`, `split` and `longest` are pure. `open` and `read` may be dropped half-way only if the driver is dropped too.
+/// `plan`, `split`, `plan_writes` and `longest` are pure. `open`, `read` and `write` may be dropped half-way only if the driver is
+/// dropped too.
 pub trait Driver: Send {
     /// The requests that read `points` (indices into [`Device::points`]), all of them due together. Every point is in
     /// exactly one request, and no request is without points.
@@ -80,6 +81,22 @@ pub trait Driver: Send {
         let _ = device;
         let last = u32::from(request.address) + u32::from(request.count) - 1;
         format!("{} {} to {last}", request.table.as_str(), request.address)
+    }
+
+    /// As few requests as can write `values` (points as indices into [`Device::points`], each once). A value is never cut in
+    /// two, unless it is made of bits that share their registers with others.
+    ///
+    /// Errors when a point can't hold its value, or when this protocol can't write.
+    fn plan_writes(&self, device: &Device, values: &[(usize, Value)]) -> Result<Vec<WriteRequest>, Unfit> {
+        let _ = device;
+        let why = "points of this kind of device can't be written".to_owned();
+        Err(Unfit { point: values.first().map_or(0, |(point, _)| *point), why })
+    }
+
+    /// Sends one request of [`plan_writes`](Driver::plan_writes), at most once, and waits for its answer.
+    fn write<'a>(&'a mut self, device: &'a Device, request: &'a WriteRequest) -> Pending<'a, Result<(), WriteFailure>> {
+        let _ = (device, request);
+        Box::pin(async { Err(WriteFailure::Refused(Fault::IllegalFunction)) })
     }
 
     /// The other way to read, for lines that take several requests at a time. `None` when this one does not.
@@ -164,6 +181,78 @@ pub struct Request {
     pub count: u16,
     /// The points in it: indices into [`Device::points`].
     pub points: Vec<usize>,
+}
+
+/// One exchange that changes cells of one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriteRequest {
+    /// What becomes of which cells.
+    pub change: Change,
+    /// The points that it writes, or writes a part of: indices into [`Device::points`], and what they are to be read as afterwards.
+    pub points: Vec<(usize, Value)>,
+}
+
+/// A change of cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Coils, from `address` on.
+    Coils {
+        /// 0-based address of the first.
+        address: u16,
+        /// What they become; at least one.
+        bits: Vec<bool>,
+    },
+    /// Holding registers, from `address` on.
+    Registers {
+        /// 0-based address of the first.
+        address: u16,
+        /// What they become; at least one.
+        values: Vec<u16>,
+    },
+    /// Some bits of one holding register; the others stay as they are.
+    Bits {
+        /// 0-based address.
+        address: u16,
+        /// What they become.
+        value: u16,
+        /// Which.
+        mask: u16,
+    },
+}
+
+impl Change {
+    /// Whether it is one coil or one whole register.
+    pub fn is_single(&self) -> bool {
+        match self {
+            Change::Coils { bits, .. } => bits.len() == 1,
+            Change::Registers { values, .. } => values.len() == 1,
+            Change::Bits { .. } => false,
+        }
+    }
+}
+
+/// Why a value can't be written, in words for whoever sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unfit {
+    /// Index into [`Device::points`].
+    pub point: usize,
+    /// What is wrong, and what to try.
+    pub why: String,
+}
+
+/// Why a write was not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteFailure {
+    /// The device answered, and said no: nothing was written.
+    #[error("the device refuses: {0}")]
+    Refused(Fault),
+    /// The request was sent, and no answer that can be believed came: it may have been done.
+    #[error("no usable answer: {0}")]
+    Unanswered(Fault),
+    /// The port or the connection is gone and the request was not sent: nothing was written.
+    #[error(transparent)]
+    NotSent(#[from] LineError),
 }
 
 /// Why a request brought no samples. Each kind has a scope of its own, and the smallest is blamed.

@@ -4,6 +4,7 @@
 //! here imports another module of ours. Every other module speaks in these types.
 
 mod bus;
+mod command;
 mod decimal;
 mod device;
 mod message;
@@ -21,6 +22,7 @@ mod topic;
 mod value;
 
 pub use bus::{Bus, DataBits, MaxGap, Network, Parity, Protocol, SerialLine, StopBits, Transport};
+pub use command::{NotSent, Order, OrderReport, Publisher, WriteEnd, Written};
 pub use decimal::{Decimal, DecimalError};
 pub use device::{Device, Publish, PublishMode, Quirks};
 pub use message::{Message, Properties, QoS};

@@ -84,6 +84,11 @@ impl Bits {
         self.set
     }
 
+    /// The bits that have a name here.
+    pub fn mask(&self) -> u64 {
+        self.names.mask()
+    }
+
     /// Names and whether they are set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
         self.names.iter().map(|(bit, name)| (name, self.set & 1 << bit != 0))

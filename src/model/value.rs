@@ -26,6 +26,29 @@ pub enum Value {
     Bits(Bits),
 }
 
+impl Value {
+    /// Its number, exactly; `None` for what is none.
+    pub fn number(&self) -> Option<Decimal> {
+        match self {
+            Value::Integer(whole) => Some(Decimal::from(*whole)),
+            Value::Float(x) => Decimal::from_f32(*x),
+            Value::Double(x) => Decimal::from_f64(*x),
+            Value::Decimal(decimal) => Some(decimal.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether a point that was to become this reads as `read` shows that it has: numbers are compared as numbers, and of bits
+    /// only those that this one names.
+    pub fn is_shown_by(&self, read: &Value) -> bool {
+        match (self, read) {
+            (Value::Bits(wanted), Value::Bits(read)) => read.raw() & wanted.mask() == wanted.raw(),
+            _ if self == read => true,
+            _ => self.number().is_some_and(|number| read.number() == Some(number)),
+        }
+    }
+}
+
 impl fmt::Display for Value {
     /// The value as a JSON token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,6 +184,18 @@ pub enum Sample {
 mod tests {
     use super::*;
     use crate::model::BitNames;
+
+    #[test]
+    fn a_value_is_shown_by_the_same_number_and_by_more_bits() {
+        let decimal = |text: &str| Value::Decimal(text.parse().unwrap());
+        assert!(decimal("45").is_shown_by(&Value::Integer(45)) && decimal("45.0").is_shown_by(&decimal("45")));
+        assert!(decimal("21.4").is_shown_by(&Value::Float(21.4)));
+        assert!(!decimal("45").is_shown_by(&Value::Integer(46)) && !Value::Bool(true).is_shown_by(&Value::Integer(1)));
+        let names = |bits: &[u8]| Arc::new(BitNames::new(bits.iter().map(|bit| (*bit, format!("b{bit}").into()))));
+        let read = Value::Bits(Bits::new(names(&[0, 1, 2]), 0b101));
+        assert!(Value::Bits(Bits::new(names(&[1, 2]), 0b100)).is_shown_by(&read));
+        assert!(!Value::Bits(Bits::new(names(&[1, 2]), 0b110)).is_shown_by(&read));
+    }
 
     fn flags(raw: u64) -> Bits {
         Bits::new(Arc::new(BitNames::new([(0, "low pressure".into()), (5, "overheat".into())])), raw)

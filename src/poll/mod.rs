@@ -10,6 +10,7 @@ mod budget;
 mod grid;
 mod group;
 mod liveness;
+mod orders;
 mod overlap;
 pub mod scheduler;
 #[cfg(test)]

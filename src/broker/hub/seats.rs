@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::super::local_room::LocalRoom;
 use super::super::routing::Subscription;
 use super::super::words::{Key, ToClient};
 use crate::model::{Filter, Message, Topic};
@@ -27,7 +28,14 @@ pub(super) struct Slot {
 /// Who sits in a seat.
 pub(super) enum Endpoint {
     Client(Client),
-    Local(Filter),
+    Local(LocalSeat),
+}
+
+/// A subscription of the gateway itself.
+pub(super) struct LocalSeat {
+    pub filter: Filter,
+    /// With it nothing is lost: what finds no room is refused. Without, it is dropped.
+    pub room: Option<Arc<LocalRoom>>,
 }
 
 /// A client and what the hub has for it.

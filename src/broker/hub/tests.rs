@@ -123,7 +123,7 @@ fn retained_messages_come_in_portions_and_live_ones_in_between() {
     let mut hub = hub();
     let client = connect(&mut hub, "a", None);
     for n in 0..100 {
-        hub.publish_local(message(&format!("r/{n:03}"), "old", true), None, NOW);
+        hub.publish_local(Publisher::Gateway, message(&format!("r/{n:03}"), "old", true), None, NOW);
     }
     subscribe(&mut hub, client, "r/#");
     hub.feed(NOW);
@@ -131,8 +131,8 @@ fn retained_messages_come_in_portions_and_live_ones_in_between() {
     assert_eq!((portion.len(), &*portion[1], &*portion[65]), (66, "r/000=old", "more"));
     // Until it asks, nothing more comes but what is published now; and what was replaced comes as it is then.
     assert!(!hub.is_feeding());
-    hub.publish_local(message("r/090", "new", true), None, NOW);
-    hub.publish_local(message("r/091", "", true), None, NOW);
+    hub.publish_local(Publisher::Gateway, message("r/090", "new", true), None, NOW);
+    hub.publish_local(Publisher::Gateway, message("r/091", "", true), None, NOW);
     assert_eq!(list(&mut hub, client), ["r/090=new", "r/091="]);
     hub.client_says(client, FromClient::Ready, NOW);
     hub.feed(NOW);
@@ -146,7 +146,7 @@ fn retained_messages_come_in_portions_and_live_ones_in_between() {
 fn a_client_that_subscribes_again_and_again_without_reading_is_owed_one_portion() {
     let mut hub = hub();
     let client = connect(&mut hub, "a", None);
-    hub.publish_local(message("r/1", "x", true), None, NOW);
+    hub.publish_local(Publisher::Gateway, message("r/1", "x", true), None, NOW);
     for _ in 0..100 {
         subscribe(&mut hub, client, "r/#");
         hub.client_says(
@@ -170,7 +170,7 @@ fn unsubscribing_ends_the_retained_messages_and_subscribing_again_begins_anew() 
     let mut hub = hub();
     let client = connect(&mut hub, "a", None);
     for n in 0..200 {
-        hub.publish_local(message(&format!("r/{n:03}"), "x", true), None, NOW);
+        hub.publish_local(Publisher::Gateway, message(&format!("r/{n:03}"), "x", true), None, NOW);
     }
     subscribe(&mut hub, client, "r/#");
     hub.feed(NOW);
@@ -188,7 +188,7 @@ fn an_expired_retained_message_is_not_sent_even_before_it_is_forgotten() {
     let mut hub = hub();
     let mut old = message("r", "x", true);
     old.properties = Some(Box::new(Properties { message_expiry_s: Some(1), ..Properties::default() }));
-    hub.publish_local(old, None, NOW);
+    hub.publish_local(Publisher::Gateway, old, None, NOW);
     let later = Monotonic::from_millis(1_000);
     assert_eq!(hub.next_expiry(), Some(later));
     let client = connect(&mut hub, "a", None);
@@ -213,4 +213,34 @@ fn the_filters_of_a_client_are_limited_by_what_they_cost_and_room_comes_back() {
             assert_eq!(hub.counts().1, 0);
         }
     }
+}
+
+#[test]
+fn what_a_kept_subscription_has_no_room_for_is_refused_and_the_others_have_it() {
+    let mut hub = hub();
+    let room = Arc::new(LocalRoom::default());
+    hub.subscribe_local(Filter::new("set").unwrap(), Some(room.clone()));
+    let watcher = connect(&mut hub, "watcher", None);
+    subscribe(&mut hub, watcher, "set");
+    let client = connect(&mut hub, "hmi", None);
+    publish(&mut hub, client, "set", Some(0));
+    assert_eq!(list(&mut hub, client), ["release 0 00"]);
+    let by = Publisher::Client { id: "hmi".into(), user: None };
+    assert!(matches!(&hub.out.local[..], [(_, _, who)] if *who == by));
+    while room.take(&hub.out.local[0].1) {}
+    publish(&mut hub, client, "set", Some(1));
+    assert_eq!(list(&mut hub, client), ["release 1 97"]);
+    assert_eq!((hub.out.local.len(), hub.out.local_refused), (1, 1));
+    assert_eq!(list(&mut hub, watcher), ["suback", "set=x", "set=x"]);
+    room.give_back(&hub.out.local[0].1);
+}
+
+#[test]
+fn a_will_names_the_client_that_left_it() {
+    let mut hub = hub();
+    hub.subscribe_local(Filter::new("#").unwrap(), None);
+    let client = connect(&mut hub, "hmi", Some("wills"));
+    hub.disconnect(client, true, NOW);
+    let by = Publisher::Client { id: "hmi".into(), user: None };
+    assert!(matches!(&hub.out.local[..], [(_, _, who)] if *who == by));
 }

@@ -108,8 +108,8 @@ pub fn encode(point: &Point, value: &Value, factor: Option<i16>) -> Result<Encod
             _ => Err(wrong_kind(value, "true or false")),
         };
     }
-    if let (Some(Naming::Bits(names)), Value::Bits(bits)) = (&point.naming, value) {
-        let own = part(register, value, &Raw::Integer(names.mask().into()))?;
+    if let (Some(Naming::Bits(_)), Value::Bits(bits)) = (&point.naming, value) {
+        let own = part(register, value, &Raw::Integer(bits.mask().into()))?;
         let set = part(register, value, &Raw::Integer(bits.raw().into()))?;
         let masked = own.iter().zip(set).map(|(own, set)| Masked { value: set.value, mask: own.value });
         return Ok(Encoded::Registers(masked.collect()));
@@ -138,7 +138,7 @@ fn raw_of(point: &Point, register: &RegisterSource, value: &Value, factor: Optio
         (None, PointType::F32 | PointType::F16, Value::Float(x)) if !register.is_scaled() => Ok(Raw::Single(*x)),
         (None, PointType::F64, Value::Double(x)) if !register.is_scaled() => Ok(Raw::Double(*x)),
         (None, kind, _) => {
-            let number = exact(value).ok_or_else(|| wrong_kind(value, "a number"))?;
+            let number = value.number().ok_or_else(|| wrong_kind(value, "a number"))?;
             let step = step(register, factor)?;
             let above = register.offset.as_ref().map_or_else(|| number.clone(), |offset| number.minus(offset));
             if kind.is_float() { float(kind, value, &above, &step) } else { whole(register, value, &above, &step) }
@@ -202,16 +202,6 @@ fn part(register: &RegisterSource, value: &Value, raw: &Raw) -> Result<Vec<Maske
             EncodeError::TooLarge { value: value.to_string(), kind: kind.as_str(), least, greatest }
         }
     })
-}
-
-fn exact(value: &Value) -> Option<Decimal> {
-    match value {
-        Value::Integer(whole) => Some(Decimal::from(*whole)),
-        Value::Float(x) => Decimal::from_f32(*x),
-        Value::Double(x) => Decimal::from_f64(*x),
-        Value::Decimal(decimal) => Some(decimal.clone()),
-        _ => None,
-    }
 }
 
 fn wrong_kind(value: &Value, wanted: &'static str) -> EncodeError {

@@ -10,11 +10,13 @@ mod float16;
 mod plan;
 mod raw;
 mod text;
+mod write;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, Framing, Over, Overlapped};
+use client::{Client, Form, Framing, Over};
 use plan::Gaps;
 
 pub use client::frames;
@@ -23,9 +25,12 @@ pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
 use super::stream::{Connector, line_settings};
-use super::{Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request};
+use super::{
+    Change, Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request, Unfit, WriteFailure,
+    WriteRequest,
+};
 use crate::clock::Clock;
-use crate::model::{Bus, Device, Fault, Sample};
+use crate::model::{Bus, Device, Fault, Point, RegisterTable, Sample, Value};
 
 /// The driver for Modbus RTU, on a serial port or through a converter.
 pub(super) fn rtu(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> {
@@ -39,7 +44,7 @@ pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverEr
 
 fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
     let gaps = Gaps::on_serial(bus.max_gap, &line_settings(&bus.transport));
-    Box::new(Modbus { client: Client::line(bus, framing, clock), gaps })
+    Box::new(Modbus::new(Client::line(bus, framing, clock), gaps))
 }
 
 /// The driver for Modbus TCP.
@@ -47,12 +52,57 @@ pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverErro
     let connector = Connector::new(&bus.transport, bus.timeout, clock)
         .ok_or_else(|| DriverError::WrongTransport { protocol: bus.protocol, transport: bus.transport.clone() })?;
     let client = Client::tcp(connector, bus.timeout, bus.in_flight, clock);
-    Ok(Box::new(Modbus { client, gaps: Gaps::on_tcp(bus.max_gap) }))
+    Ok(Box::new(Modbus::new(client, Gaps::on_tcp(bus.max_gap))))
 }
 
 struct Modbus {
     client: Client,
     gaps: Gaps,
+    /// What `scale_from` registers held when they were last read, by unit, table and address.
+    factors: HashMap<(u8, RegisterTable, u16), i16>,
+    /// Units that know no function 5 or 6, by what they do know: whether it is about coils.
+    only_multiple: HashSet<(u8, bool)>,
+}
+
+impl Modbus {
+    fn new(client: Client, gaps: Gaps) -> Modbus {
+        Modbus { client, gaps, factors: HashMap::new(), only_multiple: HashSet::new() }
+    }
+
+    fn factor(&self, device: &Device, point: &Point) -> Option<i16> {
+        let register = point.register()?;
+        self.factors.get(&(device.unit_id, register.table, register.scale_from?)).copied()
+    }
+
+    /// The samples in an answer, one a point.
+    fn decoded(&mut self, device: &Device, request: &Request, cells: Cells<'_>) -> Vec<Sample> {
+        self.note_factors(device, request, cells);
+        request.points.iter().map(|&index| decode(&device.points[index], cells, request.address)).collect()
+    }
+
+    fn finish(&mut self, over: Over) -> Finished {
+        let Over { ticket, device, request, result } = over;
+        let ending = match result {
+            Some(Ok(answer)) => Ending::Answer(self.decoded(&device, &request, answer.as_cells())),
+            Some(Err(failure)) => Ending::Failed(failure),
+            None => Ending::Cut,
+        };
+        Finished { ticket, ending }
+    }
+
+    /// Remembers the scale factors in an answer, for values that are to be written.
+    fn note_factors(&mut self, device: &Device, request: &Request, cells: Cells<'_>) {
+        let Cells::Registers(registers) = cells else { return };
+        for register in request.points.iter().filter_map(|&index| device.points[index].register()) {
+            let Some(address) = register.scale_from else { continue };
+            let at = address.checked_sub(request.address).and_then(|skip| registers.get(usize::from(skip)));
+            let key = (device.unit_id, register.table, address);
+            match at.and_then(|factor| factor_of(factor.cast_signed()).ok()) {
+                Some(factor) => self.factors.insert(key, factor),
+                None => self.factors.remove(&key),
+            };
+        }
+    }
 }
 
 impl Driver for Modbus {
@@ -84,39 +134,58 @@ impl Driver for Modbus {
     ) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
             let cells = self.client.read(device.unit_id, request).await?;
-            samples.extend(decoded(device, request, cells.as_cells()));
+            samples.extend(self.decoded(device, request, cells.as_cells()));
             Ok(())
         })
     }
 
+    fn plan_writes(&self, device: &Device, values: &[(usize, Value)]) -> Result<Vec<WriteRequest>, Unfit> {
+        write::plan(device, values, |point| self.factor(device, point))
+    }
+
+    fn write<'a>(&'a mut self, device: &'a Device, request: &'a WriteRequest) -> Pending<'a, Result<(), WriteFailure>> {
+        Box::pin(async move {
+            let unit = device.unit_id;
+            let kind = (unit, matches!(request.change, Change::Coils { .. }));
+            let form = if self.only_multiple.contains(&kind) { Form::Multiple } else { Form::Single };
+            let written = self.client.write(unit, &request.change, form).await;
+            // Exception 1 says that the device does not know the function, so it has done nothing: another function is no repetition.
+            if written != Err(WriteFailure::Refused(Fault::IllegalFunction))
+                || form == Form::Multiple
+                || !request.change.is_single()
+            {
+                return written;
+            }
+            let written = self.client.write(unit, &request.change, Form::Multiple).await;
+            if written.is_ok() {
+                self.only_multiple.insert(kind);
+            }
+            written
+        })
+    }
+
     fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
-        self.client.overlapped().map(|overlapped| overlapped as &mut dyn Pipeline)
+        self.client.overlapped().is_some().then_some(self as &mut dyn Pipeline)
     }
 }
 
-impl Pipeline for Overlapped {
+/// What [`Modbus::pipeline`] gives out: only when its client takes several requests at a time.
+impl Pipeline for Modbus {
     fn depth(&self) -> usize {
-        Overlapped::depth(self)
+        self.client.depth()
     }
 
     fn send(&mut self, ticket: u64, device: Arc<Device>, request: Arc<Request>) {
-        Overlapped::send(self, ticket, device, request);
+        if let Some(overlapped) = self.client.overlapped() {
+            overlapped.send(ticket, device, request);
+        }
     }
 
     fn finished(&mut self) -> Pending<'_, Vec<Finished>> {
-        Box::pin(async { self.over().await.map(finished).collect() })
+        Box::pin(async {
+            let Some(overlapped) = self.client.overlapped() else { return std::future::pending().await };
+            let over: Vec<Over> = overlapped.over().await.collect();
+            over.into_iter().map(|over| self.finish(over)).collect()
+        })
     }
-}
-
-fn finished(Over { ticket, device, request, result }: Over) -> Finished {
-    let ending = match result {
-        Some(Ok(answer)) => Ending::Answer(decoded(&device, &request, answer.as_cells()).collect()),
-        Some(Err(failure)) => Ending::Failed(failure),
-        None => Ending::Cut,
-    };
-    Finished { ticket, ending }
-}
-
-fn decoded(device: &Device, request: &Request, cells: Cells<'_>) -> impl Iterator<Item = Sample> {
-    request.points.iter().map(move |&index| decode(&device.points[index], cells, request.address))
 }

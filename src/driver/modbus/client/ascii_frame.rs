@@ -2,8 +2,7 @@
 //!
 //! A colon begins a frame whatever came before it, so nothing that was damaged takes the next frame with it.
 
-use super::super::super::Request;
-use super::pdu;
+use super::pdu::{self, Ask};
 use crate::model::Fault;
 
 /// Characters of the largest frame (§2.5.2.1): colon, two a byte for unit, PDU and checksum, CR LF.
@@ -26,8 +25,8 @@ pub fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
 }
 
 /// Characters of the whole answer to a request.
-pub fn answer_len(request: &Request) -> usize {
-    1 + 2 * (1 + 2 + pdu::data_len(request) + 1) + 2
+pub fn answer_len(ask: &Ask) -> usize {
+    1 + 2 * (1 + ask.answer_len() + 1) + 2
 }
 
 /// Collects what the line says until the answer to one request is in it. Bounded whatever comes.
@@ -46,8 +45,9 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Waits for the answer of `unit` to a request with this function; `answer_len` bytes of PDU, or a refusal.
-    pub fn new(unit: u8, function: u8, answer_len: usize) -> Collector {
+    /// Waits for the answer of `unit` to `ask`, or a refusal.
+    pub fn new(unit: u8, ask: &Ask) -> Collector {
+        let (function, answer_len) = (ask.function(), ask.answer_len());
         Collector { unit, function, answer_len, bytes: None, half: None, heard: false, damaged: false }
     }
 
@@ -120,9 +120,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::driver::Request;
+    use crate::model::RegisterTable;
+
+    fn ask(count: u16) -> Ask {
+        Ask::read(&Request { table: RegisterTable::Holding, address: 0, count, points: vec![0] })
+    }
 
     fn collector() -> Collector {
-        Collector::new(7, 3, 4)
+        Collector::new(7, &ask(1))
     }
 
     #[test]
@@ -181,7 +187,7 @@ mod tests {
         ) {
             let data: Vec<u8> = (0..count * 2).map(|n| n as u8).collect();
             let pdu = [&[3, (count * 2) as u8][..], &data].concat();
-            let mut collector = Collector::new(7, 3, pdu.len());
+            let mut collector = Collector::new(7, &ask(count));
             let stream = [garbage, frame(7, &pdu)].concat();
             let mut found = None;
             for bytes in stream.chunks(piece) {

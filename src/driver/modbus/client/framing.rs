@@ -1,7 +1,7 @@
 //! The two framings of Modbus on a serial line, behind one face. Pure.
 
-use super::super::super::Request;
-use super::{ascii_frame, pdu, rtu_frame};
+use super::pdu::Ask;
+use super::{ascii_frame, rtu_frame};
 use crate::model::Fault;
 
 /// How frames are written on a line.
@@ -31,22 +31,19 @@ impl Framing {
         }
     }
 
-    /// Waits for the answer of `unit` to `request`.
-    pub fn collector(self, unit: u8, request: &Request) -> Collector {
+    /// Waits for the answer of `unit` to `ask`.
+    pub fn collector(self, unit: u8, ask: &Ask) -> Collector {
         match self {
-            Framing::Rtu => Collector::Rtu(rtu_frame::Collector::new(unit, request)),
-            Framing::Ascii => {
-                let answer_len = 2 + pdu::data_len(request);
-                Collector::Ascii(ascii_frame::Collector::new(unit, pdu::function(request.table), answer_len))
-            }
+            Framing::Rtu => Collector::Rtu(rtu_frame::Collector::new(unit, ask)),
+            Framing::Ascii => Collector::Ascii(ascii_frame::Collector::new(unit, ask)),
         }
     }
 
     /// Characters of the whole answer to a request.
-    pub fn answer_len(self, request: &Request) -> usize {
+    pub fn answer_len(self, ask: &Ask) -> usize {
         match self {
-            Framing::Rtu => rtu_frame::answer_len(request),
-            Framing::Ascii => ascii_frame::answer_len(request),
+            Framing::Rtu => rtu_frame::answer_len(ask),
+            Framing::Ascii => ascii_frame::answer_len(ask),
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::super::super::stream::{Echo, Wire, line_settings};
-use super::super::super::{Failure, LineError, Request};
+use super::super::super::{Failure, LineError, Request, WriteFailure};
 use super::super::plan;
 use super::framing::Framing;
-use super::pdu::Answer;
+use super::pdu::{Answer, Ask};
 use super::rtu::{self, Broken, Rtu, Timing};
 use crate::clock::{Alarm, Clock};
 use crate::model::{Bus, Transport};
@@ -65,6 +65,26 @@ impl Line {
                 }
                 Err(Broken::Stream(error)) => return Err(self.wire.fail(&error).into()),
             }
+        }
+    }
+
+    /// One write and its answer, sent at most once. The wire is closed when it fails before the request has gone out.
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+        if !self.wire.is_usable() && self.wire.is_dialled() {
+            self.open().await?;
+        }
+        self.requests += 1;
+        let Some(stream) = self.wire.stream() else { return Err(self.wire.fail(&"it is not open").into()) };
+        match self.rtu.write(stream, unit, ask).await {
+            Ok(()) => {
+                self.wire.heard(true);
+                Ok(())
+            }
+            Err(Broken::Failure(failure)) => {
+                self.wire.heard(self.rtu.was_heard());
+                Err(failure)
+            }
+            Err(Broken::Stream(error)) => Err(self.wire.fail(&error).into()),
         }
     }
 

@@ -17,18 +17,19 @@ mod tcp_frame;
 use std::time::Duration;
 
 use super::super::stream::Connector;
-use super::super::{Failure, LineError, Request};
+use super::super::{Change, Failure, LineError, Request, WriteFailure};
 use crate::clock::Clock;
 use crate::model::Bus;
 
 pub use framing::Framing;
 pub use overlapped::{Over, Overlapped};
-pub use pdu::Answer;
+use pdu::Ask;
+pub use pdu::{Answer, Form};
 
 /// What the fuzzer feeds: everything here that reads bytes from outside.
 pub mod frames {
     pub use super::ascii_frame::{Collector as AsciiCollector, frame as ascii_frame};
-    pub use super::pdu::{Answer, answer};
+    pub use super::pdu::{Answer, Ask, Form, answer};
     pub use super::rtu_frame::{Collector, crc16};
     pub use super::tcp_frame::{Frame, NotModbus, parse};
 }
@@ -66,6 +67,14 @@ impl Client {
         }
     }
 
+    /// How many requests it takes at a time.
+    pub fn depth(&self) -> usize {
+        match self {
+            Client::Overlapped(overlapped) => overlapped.depth(),
+            Client::Line(_) | Client::Tcp(_) => 1,
+        }
+    }
+
     /// Opens the port or connects.
     pub async fn open(&mut self) -> Result<(), LineError> {
         match self {
@@ -81,6 +90,16 @@ impl Client {
             Client::Line(line) => line.read(unit, request).await,
             Client::Tcp(tcp) => tcp.read(unit, request).await,
             Client::Overlapped(tcp) => tcp.read(unit, request).await,
+        }
+    }
+
+    /// One write to one unit, sent at most once.
+    pub async fn write(&mut self, unit: u8, change: &Change, form: Form) -> Result<(), WriteFailure> {
+        let ask = Ask::write(change, form);
+        match self {
+            Client::Line(line) => line.write(unit, &ask).await,
+            Client::Tcp(tcp) => tcp.write(unit, &ask).await,
+            Client::Overlapped(tcp) => tcp.write(unit, &ask).await,
         }
     }
 

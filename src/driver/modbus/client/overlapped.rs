@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::super::stream::Connecting;
-use super::super::super::{Failure, LineError, Request};
-use super::pdu::{self, Answer};
+use super::super::super::{Failure, LineError, Request, WriteFailure};
+use super::pdu::{self, Answer, Ask};
 use super::tcp::Tcp;
 use super::tcp_frame::{self, MAX_FRAME};
 use crate::model::{Device, Fault, Monotonic};
@@ -95,6 +95,11 @@ impl Overlapped {
         self.tcp.read(unit, request).await
     }
 
+    /// One write, sent at most once, while no other request is under way.
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+        self.tcp.write(unit, ask).await
+    }
+
     /// The longest that [`Overlapped::read`] takes when nothing answers.
     pub fn longest(&self) -> Duration {
         self.tcp.longest()
@@ -111,7 +116,7 @@ impl Overlapped {
         let ahead = u32::try_from(self.under_way.len()).unwrap_or(u32::MAX);
         let until = now + self.tcp.timeout.saturating_mul(ahead.saturating_add(1));
         if self.tcp.stream.is_some() {
-            self.unsent.extend(tcp_frame::request_frame(transaction, device.unit_id, &request));
+            self.unsent.extend(tcp_frame::request_frame(transaction, device.unit_id, &Ask::read(&request)));
         }
         self.under_way.push_back(Sent { ticket, transaction, device, request, since: now, until });
     }
@@ -148,7 +153,8 @@ impl Overlapped {
                 for (ahead, sent) in (1..).zip(&mut self.under_way) {
                     sent.since = now;
                     sent.until = now + self.tcp.timeout.saturating_mul(ahead);
-                    self.unsent.extend(tcp_frame::request_frame(sent.transaction, sent.device.unit_id, &sent.request));
+                    let ask = Ask::read(&sent.request);
+                    self.unsent.extend(tcp_frame::request_frame(sent.transaction, sent.device.unit_id, &ask));
                 }
             }
             Err(error) => {

@@ -3,7 +3,7 @@
 use tokio_modbus::bytes::Bytes;
 use tokio_modbus::{ExceptionCode, Response};
 
-use super::super::super::{Failure, Request};
+use super::super::super::{Change, Failure, Request, WriteFailure};
 use super::super::Cells;
 use crate::model::{Fault, RegisterTable};
 
@@ -32,7 +32,7 @@ impl Answer {
 }
 
 /// The function code that reads a table.
-pub fn function(table: RegisterTable) -> u8 {
+fn function(table: RegisterTable) -> u8 {
     match table {
         RegisterTable::Coil => 1,
         RegisterTable::Discrete => 2,
@@ -41,15 +41,126 @@ pub fn function(table: RegisterTable) -> u8 {
     }
 }
 
-/// Function, address and quantity (§6.1 to §6.4).
-pub fn request(request: &Request) -> [u8; 5] {
-    let ([address_high, address_low], [count_high, count_low]) =
-        (request.address.to_be_bytes(), request.count.to_be_bytes());
-    [function(request.table), address_high, address_low, count_high, count_low]
+/// One exchange as it is on the wire: what is sent, and how long its answer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    pdu: Vec<u8>,
+    answer: Shape,
+}
+
+/// What the answer to an [`Ask`] looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Function, byte count, so many bytes.
+    Data(usize),
+    /// The first so many bytes of what was sent.
+    Echo(usize),
+}
+
+/// Which of two functions writes one coil or register. Some devices know only one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Functions 5 and 6, for one alone.
+    Single,
+    /// Functions 15 and 16, for one as for many.
+    Multiple,
+}
+
+impl Ask {
+    /// Function, address and quantity (§6.1 to §6.4).
+    pub fn read(request: &Request) -> Ask {
+        let ([address_high, address_low], [count_high, count_low]) =
+            (request.address.to_be_bytes(), request.count.to_be_bytes());
+        let pdu = vec![function(request.table), address_high, address_low, count_high, count_low];
+        Ask { pdu, answer: Shape::Data(data_len(request)) }
+    }
+
+    /// The request for a change (§6.5, §6.6, §6.11, §6.12, §6.16).
+    pub fn write(change: &Change, form: Form) -> Ask {
+        let words = |function: u8, words: &[u16]| {
+            let mut pdu = vec![function];
+            pdu.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+            pdu
+        };
+        // As many as fit into a request, which `plan` has seen to: at most 1968 coils or 123 registers.
+        let (pdu, echoed) = match change {
+            Change::Coils { address, bits } if bits.len() == 1 && form == Form::Single => {
+                (words(5, &[*address, if bits[0] { 0xFF00 } else { 0 }]), 5)
+            }
+            Change::Registers { address, values } if values.len() == 1 && form == Form::Single => {
+                (words(6, &[*address, values[0]]), 5)
+            }
+            Change::Coils { address, bits } => {
+                let mut pdu = words(15, &[*address, bits.len() as u16]);
+                pdu.push(bits.len().div_ceil(8) as u8);
+                let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+                pdu.extend(bits.chunks(8).map(byte));
+                (pdu, 5)
+            }
+            Change::Registers { address, values } => {
+                let mut pdu = words(16, &[*address, values.len() as u16]);
+                pdu.push((values.len() * 2) as u8);
+                pdu.extend(values.iter().flat_map(|value| value.to_be_bytes()));
+                (pdu, 5)
+            }
+            // Result = (Current AND And_Mask) OR (Or_Mask AND (NOT And_Mask)).
+            Change::Bits { address, value, mask } => (words(22, &[*address, !mask, value & mask]), 7),
+        };
+        Ask { pdu, answer: Shape::Echo(echoed) }
+    }
+
+    /// The function code.
+    pub fn function(&self) -> u8 {
+        self.pdu[0]
+    }
+
+    /// What is sent, without what a frame adds: at most 253 bytes.
+    pub fn pdu(&self) -> &[u8] {
+        &self.pdu
+    }
+
+    /// Bytes of the answer, without what a frame adds.
+    pub fn answer_len(&self) -> usize {
+        match self.answer {
+            Shape::Data(len) => 2 + len,
+            Shape::Echo(len) => len,
+        }
+    }
+
+    /// The byte count that the answer has after its function; `None` when it has none.
+    pub fn byte_count(&self) -> Option<u8> {
+        match self.answer {
+            Shape::Data(len) => Some(u8::try_from(len).unwrap_or(u8::MAX)),
+            Shape::Echo(_) => None,
+        }
+    }
+
+    /// Understands the answer to a write.
+    ///
+    /// Refused when it is an exception that means that nothing was done. Of the others (§7) a device says that it is at it, that it
+    /// failed at it, or a gateway that it heard nothing: then, as when the echo is another, only reading tells what was done.
+    pub fn written(&self, answer: &[u8]) -> Result<(), WriteFailure> {
+        match answer {
+            [code, exception] if *code == self.function() | EXCEPTION => Err(match ExceptionCode::new(*exception) {
+                ExceptionCode::IllegalFunction => WriteFailure::Refused(Fault::IllegalFunction),
+                ExceptionCode::IllegalDataAddress => WriteFailure::Refused(Fault::IllegalAddress),
+                ExceptionCode::IllegalDataValue => WriteFailure::Refused(Fault::IllegalValue),
+                ExceptionCode::ServerDeviceBusy => WriteFailure::Refused(Fault::Busy),
+                ExceptionCode::GatewayPathUnavailable => WriteFailure::Refused(Fault::GatewayPath),
+                ExceptionCode::Acknowledge => WriteFailure::Unanswered(Fault::Busy),
+                ExceptionCode::GatewayTargetDevice => WriteFailure::Unanswered(Fault::GatewayTarget),
+                ExceptionCode::ServerDeviceFailure | ExceptionCode::MemoryParityError | ExceptionCode::Custom(_) => {
+                    WriteFailure::Unanswered(Fault::DeviceFailure)
+                }
+            }),
+            _ if answer == &self.pdu[..self.answer_len().min(self.pdu.len())] => Ok(()),
+            _ => Err(WriteFailure::Unanswered(Fault::Framing)),
+        }
+    }
 }
 
 /// The bytes of data that the answer to a request carries.
-pub fn data_len(request: &Request) -> usize {
+fn data_len(request: &Request) -> usize {
     let count = usize::from(request.count);
     if request.table.is_bits() { count.div_ceil(8) } else { count * 2 }
 }
@@ -112,13 +223,74 @@ mod tests {
     fn the_examples_of_the_specification_are_understood() {
         // §6.3: read holding registers 108 to 110.
         let holding = ask(RegisterTable::Holding, 3);
-        assert_eq!(request(&holding), [0x03, 0x00, 0x6B, 0x00, 0x03]);
+        assert_eq!(Ask::read(&holding).pdu(), [0x03, 0x00, 0x6B, 0x00, 0x03]);
         let pdu = [0x03, 0x06, 0x02, 0x2B, 0x00, 0x00, 0x00, 0x64];
         assert_eq!(answer(&holding, &pdu), Ok(Answer::Registers(vec![0x022B, 0, 0x64])));
         // §6.1: coils 20 to 38; the last byte is filled with zeros.
         let coils = ask(RegisterTable::Coil, 19);
         let Ok(Answer::Bits(bits)) = answer(&coils, &[0x01, 0x03, 0xCD, 0x6B, 0x05]) else { panic!("bits") };
         assert_eq!(bits.iter().take(8).map(|b| u8::from(*b)).collect::<Vec<_>>(), [1, 0, 1, 1, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn the_writes_of_the_specification_are_made_and_their_answers_understood() {
+        let coils = |bits: &[u8]| Change::Coils { address: 0x13, bits: bits.iter().map(|bit| *bit == 1).collect() };
+        let registers = |values: &[u16]| Change::Registers { address: 1, values: values.to_vec() };
+        for (change, form, request, answer) in [
+            // §6.5: coil 173 on.
+            (
+                Change::Coils { address: 0xAC, bits: vec![true] },
+                Form::Single,
+                &[5, 0, 0xAC, 0xFF, 0][..],
+                &[5, 0, 0xAC, 0xFF, 0][..],
+            ),
+            // §6.6: register 2 becomes 3.
+            (registers(&[3]), Form::Single, &[6, 0, 1, 0, 3], &[6, 0, 1, 0, 3]),
+            // §6.11: ten coils from 20 on.
+            (
+                coils(&[1, 0, 1, 1, 0, 0, 1, 1, 1, 0]),
+                Form::Single,
+                &[15, 0, 0x13, 0, 10, 2, 0xCD, 0x01],
+                &[15, 0, 0x13, 0, 10],
+            ),
+            // §6.12: two registers from 2 on.
+            (registers(&[0x0A, 0x0102]), Form::Single, &[16, 0, 1, 0, 2, 4, 0, 0x0A, 1, 2], &[16, 0, 1, 0, 2]),
+            (registers(&[3]), Form::Multiple, &[16, 0, 1, 0, 1, 2, 0, 3], &[16, 0, 1, 0, 1]),
+            // §6.16: And_Mask 0xF2 is ours inverted; bits of the Or_Mask outside of it mean nothing and are not sent.
+            (
+                Change::Bits { address: 4, value: 0x25, mask: !0xF2 },
+                Form::Single,
+                &[22, 0, 4, 0, 0xF2, 0, 0x05],
+                &[22, 0, 4, 0, 0xF2, 0, 0x05],
+            ),
+        ] {
+            let ask = Ask::write(&change, form);
+            assert_eq!(ask.pdu(), request, "{change:?}");
+            assert_eq!(ask.written(answer), Ok(()), "{change:?}");
+            let mut other = answer.to_vec();
+            other[2] ^= 1;
+            for wrong in [&other[..], &answer[..4], &[], &[3, 2, 0, 0]] {
+                assert_eq!(ask.written(wrong), Err(WriteFailure::Unanswered(Fault::Framing)), "{wrong:02X?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_exceptions_that_say_so_mean_that_nothing_was_written() {
+        let ask = Ask::write(&Change::Registers { address: 1, values: vec![3] }, Form::Single);
+        for (code, failure) in [
+            (1, WriteFailure::Refused(Fault::IllegalFunction)),
+            (2, WriteFailure::Refused(Fault::IllegalAddress)),
+            (3, WriteFailure::Refused(Fault::IllegalValue)),
+            (4, WriteFailure::Unanswered(Fault::DeviceFailure)),
+            (5, WriteFailure::Unanswered(Fault::Busy)),
+            (6, WriteFailure::Refused(Fault::Busy)),
+            (10, WriteFailure::Refused(Fault::GatewayPath)),
+            (11, WriteFailure::Unanswered(Fault::GatewayTarget)),
+            (99, WriteFailure::Unanswered(Fault::DeviceFailure)),
+        ] {
+            assert_eq!(ask.written(&[0x86, code]), Err(failure), "exception {code}");
+        }
     }
 
     #[test]

@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::super::super::stream::{Echo, Filter};
-use super::super::super::{Failure, Request};
+use super::super::super::{Failure, Request, WriteFailure};
 use super::framing::{Collector, Framing};
-use super::pdu::{self, Answer};
+use super::pdu::{self, Answer, Ask};
 use crate::clock::{Alarm, Clock};
-use crate::model::Monotonic;
+use crate::model::{Fault, Monotonic};
 
 /// After a damaged answer the line counts as quiet again after this long: USB adapters hand over bytes every 16 ms.
 const QUIET_AFTER_DAMAGE: Duration = Duration::from_millis(20);
@@ -39,15 +39,15 @@ pub struct Timing {
 
 /// Why there is no answer: the request's fault, or the stream's.
 #[derive(Debug)]
-pub enum Broken {
+pub enum Broken<F> {
     /// The stream works.
-    Failure(Failure),
+    Failure(F),
     /// The stream does not.
     Stream(io::Error),
 }
 
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Broken {
+impl<F> From<io::Error> for Broken<F> {
+    fn from(error: io::Error) -> Broken<F> {
         Broken::Stream(error)
     }
 }
@@ -65,7 +65,7 @@ pub struct Rtu {
     /// Whether the last request had a byte in answer, its echo aside.
     was_heard: bool,
     /// The request that is on its way. It stays when the caller gives up waiting half-way.
-    asked: Option<(u8, Request)>,
+    asked: Option<(u8, Ask)>,
     /// Requests whose answer may still come.
     unanswered: Vec<Unanswered>,
     buffer: Box<[u8; 256]>,
@@ -74,7 +74,7 @@ pub struct Rtu {
 #[derive(Debug)]
 struct Unanswered {
     unit: u8,
-    request: Request,
+    ask: Ask,
     until: Monotonic,
 }
 
@@ -98,47 +98,83 @@ impl Rtu {
     }
 
     /// Asks `unit` and waits for its answer. May be dropped half-way: the next request waits as after a silence.
-    pub async fn read<T>(&mut self, stream: &mut T, unit: u8, request: &Request) -> Result<Answer, Broken>
+    pub async fn read<T>(&mut self, stream: &mut T, unit: u8, request: &Request) -> Result<Answer, Broken<Failure>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        if let Some((unit, request)) = self.asked.take() {
-            self.expect_late(unit, request);
-        }
-        let settled = self.late_answers_end(unit, request);
-        self.hush(stream, settled).await?;
-        self.was_heard = false;
-        self.asked = Some((unit, request.clone()));
-        let frame = self.framing.frame(unit, &pdu::request(request));
-        let sent = self.send(stream, &frame).await?;
-        let mut collector = self.framing.collector(unit, request);
+        let ask = Ask::read(request);
+        let (frame, sent) = self.ask(stream, unit, &ask).await?;
+        let mut collector = self.framing.collector(unit, &ask);
         let mut filter = self.echo.filter(&frame, false);
-        let outcome = self.listen(stream, &mut collector, &mut filter, request, sent).await?;
-        self.asked = None;
+        let answer = self.listen(stream, &ask, &mut collector, &mut filter, sent).await?;
+        let outcome = match answer {
+            Some(answer) => pdu::answer(request, &answer),
+            None => Err(Failure::NoAnswer(collector.verdict())),
+        };
         self.echo.learn(&filter, outcome.is_ok());
-        let is_silent = outcome.as_ref().is_err_and(|failure| matches!(failure, Failure::NoAnswer(_)));
-        // What answered a repetition may have been the late answer to the first try; then another one is on its way.
-        let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && same_cells(&late.request, request));
-        if is_silent || is_repeated {
-            self.expect_late(unit, request.clone());
-        }
+        self.note(unit, ask, matches!(outcome, Err(Failure::NoAnswer(_))));
         outcome.map_err(Broken::Failure)
     }
 
+    /// Writes and waits for the answer. The request goes out once. May be dropped half-way, as [`Rtu::read`].
+    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<(), Broken<WriteFailure>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (frame, sent) = self.ask(stream, unit, ask).await?;
+        let mut collector = self.framing.collector(unit, ask);
+        // The answer to a write is its request, or begins like it: an echo must not be taken for it.
+        let mut filter = self.echo.filter(&frame, frame.len() == self.framing.answer_len(ask));
+        let outcome = match self.listen(stream, ask, &mut collector, &mut filter, sent).await {
+            Ok(Some(answer)) => ask.written(&answer),
+            Ok(None) => Err(WriteFailure::Unanswered(collector.verdict())),
+            // It has gone out, and the line after it.
+            Err(_) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
+        };
+        self.note(unit, ask.clone(), matches!(outcome, Err(WriteFailure::Unanswered(_))));
+        outcome.map_err(Broken::Failure)
+    }
+
+    /// Sends a request once nothing can be confused with its answer; returns its frame, and when its last character will have left.
+    async fn ask<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> io::Result<(Vec<u8>, Monotonic)>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Some((unit, ask)) = self.asked.take() {
+            self.expect_late(unit, ask);
+        }
+        let settled = self.late_answers_end(unit, ask);
+        self.hush(stream, settled).await?;
+        self.was_heard = false;
+        self.asked = Some((unit, ask.clone()));
+        let frame = self.framing.frame(unit, ask.pdu());
+        let sent = self.send(stream, &frame).await?;
+        Ok((frame, sent))
+    }
+
+    /// Remembers a request whose answer may still come.
+    fn note(&mut self, unit: u8, ask: Ask, is_silent: bool) {
+        self.asked = None;
+        // What answered a repetition may have been the late answer to the first try; then another one is on its way.
+        let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && late.ask == ask);
+        if is_silent || is_repeated {
+            self.expect_late(unit, ask);
+        }
+    }
+
     /// The same lateness once more, and what it varies.
-    fn expect_late(&mut self, unit: u8, request: Request) {
+    fn expect_late(&mut self, unit: u8, ask: Ask) {
         let until = self.clock.now() + self.timing.timeout.max(LEAST_LATENESS) + UNSTEADINESS;
-        self.unanswered.push(Unanswered { unit, request, until });
+        self.unanswered.push(Unanswered { unit, ask, until });
     }
 
     /// Until when an answer of `unit` could be the late one to another request than this. A late answer to the same
     /// request is as good as a new one.
-    fn late_answers_end(&mut self, unit: u8, request: &Request) -> Monotonic {
+    fn late_answers_end(&mut self, unit: u8, ask: &Ask) -> Monotonic {
         let now = self.clock.now();
         self.unanswered.retain(|late| late.until > now);
-        let confusable = |late: &&Unanswered| {
-            late.unit == unit && late.request.table == request.table && !same_cells(&late.request, request)
-        };
+        let confusable =
+            |late: &&Unanswered| late.unit == unit && late.ask.function() == ask.function() && late.ask != *ask;
         self.unanswered.iter().filter(confusable).map(|late| late.until).max().unwrap_or(now)
     }
 
@@ -171,16 +207,17 @@ impl Rtu {
         Ok(self.last_byte)
     }
 
+    /// The PDU of the answer; `None` when the time is over.
     async fn listen<T: AsyncRead + Unpin>(
         &mut self,
         stream: &mut T,
+        ask: &Ask,
         collector: &mut Collector,
         filter: &mut Filter<'_>,
-        request: &Request,
         sent: Monotonic,
-    ) -> io::Result<Result<Answer, Failure>> {
+    ) -> io::Result<Option<Vec<u8>>> {
         let begin = sent + self.timing.timeout;
-        let end = begin + characters(self.timing, self.framing.answer_len(request));
+        let end = begin + characters(self.timing, self.framing.answer_len(ask));
         let mut until = begin;
         loop {
             let left = until.since(self.clock.now());
@@ -200,12 +237,12 @@ impl Rtu {
             self.was_heard |= !held_back.is_empty() || !rest.is_empty();
             for bytes in [held_back, rest] {
                 if let Some(answer) = collector.push(bytes) {
-                    return Ok(pdu::answer(request, answer));
+                    return Ok(Some(answer.to_vec()));
                 }
             }
             // A stream without a pause always has something to hear: the clock ends it.
             if heard == 0 || now >= end {
-                return Ok(Err(Failure::NoAnswer(collector.verdict())));
+                return Ok(None);
             }
             until = end;
             if collector.is_damaged() {
@@ -228,10 +265,6 @@ pub fn longest(timing: Timing) -> Duration {
     timing.silence + characters(timing, 8) + timing.timeout
 }
 
-fn same_cells(one: &Request, other: &Request) -> bool {
-    (one.table, one.address, one.count) == (other.table, other.address, other.count)
-}
-
 fn characters(timing: Timing, count: usize) -> Duration {
     timing.character * u32::try_from(count).unwrap_or(2 * MAX_FRAME)
 }
@@ -242,7 +275,7 @@ mod tests {
 
     use super::super::rtu_frame::{self, crc16};
     use super::*;
-    use crate::model::{Fault, RegisterTable};
+    use crate::model::RegisterTable;
 
     /// What a device does after one request: waits so many milliseconds, then says this; again and again.
     type Script = Vec<(u64, Vec<u8>)>;
@@ -426,7 +459,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_adapter_that_echoes_is_as_good_as_any_and_an_echo_alone_is_a_silence() {
-        let echo = |address| rtu_frame::frame(1, &pdu::request(&ask(address)));
+        let echo = |address| rtu_frame::frame(1, Ask::read(&ask(address)).pdu());
         let scripts = vec![
             vec![(1, [echo(10), good(1, 10)].concat())],
             vec![(1, echo(11)), (20, good(1, 11))],

@@ -3,8 +3,7 @@
 //! A serial line gives bytes, not frames: noise before an answer, the echo of a two-wire adapter, the late answer of
 //! another unit. [`Collector`] looks for the one frame that was asked for and ignores everything else.
 
-use super::super::super::Request;
-use super::pdu;
+use super::pdu::{self, Ask};
 use crate::model::Fault;
 
 /// Unit and PDU of the largest answer to a read, and its checksum.
@@ -41,8 +40,8 @@ pub fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes of the whole answer to a request.
-pub fn answer_len(request: &Request) -> usize {
-    1 + 2 + pdu::data_len(request) + 2
+pub fn answer_len(ask: &Ask) -> usize {
+    1 + ask.answer_len() + 2
 }
 
 /// Collects what the line says until the answer to one request is in it. Bounded whatever comes.
@@ -50,18 +49,21 @@ pub fn answer_len(request: &Request) -> usize {
 pub struct Collector {
     unit: u8,
     function: u8,
-    data_len: u8,
+    /// What an answer with data has after its function; `None` for an answer without.
+    byte_count: Option<u8>,
+    /// Bytes of the whole answer.
+    len: usize,
     kept: Vec<u8>,
     heard: bool,
     damaged: bool,
 }
 
 impl Collector {
-    /// Waits for the answer of `unit` to `request`.
-    pub fn new(unit: u8, request: &Request) -> Collector {
-        let data_len = u8::try_from(pdu::data_len(request)).unwrap_or(u8::MAX);
-        let function = pdu::function(request.table);
-        Collector { unit, function, data_len, kept: Vec::with_capacity(MAX_ANSWER), heard: false, damaged: false }
+    /// Waits for the answer of `unit` to `ask`.
+    pub fn new(unit: u8, ask: &Ask) -> Collector {
+        let (function, byte_count, len) = (ask.function(), ask.byte_count(), answer_len(ask));
+        let kept = Vec::with_capacity(MAX_ANSWER);
+        Collector { unit, function, byte_count, len, kept, heard: false, damaged: false }
     }
 
     /// Takes bytes from the line; returns the PDU of the answer once it is complete and its checksum right.
@@ -113,8 +115,8 @@ impl Collector {
             [unit, ..] if *unit != self.unit => return Candidate::No,
             [_, function, ..] if *function == self.function | pdu::EXCEPTION => 1 + pdu::EXCEPTION_LEN + 2,
             [_, function, ..] if *function != self.function => return Candidate::No,
-            [_, _, data_len, ..] if *data_len != self.data_len => return Candidate::No,
-            [_, _, data_len, ..] => 1 + 2 + usize::from(*data_len) + 2,
+            [_, _, count, ..] if self.byte_count.is_some_and(|expected| expected != *count) => return Candidate::No,
+            [_, _, _, ..] => self.len,
             _ => return Candidate::Partial,
         };
         if head.len() < len { Candidate::Partial } else { Candidate::Whole(len) }
@@ -136,11 +138,13 @@ enum Candidate {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::pdu::Form;
     use super::*;
+    use crate::driver::{Change, Request};
     use crate::model::RegisterTable;
 
-    fn ask(count: u16) -> Request {
-        Request { table: RegisterTable::Holding, address: 0, count, points: vec![0] }
+    fn ask(count: u16) -> Ask {
+        Ask::read(&Request { table: RegisterTable::Holding, address: 0, count, points: vec![0] })
     }
 
     fn frame(content: &[u8]) -> Vec<u8> {
@@ -151,13 +155,13 @@ mod tests {
     fn the_checksum_is_that_of_the_specification() {
         // Serial line guide, appendix B: 02 07 has the checksum 41 12 on the wire.
         assert_eq!(crc16(&[0x02, 0x07]).to_le_bytes(), [0x41, 0x12]);
-        assert_eq!(super::frame(1, &pdu::request(&ask(2))), [1, 3, 0, 0, 0, 2, 0xC4, 0x0B]);
+        assert_eq!(super::frame(1, ask(2).pdu()), [1, 3, 0, 0, 0, 2, 0xC4, 0x0B]);
     }
 
     #[test]
     fn an_answer_is_found_behind_noise_an_echo_and_the_answer_of_another_unit() {
         let answer = frame(&[7, 3, 2, 0x12, 0x34]);
-        let echo = super::frame(7, &pdu::request(&ask(1)));
+        let echo = super::frame(7, ask(1).pdu());
         for before in [vec![], vec![0x00, 0xFF], echo, frame(&[8, 3, 2, 9, 9]), vec![7], vec![7, 3], vec![7, 3, 2]] {
             let mut collector = Collector::new(7, &ask(1));
             let stream = [before.clone(), answer.clone()].concat();
@@ -191,6 +195,17 @@ mod tests {
     fn a_refusal_is_an_answer() {
         let mut collector = Collector::new(7, &ask(1));
         assert_eq!(collector.push(&frame(&[7, 0x83, 2])), Some(&[0x83, 2][..]));
+    }
+
+    #[test]
+    fn the_answer_to_a_write_is_found_by_its_length() {
+        let change = Change::Registers { address: 1, values: vec![10, 258] };
+        let answer = frame(&[7, 16, 0, 1, 0, 2]);
+        for before in [vec![], vec![0xFF, 7], frame(&[8, 16, 0, 1, 0, 2])] {
+            let mut collector = Collector::new(7, &Ask::write(&change, Form::Single));
+            let stream = [before, answer.clone()].concat();
+            assert_eq!(collector.push(&stream), Some(&[16, 0, 1, 0, 2][..]));
+        }
     }
 
     proptest! {

@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::super::super::stream::Connector;
-use super::super::super::{Failure, LineError, Request};
-use super::pdu::{self, Answer};
-use super::tcp_frame::{self, MAX_FRAME};
+use super::super::super::{Failure, LineError, Request, WriteFailure};
+use super::pdu::{self, Answer, Ask};
+use super::tcp_frame::{self, HEADER, MAX_FRAME};
 use crate::clock::Clock;
 use crate::model::Fault;
 
@@ -31,8 +31,10 @@ pub struct Tcp {
 
 /// How an exchange on a connection ended without an answer.
 enum Ended {
-    /// The connection can go on.
-    Failure(Failure),
+    /// Nothing came in time, or nothing that is an answer.
+    Silent(Fault),
+    /// The connection was gone before any of the request was taken.
+    NotSent,
     /// The peer closed it.
     Closed {
         /// Some bytes of an answer were there.
@@ -59,31 +61,57 @@ impl Tcp {
         if !used_before {
             self.open().await?;
         }
-        let mut ended = self.exchange(unit, request).await;
+        let ask = Ask::read(request);
+        let mut ended = self.exchange(unit, &ask).await;
         // Many devices close a connection that was idle, and a request can cross that. Reading again is harmless.
-        if used_before && matches!(ended, Err(Ended::Closed { heard: false })) {
+        if used_before && matches!(ended, Err(Ended::NotSent | Ended::Closed { heard: false })) {
             self.open().await?;
-            ended = self.exchange(unit, request).await;
+            ended = self.exchange(unit, &ask).await;
         }
-        match ended {
-            Ok(answer) => Ok(answer),
-            Err(Ended::Failure(failure)) => {
-                match failure {
-                    Failure::NoAnswer(Fault::Timeout | Fault::Framing)
-                        if self.connector.is_listening() && self.in_step =>
-                    {
-                        // It may have dialled in again because the connection that we know is dead.
-                        self.stream = self.connector.newest().or(self.stream.take());
-                    }
-                    Failure::NoAnswer(Fault::Timeout | Fault::Framing) => self.stream = None,
-                    _ => {}
-                }
-                Err(failure)
+        let answer = match ended {
+            Ok(len) => pdu::answer(request, &self.buffer[HEADER..len]),
+            Err(Ended::Silent(fault)) => Err(Failure::NoAnswer(fault)),
+            Err(Ended::NotSent | Ended::Closed { .. }) => Err(Failure::NoAnswer(Fault::Disconnected)),
+        };
+        if let Err(Failure::NoAnswer(fault)) = answer {
+            self.give_up(fault);
+        }
+        answer
+    }
+
+    /// One write and its answer. It leaves this machine at most once.
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+        let used_before = self.is_usable();
+        if !used_before {
+            self.open().await?;
+        }
+        let mut ended = self.exchange(unit, ask).await;
+        // The system took none of it, so sending it is not sending it again.
+        if used_before && matches!(ended, Err(Ended::NotSent)) {
+            self.open().await?;
+            ended = self.exchange(unit, ask).await;
+        }
+        let written = match ended {
+            Ok(len) => ask.written(&self.buffer[HEADER..len]),
+            Err(Ended::Silent(fault)) => Err(WriteFailure::Unanswered(fault)),
+            Err(Ended::NotSent | Ended::Closed { .. }) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
+        };
+        if let Err(WriteFailure::Unanswered(fault)) = written {
+            self.give_up(fault);
+        }
+        written
+    }
+
+    /// What an answer that did not come means for the connection.
+    fn give_up(&mut self, fault: Fault) {
+        match fault {
+            Fault::Timeout | Fault::Framing if self.connector.is_listening() && self.in_step => {
+                // It may have dialled in again because the connection that we know is dead.
+                self.stream = self.connector.newest().or(self.stream.take());
             }
-            Err(Ended::Closed { .. }) => {
-                self.stream = None;
-                Err(Failure::NoAnswer(Fault::Disconnected))
-            }
+            Fault::Timeout | Fault::Framing | Fault::Disconnected => self.stream = None,
+            // Somebody has answered.
+            _ => {}
         }
     }
 
@@ -110,15 +138,20 @@ impl Tcp {
         }
     }
 
-    async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Answer, Ended> {
+    /// Sends a request and waits for its frame, which is at the start of the buffer then; returns its length.
+    async fn exchange(&mut self, unit: u8, ask: &Ask) -> Result<usize, Ended> {
         self.next_transaction();
-        let Some(stream) = &mut self.stream else { return Err(Ended::Closed { heard: false }) };
+        let Some(stream) = &mut self.stream else { return Err(Ended::NotSent) };
         let deadline = self.clock.now() + self.timeout;
-        let frame = tcp_frame::request_frame(self.transaction, unit, request);
-        match tokio::time::timeout(self.timeout, stream.write_all(&frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(Ended::Closed { heard: false }),
-            Err(_) => return Err(Ended::Failure(Failure::NoAnswer(Fault::Timeout))),
+        let frame = tcp_frame::request_frame(self.transaction, unit, ask);
+        let mut left = &frame[..];
+        while !left.is_empty() {
+            match tokio::time::timeout(self.timeout, stream.write(left)).await {
+                Ok(Ok(taken)) if taken > 0 => left = &left[taken..],
+                Ok(_) if left.len() == frame.len() => return Err(Ended::NotSent),
+                Ok(_) => return Err(Ended::Closed { heard: false }),
+                Err(_) => return Err(Ended::Silent(Fault::Timeout)),
+            }
         }
         let mut filled = 0;
         let mut heard = false;
@@ -131,15 +164,13 @@ impl Tcp {
                 Ok(Ok(more)) if !left.is_zero() => filled += more,
                 _ => {
                     self.in_step = filled == 0;
-                    let fault = if heard { Fault::Framing } else { Fault::Timeout };
-                    return Err(Ended::Failure(Failure::NoAnswer(fault)));
+                    return Err(Ended::Silent(if heard { Fault::Framing } else { Fault::Timeout }));
                 }
             }
             heard = true;
             loop {
-                let framing = Ended::Failure(Failure::NoAnswer(Fault::Framing));
                 match tcp_frame::parse(&self.buffer[..filled]) {
-                    Err(_) => return Err(framing),
+                    Err(_) => return Err(Ended::Silent(Fault::Framing)),
                     Ok(None) => break,
                     Ok(Some(frame)) if frame.transaction != self.transaction => {
                         // Somebody else's or an old answer: passed over. The clock runs, so a flood of them ends.
@@ -147,8 +178,10 @@ impl Tcp {
                         self.buffer.copy_within(len..filled, 0);
                         filled -= len;
                     }
-                    Ok(Some(frame)) if frame.unit != unit || frame.len != filled => return Err(framing),
-                    Ok(Some(frame)) => return pdu::answer(request, frame.pdu).map_err(Ended::Failure),
+                    Ok(Some(frame)) if frame.unit != unit || frame.len != filled => {
+                        return Err(Ended::Silent(Fault::Framing));
+                    }
+                    Ok(Some(frame)) => return Ok(frame.len),
                 }
             }
         }

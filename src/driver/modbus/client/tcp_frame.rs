@@ -1,10 +1,9 @@
 //! Modbus TCP frames (Messaging on TCP/IP Implementation Guide 1.0b §3.1): seven bytes of header, then the PDU. Pure.
 
-use super::super::super::Request;
-use super::pdu;
+use super::pdu::Ask;
 
 /// Transaction, protocol, length, unit.
-const HEADER: usize = 7;
+pub const HEADER: usize = 7;
 /// Header and the largest PDU (Modbus Application Protocol 1.1b3 §4.1).
 pub const MAX_FRAME: usize = HEADER + 253;
 
@@ -39,9 +38,12 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Frame<'_>>, NotModbus> {
 }
 
 /// The frame that asks `unit`.
-pub fn request_frame(transaction: u16, unit: u8, request: &Request) -> [u8; 12] {
-    let ([t0, t1], [function, a, b, c, d]) = (transaction.to_be_bytes(), pdu::request(request));
-    [t0, t1, 0, 0, 0, 6, unit, function, a, b, c, d]
+pub fn request_frame(transaction: u16, unit: u8, ask: &Ask) -> Vec<u8> {
+    let ([t0, t1], pdu) = (transaction.to_be_bytes(), ask.pdu());
+    // A PDU has at most 253 bytes.
+    let mut frame = vec![t0, t1, 0, 0, 0, 1 + pdu.len() as u8, unit];
+    frame.extend_from_slice(pdu);
+    frame
 }
 
 #[cfg(test)]

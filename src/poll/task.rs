@@ -26,9 +26,12 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<(), PollError> {
     let mut driver = driver::for_bus(&bus, clock)?;
+    driver.attach(&devices);
     let planned = devices.into_iter().map(|device| (Arc::clone(&device), plan(driver.as_ref(), &device))).collect();
     let depth = driver.pipeline().map_or(1, |pipeline| pipeline.depth());
-    let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned).overlapping(depth);
+    let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned)
+        .overlapping(depth)
+        .listening(|device| driver.unasked(device));
     let task = Task { bus, clock, driver, scheduler, events, status, sent: Vec::new(), refusals: BTreeMap::new() };
     // Dropping the task half-way is how it ends: a request that was sent is not waited for.
     cancel.run_until_cancelled(task.poll()).await.unwrap_or(Ok(()))
@@ -53,10 +56,23 @@ const NAMED_REFUSALS: u32 = 10;
 impl Task {
     async fn poll(mut self) -> Result<(), PollError> {
         loop {
+            for heard in self.driver.heard() {
+                self.scheduler.handle_heard(self.clock.stamp(), heard);
+            }
+            self.scheduler.handle_damaged(self.driver.damaged());
             self.scheduler.advance(self.clock.stamp());
             self.report().await?;
             match self.scheduler.next_action(self.clock.now()) {
-                Action::Wait(until) => self.clock.sleep_until(until).await,
+                Action::Wait(until) => {
+                    let heard = tokio::select! {
+                        biased;
+                        heard = self.driver.listen() => heard,
+                        () = self.clock.sleep_until(until) => Ok(()),
+                    };
+                    if let Err(error) = heard {
+                        self.line_gone(&error);
+                    }
+                }
                 Action::Open => match self.driver.open().await {
                     Ok(()) => {
                         tracing::info!(bus = %self.bus.name, "the bus is open");
@@ -113,7 +129,7 @@ impl Task {
             Err(Failure::NoAnswer(fault)) => {
                 tracing::debug!(
                     bus = %self.bus.name, device = %device.name, error = %fault,
-                    table = request.table.as_str(), address = request.address, "no usable answer"
+                    request = %self.driver.describe(device, request), "no usable answer"
                 );
                 Some(Outcome::Silence(fault))
             }
@@ -196,5 +212,6 @@ fn plan(driver: &dyn Driver, device: &Device) -> Vec<PlannedGroup> {
         let points: Vec<usize> = (0..device.points.len()).filter(|&i| device.points[i].poll == interval).collect();
         PlannedGroup { interval, requests: driver.plan(device, &points) }
     };
-    intervals.into_iter().map(group).collect()
+    // What comes unasked needs no request.
+    intervals.into_iter().map(group).filter(|group| !group.requests.is_empty()).collect()
 }

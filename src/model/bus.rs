@@ -220,6 +220,11 @@ impl Protocol {
             Protocol::Frames => "frames",
         }
     }
+
+    /// Whether its devices have registers and unit identifiers.
+    pub fn is_modbus(self) -> bool {
+        matches!(self, Protocol::ModbusRtu | Protocol::ModbusAscii | Protocol::ModbusTcp)
+    }
 }
 
 /// How far the planner reads through registers that nobody asked for.

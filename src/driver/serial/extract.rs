@@ -53,7 +53,9 @@ fn value(point: &Point, source: &LineSource, text: &str) -> Result<Value, Fault>
             if point.invalid.iter().any(|sentinel| is_marked(sentinel, &number)) {
                 return Err(Fault::Sentinel);
             }
-            Ok(Value::Decimal(scaled(source, number)))
+            let value = scaled(source, number);
+            // JSON knows more numbers than those who read it.
+            if value.to_f64().is_finite() { Ok(Value::Decimal(value)) } else { Err(Fault::OutOfRange) }
         }
         TextType::Integer { min, max } => {
             let number = number(text, source.decimal_comma)?;
@@ -202,6 +204,7 @@ mod tests {
             ("12,5", "!not_a_number"),
             ("", "!not_a_number"),
             ("1e99999", "!not_a_number"),
+            ("1e390", "!out_of_range"),
         ] {
             assert_eq!(read(&any, text), value, "{text}");
         }

@@ -8,6 +8,7 @@ mod config_hostile;
 mod config_values;
 mod crash;
 mod demo;
+mod field;
 mod gateway;
 mod modbus;
 mod outage;

@@ -15,7 +15,7 @@ use super::collector::{Collector, Piece};
 use super::ears::Ears;
 use super::extract::extract;
 use crate::clock::Clock;
-use crate::model::{Bus, Device, Fault, Monotonic, Sample};
+use crate::model::{Bus, Device, Fault, Find, Monotonic, Sample, Source};
 
 /// An answer is still expected for at least this long after its time was over.
 const LEAST_LATENESS: Duration = Duration::from_millis(500);
@@ -29,6 +29,9 @@ const PATIENCE: u32 = 256;
 const SILENT_CALLER: Duration = Duration::from_secs(3);
 /// How often that is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A day is as good as never.
+const NEVER: Duration = Duration::from_secs(86_400);
 
 /// A wire and what is said on it.
 pub struct Talk {
@@ -53,6 +56,7 @@ pub struct Talk {
 struct Answer<'a> {
     device: &'a Device,
     points: &'a [usize],
+    request: &'a [u8],
     samples: Vec<Option<Sample>>,
     /// What came that was not it, nor anyone else's.
     fault: Option<Fault>,
@@ -134,7 +138,7 @@ impl Talk {
             if self.ears.has_heard() {
                 return Ok(());
             }
-            let mut until = self.ears.wake_at().unwrap_or(Monotonic(Duration::MAX));
+            let mut until = self.ears.wake_at().unwrap_or(self.clock.now() + NEVER);
             if self.wire.is_listening() {
                 let now = self.clock.now();
                 until = until.min(now + LOOK_EVERY);
@@ -184,10 +188,13 @@ impl Talk {
         self.hush(settled).await?;
         self.asked = Some(Arc::clone(request));
         let sent = self.send(request).await?;
-        let mut answer = Answer { device, points, samples: vec![None; points.len()], fault: None, is_open: false };
+        let mut answer =
+            Answer { device, points, request, samples: vec![None; points.len()], fault: None, is_open: false };
         let heard = self.collect(&mut answer, request, sent).await?;
         self.asked = None;
-        self.wire.heard(heard);
+        if !heard {
+            self.wire.heard(false);
+        }
         let is_silent = answer.samples.iter().all(Option::is_none);
         let is_repeated = self.unanswered.iter().any(|(late, _)| late == request);
         if is_silent || is_repeated {
@@ -315,6 +322,9 @@ impl Talk {
             self.collector.pause(&mut found);
         }
         let has_come = !held_back.is_empty() || !rest.is_empty();
+        if has_come {
+            self.wire.heard(true);
+        }
         if let Some((answer, _)) = &mut waiting {
             answer.is_open = self.collector.has_begun();
         }
@@ -325,8 +335,13 @@ impl Talk {
 impl Answer<'_> {
     fn hear(&mut self, telegram: &[u8], is_anyones: bool) {
         let mut is_ours = is_anyones;
+        // Where any line would do, neither what somebody said by himself will, nor the request that some instruments repeat.
+        let is_no_answer = is_anyones || telegram.trim_ascii() == self.request.trim_ascii();
         for (point, sample) in self.points.iter().zip(&mut self.samples) {
-            if let Some(found) = extract(&self.device.points[*point], telegram) {
+            let point = &self.device.points[*point];
+            if is_no_answer && matches!(&point.source, Source::Line(line) if line.find == Find::Whole) {
+                is_ours = true;
+            } else if let Some(found) = extract(point, telegram) {
                 is_ours = true;
                 sample.get_or_insert(found);
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fieldway::clock::Clock;
 use fieldway::model::{Durability, Message, Name, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
-use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency};
+use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,11 @@ async fn run(messages: u64, window: u16) {
         let topic = Topic::new("plant/boiler").expect("a topic");
         for n in 1..=messages {
             let message = Message::new(topic.clone(), vec![b'x'; PAYLOAD], QoS::AtLeastOnce, false);
-            let append = Append { ticket: Ticket(n), queue: QueueId(0), message, urgency: Urgency::Batched };
+            let append = Append {
+                ticket: Ticket(n),
+                what: Work::Message { queue: QueueId(0), message },
+                urgency: Urgency::Batched,
+            };
             appends.send(append).await.expect("the writer runs");
         }
     });

@@ -4,12 +4,14 @@
 //! written, a taken port) comes first. Stop: buses, so that nothing new is read; what was read is published; uplinks, which
 //! say goodbye; the broker; the store, which commits what it has.
 
+mod commands;
 mod intake;
 mod reports;
 mod stage;
 mod status;
 mod uplinks;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +23,17 @@ use tracing::{info, warn};
 
 use crate::broker::{Broker, HubHandle, Limits};
 use crate::clock::Clock;
+use crate::command::Desk;
 use crate::config::Config;
-use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, Snapshot};
-use crate::poll::{self, Event};
+use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, OrderReport, Snapshot};
+use crate::poll::{self, Event, Mailbox};
 use crate::route::{GatewayTopics, ReadingRouter};
 use crate::web::{self, Web};
 
+use commands::Commands;
 use stage::Stage;
 use status::StatusBoard;
-use uplinks::Keeping;
+use uplinks::{Ends, Keeping};
 
 /// Polls that may wait for the broker; when there are more, the buses wait, skip intervals and count them.
 const EVENTS_WAITING: usize = 256;
@@ -45,6 +49,9 @@ pub struct Gateway {
     /// Keeps the intake waiting where there are no buses; it ends when this and the buses' ends are gone.
     events: mpsc::Sender<Event>,
     intake: Stage,
+    /// The same for commands.
+    order_reports: mpsc::Sender<OrderReport>,
+    commands: Stage,
     reports: Stage,
     uplinks: Stage,
 }
@@ -58,8 +65,8 @@ impl Gateway {
         let router = ReadingRouter::new(root, devices.iter()).context("gateway.topic_root is too long")?;
 
         let mut keeping = Keeping::open(&config, &topics, clock).await?;
-        let (outlets, appends, reports) = keeping.broker_ends();
-        let broker = match Broker::start(&config.broker, Limits::default(), outlets, appends, reports, clock) {
+        let Ends { outlets, appends, reports, memory } = keeping.broker_ends();
+        let broker = match Broker::start(&config.broker, Limits::default(), outlets, appends, reports, memory, clock) {
             Ok(broker) => Arc::new(broker),
             Err(error) => {
                 keeping.close().await;
@@ -72,17 +79,31 @@ impl Gateway {
         let mut uplinks = Stage::new("uplink");
         keeping.start_uplinks(&mut uplinks, &mut board, clock);
 
+        let desk = Desk::new(root, devices.iter());
+        let filters = desk.filters().context("gateway.topic_root is too long")?;
+        // Before the first bus, which takes its time: clients may be there already.
+        let messages = hub.subscribe_kept(filters).await.context("the broker ended while starting")?;
+
         let mut buses = Stage::new("bus");
         let (events, arrived) = mpsc::channel(EVENTS_WAITING);
+        let (order_reports, reports) = mpsc::channel(commands::REPORTS);
+        let mut orders_to = HashMap::new();
         for bus in &config.buses {
             let on_bus: Vec<_> = devices.iter().filter(|device| device.bus == bus.name).cloned().collect();
             let (status, watched) = watch::channel(initial_status(bus.name.clone(), &on_bus));
             board.buses.push(watched);
-            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), status, buses.cancel_token());
+            let (orders_to_bus, orders) = mpsc::channel(commands::WAITING);
+            orders_to.insert(bus.name.clone(), orders_to_bus);
+            let mailbox = Mailbox { orders, reports: order_reports.clone() };
+            let cancel = buses.cancel_token();
+            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), mailbox, status, cancel);
             buses.spawn(&bus.name, task);
         }
         let mut intake = Stage::new("intake");
         intake.spawn("readings", intake::run(arrived, router, hub.clone()));
+        let mut commands = Stage::new("commands");
+        let task = Commands { desk, messages, buses: orders_to, reports, hub: hub.clone(), clock };
+        commands.spawn("all", task.run());
 
         let board = Arc::new(board);
         let mut gateway = Gateway {
@@ -94,6 +115,8 @@ impl Gateway {
             buses,
             events,
             intake,
+            order_reports,
+            commands,
             reports: Stage::new("reports"),
             uplinks,
         };
@@ -154,6 +177,7 @@ impl Gateway {
         tokio::select! {
             error = self.buses.ended() => error,
             error = self.intake.ended() => error,
+            error = self.commands.ended() => error,
             error = self.reports.ended() => error,
             error = self.uplinks.ended() => error,
         }
@@ -165,6 +189,8 @@ impl Gateway {
         self.buses.stop().await;
         drop(self.events);
         self.intake.stop().await;
+        drop(self.order_reports);
+        self.commands.stop().await;
         // Waits until the hub has dealt with it, so that the broker's stop does not overtake it.
         if let Err(error) = self.broker.hub().publish_committed(self.topics.state_message(false)).await {
             warn!(%error, "could not tell the local clients that the gateway goes");

@@ -18,6 +18,7 @@
 //! | [`config`] | from YAML to a checked [`config::Config`], or a report of everything that is wrong with it |
 //! | [`driver`] | the table of drivers; Modbus: planner, decoder, TCP and RTU lines |
 //! | [`poll`] | when a bus reads what, as a pure scheduler, and the task that owns the bus |
+//! | [`command`] | what a message on `…/set` may do: read, check, remember; pure |
 //! | [`route`] | topics, payloads, forward rules, the health report; pure |
 //! | [`mqtt`] | packets, codec and session state that the broker and the uplinks share; sans I/O |
 //! | [`broker`] | the local broker: the hub, connections, retained messages, wills |
@@ -34,6 +35,7 @@
 pub mod broker;
 pub mod cli;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod driver;
 pub mod gateway;

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -14,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Limits;
-use super::hub_task::{Counters, Goodbye, Input};
+use super::counters::Counters;
+use super::hub_task::{Goodbye, Input};
 use super::machine::{Freed, Machine};
 use super::outbox::Outbox;
+use super::pool::Pool;
 use super::words::{Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::Monotonic;
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub server_keep_alive_s: Option<u16>,
     pub inputs: mpsc::Sender<Input>,
     pub counters: Arc<Counters>,
+    pub pool: Arc<Pool>,
     pub clock: Clock,
     pub stop: CancellationToken,
 }
@@ -56,9 +58,10 @@ pub(super) async fn serve<R, W>(
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    Counters::add(&shared.counters.sockets, 1);
     let now = shared.clock.now();
     let machine = Machine::new(shared.limits, shared.server_keep_alive_s, random::unique(), now);
-    let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes));
+    let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes, shared.pool.clone()));
     let mut connection = Connection {
         reader,
         writer,
@@ -95,7 +98,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let (Some(permit), Some(key)) = (self.permit.take(), self.key) {
-            permit.send(Goodbye { key, lost: true });
+            permit.send(Goodbye { key, lost: true, expiry_s: None });
         }
     }
 }
@@ -127,7 +130,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             // In no fixed order: a client that is sent much without end is still listened to.
             tokio::select! {
                 written = self.writer.write_buf(&mut self.machine.out), if !self.machine.out.is_empty() => match written {
-                    Ok(bytes) if bytes > 0 => self.machine.wrote(bytes, clock.now()),
+                    Ok(bytes) if bytes > 0 => {
+                        Counters::add(&self.shared.counters.bytes_out, bytes as u64);
+                        self.machine.wrote(bytes, clock.now());
+                    }
                     _ => self.machine.broke(),
                 },
                 room = room(&hub, &turns), if !self.machine.to_hub.is_empty() => match (room, self.guard.key) {
@@ -138,7 +144,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 },
                 () = self.outbox.changed() => {}
                 read = self.reader.read_buf(&mut self.input), if self.machine.wants_read() => match read {
-                    Ok(bytes) if bytes > 0 => self.grew(bytes, clock.now()),
+                    Ok(bytes) if bytes > 0 => self.grew(bytes),
                     _ => self.machine.broke(),
                 },
                 () = &mut timer => {
@@ -172,10 +178,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let input = Input::Connect { greeting, outbox: self.outbox.clone(), admitted };
         let sent = self.shared.inputs.send(input).await;
         match (sent, answer.await) {
-            (Ok(()), Ok(key)) => {
-                self.guard.key = Some(key);
-                self.machine.admitted();
+            (Ok(()), Ok(Ok(admission))) => {
+                self.guard.key = Some(admission.key);
+                self.machine.admitted(&admission);
             }
+            (Ok(()), Ok(Err(reason))) => self.machine.refused(reason),
             _ => self.machine.close(Reason::SERVER_SHUTTING_DOWN),
         }
     }
@@ -186,8 +193,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         }
     }
 
-    fn grew(&mut self, bytes: usize, now: Monotonic) {
-        self.machine.heard(now);
+    fn grew(&mut self, bytes: usize) {
+        Counters::add(&self.shared.counters.bytes_in, bytes as u64);
         if bytes >= self.read_size / 2 {
             self.read_size = (self.read_size * 2).min(READ_MOST);
         } else if self.read_size > READ_LEAST && bytes < self.read_size / 8 {
@@ -209,14 +216,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         if freed.messages > 0 {
             self.outbox.release(freed.messages, freed.bytes);
         }
+        if self.machine.sent > 0 {
+            self.outbox.note_sent(self.machine.sent);
+        }
         self.machine.note_backlog(self.outbox.is_overflowed(), now);
-        let tally = std::mem::take(&mut self.machine.tally);
-        if tally.sent > 0 {
-            self.shared.counters.sent.fetch_add(tally.sent, Ordering::Relaxed);
-        }
-        if tally.dropped > 0 {
-            self.shared.counters.dropped.fetch_add(tally.dropped, Ordering::Relaxed);
-        }
+        let (tally, counters) = (std::mem::take(&mut self.machine.tally), &self.shared.counters);
+        Counters::add(&counters.sent, tally.sent);
+        Counters::add(&counters.sent_bytes, tally.sent_bytes);
+        Counters::add(&counters.dropped, tally.dropped);
+        Counters::add(&counters.packets_in, tally.packets_in);
+        Counters::add(&counters.packets_out, tally.packets_out);
     }
 
     /// Says goodbye to the hub and to the client.
@@ -228,6 +237,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             None => debug!(%peer, client, "a client is gone"),
         }
         let lost = closing.is_none_or(|closing| closing.lost);
+        let expiry_s = self.machine.expiry_at_end;
         let (hub, key) = (self.shared.inputs.clone(), self.guard.key);
         let batch = std::mem::take(&mut self.machine.to_hub);
         let to_hub = async {
@@ -236,9 +246,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             if !batch.is_empty() {
                 let _ = hub.send(Input::Client { key, batch, turn: None }).await;
             }
-            let _ = hub.send(Input::Disconnected(Goodbye { key, lost })).await;
+            let _ = hub.send(Input::Disconnected(Goodbye { key, lost, expiry_s })).await;
         };
         let out = std::mem::take(&mut self.machine.out);
+        Counters::add(&self.shared.counters.bytes_out, out.len() as u64);
         tokio::join!(to_hub, last_words(&mut self.reader, &mut self.writer, &out));
         self.guard.key = None;
     }
@@ -278,6 +289,7 @@ mod tests {
 
     use tokio::io::ReadBuf;
 
+    use super::super::words::Admission;
     use super::*;
 
     /// Sends a CONNECT, then fails as no socket should.
@@ -302,6 +314,7 @@ mod tests {
             server_keep_alive_s: None,
             inputs,
             counters: Arc::default(),
+            pool: Arc::new(Pool::new(1 << 20)),
             clock: Clock::start(),
             stop: CancellationToken::new(),
         };
@@ -311,7 +324,11 @@ mod tests {
         let task = tokio::spawn(serve(reader, tokio::io::sink(), peer, shared, goodbye));
         let key = Key { slot: 7, generation: 1 };
         match hub.recv().await {
-            Some(Input::Connect { admitted, .. }) => admitted.send(key).unwrap(),
+            Some(Input::Connect { admitted, .. }) => {
+                let admission =
+                    Admission { key, session_present: false, expiry_s: 0, kept: false, received: Vec::new() };
+                admitted.send(Ok(admission)).unwrap();
+            }
             other => panic!("expected a greeting, got {other:?}"),
         }
         assert!(task.await.unwrap_err().is_panic());

@@ -2,23 +2,52 @@
 
 use std::collections::VecDeque;
 
-use super::words::Key;
+use super::words::{Key, Seat};
 use crate::mqtt::Received;
-use crate::store::{CommitReport, Refusal, Ticket};
+use crate::store::{CommitReport, Refusal, SessionId, Ticket};
 
-/// Who is told when a message is safe.
+/// Who is told when something is safe, or refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AckTo {
-    /// A client that waits for its PUBACK.
+    /// A client that waits for its PUBACK or PUBREC.
     Client(Key, Received),
+    /// A kept session whose QoS 2 message has this packet id; who waits for its PUBREC is in its intake.
+    Intake(Owner, u16),
     /// The gateway itself; the number is the caller's.
     Local(u64),
+    /// A client that waits to be let in.
+    Admission(Key),
+    /// A client that waits for the answer to a SUBSCRIBE or UNSUBSCRIBE, by the hub's number for it.
+    Request(u64),
+    /// The message with this number and cost waits for a kept session.
+    Owed(Owner, u64, usize),
+    /// The PUBREC for this number came.
+    Recorded(Owner, u64),
+    /// The PUBREL of this packet id came.
+    Released(Owner, u16),
+    /// Nobody: the store's own memory of it is brought up to date.
+    Nobody,
 }
 
-/// Messages of which something is being written.
+impl AckTo {
+    /// Whether a message depends on it.
+    pub fn is_message(self) -> bool {
+        matches!(self, AckTo::Client(..) | AckTo::Intake(..) | AckTo::Local(_) | AckTo::Owed(..))
+    }
+}
+
+/// A session as the store's answers find it again: its place, and that it is still the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub seat: Seat,
+    pub session: SessionId,
+}
+
+/// Acknowledgements that wait for the store.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
     last: Ticket,
+    settled: Ticket,
     waiting: VecDeque<Waiting>,
 }
 
@@ -63,6 +92,16 @@ impl Durable {
         self.last
     }
 
+    /// The last ticket that was given out.
+    pub fn last(&self) -> Ticket {
+        self.last
+    }
+
+    /// Whether the store has answered for this ticket.
+    pub fn is_settled(&self, ticket: Ticket) -> bool {
+        ticket <= self.settled
+    }
+
     /// `ack` waits for every ticket from `first` to the last that was given out.
     pub fn wait(&mut self, first: Ticket, ack: AckTo) {
         self.waiting.push_back(Waiting { first, last: self.last, ack });
@@ -70,11 +109,14 @@ impl Durable {
 
     /// Calls `settled` for everyone whose tickets are settled now, in the order in which they came; with a refusal when one of them was.
     pub fn report(&mut self, report: &CommitReport, mut settled: impl FnMut(AckTo, Option<&Refusal>)) {
+        self.settled = self.settled.max(report.through);
         while let Some(front) = self.waiting.front() {
             if front.last > report.through {
                 break;
             }
-            let refusal = report.refused.iter().find(|(ticket, _)| (front.first..=front.last).contains(ticket));
+            // They are in the order of their tickets, and there may be thousands.
+            let at = report.refused.partition_point(|(ticket, _)| *ticket < front.first);
+            let refusal = report.refused.get(at).filter(|(ticket, _)| *ticket <= front.last);
             settled(front.ack, refusal.map(|(_, refusal)| refusal));
             self.waiting.pop_front();
         }
@@ -82,7 +124,7 @@ impl Durable {
 
     /// A report that refuses everything which is not settled yet, for when no report will come any more.
     pub fn refuse_all(&self, why: &str) -> CommitReport {
-        let tickets = self.waiting.iter().flat_map(|w| w.first.0..=w.last.0);
+        let tickets = self.settled.0 + 1..=self.last.0;
         CommitReport {
             through: self.last,
             refused: tickets.map(|t| (Ticket(t), Refusal::Storage(why.into()))).collect(),
@@ -99,7 +141,7 @@ mod tests {
         let mut all = Vec::new();
         durable.report(&CommitReport { through: Ticket(through), refused }, |ack, refusal| match ack {
             AckTo::Local(n) => all.push((n, refusal.is_none())),
-            AckTo::Client(..) => unreachable!("the tests use local acknowledgements"),
+            other => unreachable!("the tests use local acknowledgements, not {other:?}"),
         });
         all
     }

@@ -2,26 +2,40 @@
 //!
 //! Inputs are the methods that take `now`; outputs are collected in [`Outputs`] and in each client's list until the task that owns
 //! the hub carries them out. Local subscribers get a message at once; its publisher is answered when the store has it.
+//!
+//! `sessions` lets clients in and out, `publishing` matches and delivers, `subscriptions` is what its name says, `settling` takes the store's
+//! answers; `outflow` and `intake` are the two directions of a session that is kept.
 
+mod intake;
+mod kept;
+mod outflow;
+mod publishing;
 mod seats;
+mod sessions;
+mod settling;
 mod subscriptions;
+mod sys;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::Limits;
-use super::durable::{AckTo, Durable};
+use super::durable::{AckTo, Durable, Owner};
 use super::local_room::LocalRoom;
 use super::retained::Retained;
 use super::routing::{Routes, Subscription};
-use super::words::{Delivery, FromClient, Greeting, Key, Published, SubscriptionIds, ToClient};
-use crate::model::{Filter, Message, Monotonic, Publisher, QoS, Topic};
-use crate::mqtt::{Reason, SubAck};
-use crate::store::{Append, CommitReport, QueueId, Refusal, Urgency};
+use super::sys::Sys;
+use super::words::{Admission, FromClient, Key, Published, Seat, ToClient};
+use crate::model::{Filter, Message, Monotonic, Publisher, QoS, Timestamp, Topic};
+use crate::mqtt::Reason;
+use crate::store::{Append, BrokerWrite, QueueId, Refusal, SessionId, Urgency, Work};
 
-use seats::{Client, Endpoint, LocalSeat, Seats, Turn};
+use outflow::Bounds;
+use publishing::{Job, Match, Origin};
+use seats::{Endpoint, LocalSeat, Seats, Turn};
+use subscriptions::Request;
 
 /// Room that a client's list keeps when it is empty.
 const LIST_KEPT: usize = 256;
@@ -32,16 +46,46 @@ pub type Select = Box<dyn Fn(&Message) -> Option<Message> + Send>;
 /// The hub's state.
 pub(super) struct Hub {
     limits: Limits,
+    bounds: Bounds,
     seats: Seats,
-    clients: HashMap<Arc<str>, Key>,
+    /// Sessions by client identifier.
+    clients: HashMap<Arc<str>, Seat>,
+    /// How many of them have a connection, and how many are kept.
+    connected: usize,
+    kept: usize,
+    /// Sessions that ended because their client stayed away.
+    expired: u64,
+    /// Seconds that a session may outlive its connection; `None` when there is no store to keep it.
+    session_expiry_s: Option<u32>,
+    last_session: SessionId,
+    /// Sessions without a connection, by when they end.
+    ending: BTreeSet<(Monotonic, Seat)>,
     routes: Routes,
     retained: Retained,
+    sys: Sys,
+    /// Somebody has just subscribed to `$SYS` topics.
+    sys_asked: bool,
+    /// An outlet wants some of them.
+    sys_forwarded: bool,
     outlets: Vec<(QueueId, Select)>,
     durable: Durable,
     /// Clients with retained messages to come and room for them.
     feeding: VecDeque<Key>,
-    /// Scratch of [`Hub::publish`]: who matched, by slot.
+    /// Requests that are answered when their change is on disk.
+    requests: HashMap<u64, Request>,
+    next_request: u64,
+    /// Writes that were refused and are to be tried again, and when.
+    again: Vec<(BrokerWrite, AckTo)>,
+    again_at: Option<Monotonic>,
+    /// Sessions whose next page depends on the next commit.
+    awaiting_commit: Vec<Owner>,
+    /// No store, or none any more.
+    store_gone: bool,
+    /// The wall time; `None` while the clock has not been set.
+    wall: Option<Timestamp>,
+    /// Scratch of [`Hub::publish`]: who matched, by seat, and what is to be written.
     matched: Vec<Match>,
+    jobs: Vec<Job>,
     epoch: u64,
     /// What the owner has to carry out.
     pub out: Outputs,
@@ -52,10 +96,16 @@ pub(super) struct Hub {
 pub(super) struct Outputs {
     /// Clients whose list ([`Hub::take_list`]) has something in it.
     pub touched: Vec<Key>,
-    /// Clients that are gone once their list has been delivered.
+    /// Clients that wait to be let in, and what became of that.
+    pub admitted: Vec<(Key, Result<Admission, Reason>)>,
+    /// Connections that are no longer a client's, and what they are still to be told.
+    pub parting: Vec<(Key, Vec<ToClient>)>,
+    /// Connections that are gone.
     pub removed: Vec<Key>,
-    /// To be written; the answer is a [`CommitReport`].
+    /// To be written; the answer is a [`CommitReport`](crate::store::CommitReport).
     pub appends: Vec<Append>,
+    /// To be read; the answer is for [`Hub::page_came`].
+    pub pages: Vec<PageWanted>,
     /// For the outlet with this index, now or never.
     pub live: Vec<(usize, Message)>,
     /// For subscriptions of the gateway itself; room for it is taken.
@@ -64,127 +114,104 @@ pub(super) struct Outputs {
     pub local_refused: u64,
     /// What became of the gateway's own messages that asked.
     pub settled: Vec<(u64, Result<(), Refusal>)>,
-    /// Messages that an outlet wanted and the store refused.
-    pub refused: Vec<Refusal>,
+    /// Messages that had to be kept and that the store refused: how many, and why the first was.
+    pub refused: (u64, Option<Refusal>),
     /// Retained messages that found no room.
     pub retained_refused: u64,
     /// The topic of the last of them.
     pub retained_refused_topic: Option<Topic>,
+    /// Messages for which the backlog of a kept session had no room, and the clients for which that began.
+    pub backlog_dropped: u64,
+    pub overflowing: Vec<Arc<str>>,
+    /// Messages that were damaged on disk.
+    pub damaged: u64,
     /// PUBLISH packets taken from clients.
     pub received: u64,
+    /// The bytes of their payloads.
+    pub received_bytes: u64,
 }
 
-/// What became of a message here.
-struct Delivered {
-    /// Somebody was subscribed to it.
-    somebody: bool,
-    /// One who may not miss anything had no room for it.
-    refused: bool,
-}
-
-struct Match {
-    key: Key,
-    qos: QoS,
-    retain_as_published: bool,
-    ids: SubscriptionIds,
+/// Part of the backlog of a session that is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PageWanted {
+    pub owner: Owner,
+    /// The first number.
+    pub from: u64,
+    /// Comes back with the answer.
+    pub asked: u64,
 }
 
 impl Hub {
-    /// Nobody connected, nothing retained.
+    /// Nobody connected, nothing retained, and no session is kept until [`Hub::restore`].
     pub fn new(limits: Limits, outlets: Vec<(QueueId, Select)>) -> Hub {
         Hub {
             limits,
+            sys: Sys::default(),
+            sys_asked: false,
+            sys_forwarded: sys::is_forwarded(&outlets),
+            bounds: kept::bounds(&limits),
             seats: Seats::default(),
             clients: HashMap::new(),
+            connected: 0,
+            kept: 0,
+            expired: 0,
+            session_expiry_s: None,
+            last_session: SessionId(0),
+            ending: BTreeSet::new(),
             routes: Routes::default(),
             retained: Retained::new(limits.retained_messages, limits.retained_bytes),
             outlets,
             durable: Durable::default(),
             feeding: VecDeque::new(),
+            requests: HashMap::new(),
+            next_request: 0,
+            again: Vec::new(),
+            again_at: None,
+            awaiting_commit: Vec::new(),
+            store_gone: false,
+            wall: None,
             matched: Vec::new(),
+            jobs: Vec::new(),
             epoch: 0,
             out: Outputs::default(),
         }
     }
 
-    /// Clients, subscriptions and retained messages held now.
+    /// Clients connected, subscriptions and retained messages held now.
     pub fn counts(&self) -> (usize, usize, usize) {
-        (self.clients.len(), self.routes.len(), self.retained.len())
+        (self.connected, self.routes.len(), self.retained.len())
     }
 
-    /// A client comes in. One with the same identifier has to go, and its will is published [MQTT-3.1.4-3].
-    pub fn connect(&mut self, greeting: Greeting, now: Monotonic) -> Key {
-        if let Some(old) = self.clients.get(&greeting.client_id).copied() {
-            self.tell(old, ToClient::Close(Reason::SESSION_TAKEN_OVER));
-            self.disconnect(old, true, now);
-        }
-        let id = greeting.client_id.clone();
-        let key = self.seats.seat(Endpoint::Client(Client {
-            id: greeting.client_id,
-            will: greeting.will,
-            subscriptions: HashMap::new(),
-            subscription_bytes: 0,
-            feeds: VecDeque::new(),
-            turn: Turn::Idle,
-            list: Vec::new(),
-        }));
-        self.clients.insert(id, key);
-        key
-    }
-
-    /// A client is gone. Its will is published if it is `lost`. Nothing happens when it was taken over before.
-    pub fn disconnect(&mut self, key: Key, lost: bool, now: Monotonic) {
-        if !self.is_connected(key) {
-            return;
-        }
-        let Some(client) = self.seats.client(key) else { return };
-        let will = client.will.take();
-        let subscriptions = std::mem::take(&mut client.subscriptions);
-        let id = client.id.clone();
-        subscriptions.keys().for_each(|filter| self.routes.unsubscribe(filter, key));
-        self.clients.remove(&id);
-        self.out.removed.push(key);
-        if let (Some(will), true) = (will, lost) {
-            self.publish(None, Publisher::Client { id, user: None }, will, None, now);
-        }
-    }
-
-    /// The owner has delivered the last list of a client in [`Outputs::removed`].
-    pub fn forget(&mut self, key: Key) {
-        self.seats.vacate(key);
+    /// The wall time from here on; `None` when the clock has not been set.
+    pub fn set_wall(&mut self, wall: Option<Timestamp>) {
+        self.wall = wall;
     }
 
     /// Something from a client. From one that is gone it is ignored: it was not acknowledged.
     pub fn client_says(&mut self, key: Key, input: FromClient, now: Monotonic) {
-        if !self.is_connected(key) {
-            return;
-        }
+        let Some(client) = self.seats.client(key) else { return };
         match input {
-            FromClient::Publish { message, received } => {
+            FromClient::Publish { message, received, once } => {
+                let by = Publisher::Client { id: client.id.clone(), user: None };
+                self.sys.stir();
                 self.out.received += 1;
-                let by = self.publisher(key);
-                self.publish(Some(key), by, message, received.map(|r| AckTo::Client(key, r)), now);
+                self.out.received_bytes += message.payload.len() as u64;
+                let ack = match (received, once) {
+                    (Some(received), Some(packet_id)) => match self.take_in(key, packet_id, received) {
+                        Some(ack) => Some(ack),
+                        None => return,
+                    },
+                    (received, _) => received.map(|received| AckTo::Client(key, received)),
+                };
+                self.publish(Origin::Client(key.seat()), &by, message, ack, now);
             }
-            FromClient::Subscribe { packet_id, id, filters } => {
-                let mut reasons = Vec::with_capacity(filters.len());
-                let mut feeds = Vec::new();
-                for filter in filters {
-                    reasons.push(match filter {
-                        Ok((filter, options)) => self.subscribe(key, filter, options, id, &mut feeds),
-                        Err(refused) => refused,
-                    });
-                }
-                self.tell(key, ToClient::SubAck(SubAck { packet_id, reasons }));
-                self.start_feeds(key, feeds);
-            }
-            FromClient::Unsubscribe { packet_id, filters } => {
-                let reasons = filters.iter().map(|filter| self.unsubscribe(key, filter)).collect();
-                self.tell(key, ToClient::UnsubAck(SubAck { packet_id, reasons }));
-            }
+            FromClient::PubRel(packet_id) => self.released(key, packet_id),
+            FromClient::Recorded(n) => self.pubrec_came(key, n),
+            FromClient::Done(first, last) => self.done(key, first, last),
+            FromClient::Subscribe { packet_id, id, filters } => self.subscribe(key, packet_id, id, filters),
+            FromClient::Unsubscribe { packet_id, filters } => self.unsubscribe(key, packet_id, filters),
             FromClient::Ready => {
-                if let Some(client) = self.seats.client(key)
-                    && client.turn == Turn::AwaitsReady
-                {
+                if client.turn == Turn::AwaitsReady {
                     client.turn = Turn::Queued;
                     self.feeding.push_back(key);
                 }
@@ -194,8 +221,9 @@ impl Hub {
 
     /// A message of the gateway itself, or one that it passes on for somebody. With a `token`, [`Outputs::settled`] tells what
     /// became of it.
-    pub fn publish_local(&mut self, by: Publisher, message: Message, token: Option<u64>, now: Monotonic) {
-        self.publish(None, by, message, token.map(AckTo::Local), now);
+    pub fn publish_local(&mut self, by: &Publisher, message: Message, token: Option<u64>, now: Monotonic) {
+        self.sys.stir();
+        self.publish(Origin::Gateway, by, message, token.map(AckTo::Local), now);
     }
 
     /// A subscription of the gateway itself. It sees messages as they are published, retain flag included, and none from before.
@@ -203,42 +231,43 @@ impl Hub {
     pub fn subscribe_local(&mut self, filter: Filter, room: Option<Arc<LocalRoom>>) -> Key {
         let key = self.seats.seat(Endpoint::Local(LocalSeat { filter: filter.clone(), room }));
         let all = Subscription { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, id: None };
-        self.routes.subscribe(&filter, key, all);
+        self.routes.subscribe(&filter, key.seat(), all);
         key
     }
 
     /// Nobody reads that subscription any more.
     pub fn unsubscribe_local(&mut self, key: Key) {
-        if let Some(Endpoint::Local(seat)) = self.seats.endpoint(key) {
-            self.routes.unsubscribe(&seat.filter, key);
-            self.seats.vacate(key);
+        if let Some(Endpoint::Local(local)) = self.seats.endpoint(key) {
+            self.routes.unsubscribe(&local.filter, key.seat());
+            self.seats.vacate(key.seat());
         }
     }
 
-    /// The store has settled some appends.
-    pub fn report(&mut self, report: &CommitReport) {
-        self.out.refused.extend(report.refused.iter().map(|(_, refusal)| refusal.clone()));
-        let mut settled = Vec::new();
-        self.durable.report(report, |ack, refusal| settled.push((ack, refusal.cloned())));
-        for (ack, refusal) in settled {
-            self.settle(ack, refusal, Reason::SUCCESS);
-        }
+    /// When there is something to do for no other reason than the time.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        let session = self.ending.first().map(|(at, _)| *at);
+        let sys = self.sys.next_due(self.is_sys_watched());
+        [self.retained.next_expiry(), session, self.again_at, sys].into_iter().flatten().min()
     }
 
-    /// No report will come any more: nothing that waits is safe.
-    pub fn store_is_gone(&mut self) {
-        let report = self.durable.refuse_all("the store has stopped");
-        self.report(&report);
-    }
-
-    /// When [`Hub::expire`] has something to do.
-    pub fn next_expiry(&self) -> Option<Monotonic> {
-        self.retained.next_expiry()
-    }
-
-    /// Forgets retained messages that have expired.
+    /// Forgets retained messages and sessions that have expired, and tries again what was refused.
     pub fn expire(&mut self, now: Monotonic) {
-        self.retained.expire(now);
+        for topic in self.retained.expire(now) {
+            self.write(BrokerWrite::Unretained(topic), Urgency::Batched, AckTo::Nobody);
+        }
+        while let Some((at, seat)) = self.ending.first().copied()
+            && at <= now
+        {
+            self.expired += 1;
+            self.end_session(seat);
+        }
+        if self.again_at.is_some_and(|at| at <= now) {
+            self.again_at = None;
+            for (write, ack) in std::mem::take(&mut self.again) {
+                self.write(write, Urgency::Awaited, ack);
+            }
+            self.look_for_pages();
+        }
     }
 
     /// What a client in [`Outputs::touched`] is to be given, and who it is. Leaves the list empty.
@@ -250,111 +279,11 @@ impl Hub {
         Some(client.id.clone())
     }
 
-    fn publish(&mut self, from: Option<Key>, by: Publisher, message: Message, ack: Option<AckTo>, now: Monotonic) {
-        let published = Arc::new(Published { message, at: now });
-        let message = &published.message;
-        if message.retain && self.retained.set(&published).is_err() {
-            self.out.retained_refused += 1;
-            self.out.retained_refused_topic = Some(message.topic.clone());
-        }
-        let Delivered { somebody, refused } = self.deliver(from, &by, &published);
-
-        let mut first = None;
-        let mut forwarded = false;
-        for (index, (queue, select)) in self.outlets.iter().enumerate() {
-            let Some(selected) = select(message) else { continue };
-            forwarded = true;
-            if selected.qos == QoS::AtMostOnce {
-                self.out.live.push((index, selected));
-                continue;
-            }
-            let ticket = self.durable.ticket();
-            first.get_or_insert(ticket);
-            let urgency = if ack.is_some() { Urgency::Awaited } else { Urgency::Batched };
-            self.out.appends.push(Append { ticket, queue: *queue, message: selected, urgency });
-        }
-        match (ack, first) {
-            (None, _) => {}
-            // The others have it. Its publisher has to know that one who may not miss it does not.
-            (Some(ack), _) if refused => self.settle(ack, Some(Refusal::QueueFull), Reason::QUOTA_EXCEEDED),
-            (Some(ack), Some(first)) => self.durable.wait(first, ack),
-            (Some(ack), None) => {
-                let known = somebody || forwarded || message.retain;
-                self.settle(ack, None, if known { Reason::SUCCESS } else { Reason::NO_MATCHING_SUBSCRIBERS });
-            }
-        }
-    }
-
-    /// Puts a message on the lists of all who subscribed to it, once each.
-    fn deliver(&mut self, from: Option<Key>, by: &Publisher, published: &Arc<Published>) -> Delivered {
-        self.epoch += 1;
-        let (seats, matched, epoch) = (&mut self.seats, &mut self.matched, self.epoch);
-        self.routes.matches(&published.message.topic, |key, subscription| {
-            if subscription.no_local && from == Some(key) {
-                return;
-            }
-            let Some(slot) = seats.slot(key) else { return };
-            if slot.seen.0 == epoch {
-                let seen = &mut matched[slot.seen.1];
-                seen.qos = seen.qos.max(subscription.qos);
-                seen.retain_as_published |= subscription.retain_as_published;
-                seen.ids.add(subscription.id);
-                return;
-            }
-            slot.seen = (epoch, matched.len());
-            matched.push(Match {
-                key,
-                qos: subscription.qos,
-                retain_as_published: subscription.retain_as_published,
-                ids: SubscriptionIds::of(subscription.id),
-            });
-        });
-        let mut delivered = Delivered { somebody: !matched.is_empty(), refused: false };
-        for found in matched.drain(..) {
-            let Some(slot) = seats.slot(found.key) else { continue };
-            match &mut slot.endpoint {
-                Some(Endpoint::Client(client)) => {
-                    if client.list.is_empty() {
-                        self.out.touched.push(found.key);
-                    }
-                    client.list.push(ToClient::Deliver(Delivery {
-                        published: published.clone(),
-                        qos: published.message.qos.min(found.qos),
-                        retain: published.message.retain && found.retain_as_published,
-                        from_retained: false,
-                        subscription_ids: found.ids,
-                    }));
-                }
-                Some(Endpoint::Local(seat)) => {
-                    if seat.room.as_ref().is_none_or(|room| room.take(published)) {
-                        self.out.local.push((found.key, published.clone(), by.clone()));
-                    } else {
-                        delivered.refused = true;
-                        self.out.local_refused += 1;
-                    }
-                }
-                None => {}
-            }
-        }
-        delivered
-    }
-
-    fn publisher(&mut self, key: Key) -> Publisher {
-        match self.seats.client(key) {
-            Some(client) => Publisher::Client { id: client.id.clone(), user: None },
-            None => Publisher::Gateway,
-        }
-    }
-
-    fn settle(&mut self, ack: AckTo, refusal: Option<Refusal>, success: Reason) {
-        match (ack, refusal) {
-            (AckTo::Client(key, received), None) => self.tell(key, ToClient::Release(received, success)),
-            (AckTo::Client(key, received), Some(_)) => {
-                self.tell(key, ToClient::Release(received, Reason::QUOTA_EXCEEDED));
-            }
-            (AckTo::Local(token), None) => self.out.settled.push((token, Ok(()))),
-            (AckTo::Local(token), Some(refusal)) => self.out.settled.push((token, Err(refusal))),
-        }
+    /// Has one thing written; `ack` hears of it.
+    fn write(&mut self, write: BrokerWrite, urgency: Urgency, ack: AckTo) {
+        let ticket = self.durable.ticket();
+        self.out.appends.push(Append { ticket, what: Work::Broker(write), urgency });
+        self.durable.wait(ticket, ack);
     }
 
     fn tell(&mut self, key: Key, what: ToClient) {
@@ -363,13 +292,5 @@ impl Hub {
             self.out.touched.push(key);
         }
         client.list.push(what);
-    }
-
-    /// Whether it holds its identifier: it was not taken over with only its last list to come.
-    fn is_connected(&self, key: Key) -> bool {
-        match self.seats.endpoint(key) {
-            Some(Endpoint::Client(client)) => self.clients.get(&client.id) == Some(&key),
-            _ => false,
-        }
     }
 }

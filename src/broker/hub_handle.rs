@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::hub_task::{Input, LocalReader};
+use super::hub_task::Input;
+use super::local_reader::LocalReader;
 use super::local_room::{self, LocalRoom};
 use super::words::Published;
 use crate::model::{Filter, Message, Publisher};

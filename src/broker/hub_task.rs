@@ -2,36 +2,34 @@
 //!
 //! Local delivery comes before anything that can wait. While the store has no room, no further input is taken, but its reports are: that is
 //! the back-pressure that reaches every publisher, and it can't lock up.
+//!
+//! `delivering` carries out what the hub decided for those who are there, `storing` what goes to the store and comes back.
+
+mod delivering;
+mod storing;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error};
 
-use super::durable::Unsettled;
+use super::counters::Counters;
+use super::durable::{Owner, Unsettled};
 use super::hub::{Hub, Select};
-use super::local_room::LocalRoom;
+use super::local_reader::LocalReader;
 use super::outbox::Outbox;
-use super::words::{FromClient, Greeting, Key, Published, ToClient};
+use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
-use crate::model::{Filter, Message, Monotonic, Publisher};
-use crate::store::{Append, CommitReport, QueueId, Refusal};
+use crate::model::{Filter, Message, Monotonic, Publisher, Timestamp};
+use crate::mqtt::Reason;
+use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, SessionReader, StoreError};
 
 /// Inputs taken before what came of them is carried out.
 const BATCH: usize = 64;
-
-/// Bytes that the store may have and not have settled before it is handed more; a larger message goes alone. More than one of its group
-/// commits takes (4 MiB), so that it has the next one's messages while it writes.
-const UNSETTLED: usize = 8 << 20;
-
-/// How long publishers are held for a subscriber to drain its queue to a quarter.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// An uplink as the hub sees it: what it wants of each message, and where that goes.
 pub struct Outlet {
@@ -45,13 +43,22 @@ pub struct Outlet {
     pub live_dropped: Arc<AtomicU64>,
 }
 
+/// What the store keeps for the broker beside queues. Without it no session outlives its connection and no retained message the process.
+#[derive(Debug)]
+pub struct Memory {
+    /// What was found at the start.
+    pub state: BrokerState,
+    /// Reads the backlogs of sessions.
+    pub reader: SessionReader,
+}
+
 /// What reaches the hub.
 #[derive(Debug)]
 pub(super) enum Input {
     Connect {
         greeting: Greeting,
         outbox: Arc<Outbox>,
-        admitted: oneshot::Sender<Key>,
+        admitted: oneshot::Sender<Result<Admission, Reason>>,
     },
     /// `turn` is given back when the client may send more; the goodbye's last batch has none.
     Client {
@@ -72,56 +79,14 @@ pub(super) enum Input {
     },
 }
 
-/// Who reads a subscription of the gateway itself.
-#[derive(Debug, Clone)]
-pub(super) enum LocalReader {
-    /// What finds no room is dropped and counted.
-    Lossy(mpsc::Sender<Message>, Arc<AtomicU64>),
-    /// What finds no room was refused by the hub before it came here.
-    Kept(mpsc::Sender<(Arc<Published>, Publisher)>, Arc<LocalRoom>),
-}
-
-impl LocalReader {
-    fn room(&self) -> Option<Arc<LocalRoom>> {
-        match self {
-            LocalReader::Lossy(..) => None,
-            LocalReader::Kept(_, room) => Some(room.clone()),
-        }
-    }
-
-    /// Whether it is still there.
-    fn give(&self, published: &Arc<Published>, by: Publisher) -> bool {
-        match self {
-            LocalReader::Lossy(sender, dropped) => match sender.try_send(published.message.clone()) {
-                Err(TrySendError::Full(_)) => {
-                    dropped.fetch_add(1, Ordering::Relaxed);
-                    true
-                }
-                sent => sent.is_ok(),
-            },
-            // Its channel has a place for each message that there was room for, so it can only be closed.
-            LocalReader::Kept(sender, _) => sender.try_send((published.clone(), by)).is_ok(),
-        }
-    }
-}
-
 /// The end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Goodbye {
     pub key: Key,
     /// Whether the will is to be published.
     pub lost: bool,
-}
-
-/// Numbers for [`crate::model::BrokerStatus`], written by the hub and the connections.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub clients: AtomicU64,
-    pub subscriptions: AtomicU64,
-    pub retained: AtomicU64,
-    pub received: AtomicU64,
-    pub sent: AtomicU64,
-    pub dropped: AtomicU64,
+    /// The Session Expiry Interval that the client wants at its end, if it said so.
+    pub expiry_s: Option<u32>,
 }
 
 /// The hub and what it needs to act.
@@ -133,7 +98,15 @@ pub(super) struct HubTask {
     appends: mpsc::Sender<Append>,
     unsettled: Unsettled,
     store_gone: bool,
+    reader: Option<SessionReader>,
+    /// Pages that are being read.
+    readings: JoinSet<Reading>,
+    unreadable: bool,
     outboxes: HashMap<Key, Arc<Outbox>>,
+    /// That of a client that was told to go for the sake of the others, as long as there is something in it.
+    condemned: Weak<Outbox>,
+    /// Clients that wait to be let in.
+    entering: HashMap<Key, oneshot::Sender<Result<Admission, Reason>>>,
     locals: HashMap<Key, LocalReader>,
     waiting: HashMap<u64, oneshot::Sender<Result<(), Refusal>>>,
     next_token: u64,
@@ -149,6 +122,9 @@ pub(super) struct HubTask {
     holds: JoinSet<()>,
 }
 
+/// A page that was asked for, and what came.
+type Reading = (Owner, u64, Result<Page, StoreError>);
+
 impl HubTask {
     pub fn new(
         limits: super::Limits,
@@ -156,6 +132,7 @@ impl HubTask {
         counters: Arc<Counters>,
         clock: Clock,
         appends: mpsc::Sender<Append>,
+        memory: Option<(Memory, u32)>,
     ) -> HubTask {
         let mut selects = Vec::new();
         let mut lives = Vec::new();
@@ -163,15 +140,27 @@ impl HubTask {
             selects.push((outlet.queue, outlet.select));
             lives.push((outlet.live, outlet.live_dropped));
         }
+        let mut hub = Hub::new(limits, selects);
+        let mut reader = None;
+        if let Some((memory, session_expiry_s)) = memory {
+            hub.set_wall(wall(clock));
+            hub.restore(memory.state, session_expiry_s, clock.now());
+            reader = Some(memory.reader);
+        }
         HubTask {
-            hub: Hub::new(limits, selects),
+            hub,
             outlets: lives,
             counters,
             clock,
             appends,
             unsettled: Unsettled::default(),
             store_gone: false,
+            reader,
+            readings: JoinSet::new(),
+            unreadable: false,
             outboxes: HashMap::new(),
+            condemned: Weak::new(),
+            entering: HashMap::new(),
             locals: HashMap::new(),
             waiting: HashMap::new(),
             next_token: 0,
@@ -193,13 +182,18 @@ impl HubTask {
         stop: CancellationToken,
     ) {
         let mut batch = Vec::with_capacity(BATCH);
+        // What the restored sessions and retained messages left to be written.
+        self.flush();
+        self.append(&mut reports).await;
         loop {
-            let expiry = self.hub.next_expiry();
+            self.hub.set_wall(wall(self.clock));
+            let due = self.hub.next_due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 report = reports.recv(), if !self.store_gone => self.report(report),
-                Some(goodbye) = goodbyes.recv() => self.hub.disconnect(goodbye.key, goodbye.lost, self.clock.now()),
+                Some(goodbye) = goodbyes.recv() => self.goodbye(goodbye, self.clock.now()),
+                Some(read) = self.readings.join_next() => self.page_came(read),
                 Some(ended) = self.holds.join_next() => if let Err(error) = ended {
                     error!(%error, "holding a publisher failed; it goes on");
                 },
@@ -210,13 +204,17 @@ impl HubTask {
                     let now = self.clock.now();
                     batch.drain(..).for_each(|input| self.input(input, now));
                 }
-                () = self.clock.sleep_until(expiry.unwrap_or_default()), if expiry.is_some() => {
+                () = self.clock.sleep_until(due.unwrap_or_default()), if due.is_some() => {
                     self.hub.expire(self.clock.now());
                 }
                 // Not at once: the connections, which share the thread, have their turn between two portions.
                 () = tokio::task::yield_now(), if self.hub.is_feeding() => {}
             }
-            self.hub.feed(self.clock.now());
+            let now = self.clock.now();
+            if self.hub.wants_totals(now) {
+                self.hub.totals(&self.counters.totals(), now);
+            }
+            self.hub.feed(now);
             self.flush();
             self.append(&mut reports).await;
             self.pace();
@@ -234,12 +232,12 @@ impl HubTask {
     fn input(&mut self, input: Input, now: Monotonic) {
         match input {
             Input::Connect { greeting, outbox, admitted } => {
+                if let Some(old) = self.hub.connection_of(&greeting.client_id) {
+                    self.note_sent(old);
+                }
                 let key = self.hub.connect(greeting, now);
                 self.outboxes.insert(key, outbox);
-                // Its task is gone already: nobody else would say goodbye.
-                if admitted.send(key).is_err() {
-                    self.hub.disconnect(key, true, now);
-                }
+                self.entering.insert(key, admitted);
             }
             Input::Client { key, batch, turn } => {
                 if batch.iter().any(|input| matches!(input, FromClient::Publish { .. })) {
@@ -247,14 +245,14 @@ impl HubTask {
                 }
                 batch.into_iter().for_each(|input| self.hub.client_says(key, input, now));
             }
-            Input::Disconnected(goodbye) => self.hub.disconnect(goodbye.key, goodbye.lost, now),
+            Input::Disconnected(goodbye) => self.goodbye(goodbye, now),
             Input::Publish { by, message, done } => {
                 let token = done.map(|done| {
                     self.next_token += 1;
                     self.waiting.insert(self.next_token, done);
                     self.next_token
                 });
-                self.hub.publish_local(by, message, token, now);
+                self.hub.publish_local(&by, message, token, now);
             }
             Input::Subscribe { filters, reader, done } => {
                 for filter in filters {
@@ -267,173 +265,21 @@ impl HubTask {
         }
     }
 
-    fn report(&mut self, report: Option<CommitReport>) {
-        match report {
-            Some(report) => {
-                self.unsettled.settle(report.through);
-                self.hub.report(&report);
-                if report.refused.is_empty() && std::mem::take(&mut self.refusing) {
-                    info!("messages for the uplinks are kept again");
-                }
-            }
-            None => self.lose_store(),
-        }
+    fn goodbye(&mut self, goodbye: Goodbye, now: Monotonic) {
+        self.note_sent(goodbye.key);
+        self.hub.disconnect(goodbye.key, goodbye.lost, goodbye.expiry_s, now);
     }
 
-    fn lose_store(&mut self) {
-        if !std::mem::replace(&mut self.store_gone, true) && !self.outlets.is_empty() {
-            error!("the store has stopped; messages that have to be kept are refused from now on");
+    /// Before a connection's session goes on without it: how far that came.
+    fn note_sent(&mut self, key: Key) {
+        if let Some(outbox) = self.outboxes.get(&key) {
+            self.hub.note_sent(key, outbox.sent());
         }
-        self.hub.store_is_gone();
     }
+}
 
-    /// Carries out everything that can't wait.
-    fn flush(&mut self) {
-        let mut touched = std::mem::take(&mut self.hub.out.touched);
-        for key in touched.drain(..) {
-            let Some(id) = self.hub.take_list(key, &mut self.list) else { continue };
-            let Some(outbox) = self.outboxes.get(&key) else {
-                self.list.clear();
-                continue;
-            };
-            if self.list.is_empty() {
-                continue;
-            }
-            let put = outbox.put(&mut self.list);
-            if put.pressed {
-                self.pressed.push(outbox.clone());
-            }
-            self.counters.dropped.fetch_add(put.dropped, Ordering::Relaxed);
-            if put.overflow_began {
-                warn!(
-                    client = &*id,
-                    "a subscriber is slower than what it subscribed to; messages for it are dropped until it catches up"
-                );
-            }
-        }
-        self.hub.out.touched = touched;
-        for key in std::mem::take(&mut self.hub.out.removed) {
-            self.outboxes.remove(&key);
-            self.hub.forget(key);
-        }
-        for (outlet, message) in self.hub.out.live.drain(..) {
-            let (live, dropped) = &self.outlets[outlet];
-            if live.try_send(message).is_err() {
-                dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        for (key, published, by) in std::mem::take(&mut self.hub.out.local) {
-            let Some(reader) = self.locals.get(&key) else { continue };
-            if !reader.give(&published, by) {
-                self.locals.remove(&key);
-                self.hub.unsubscribe_local(key);
-            }
-        }
-        for (token, outcome) in self.hub.out.settled.drain(..) {
-            if let Some(done) = self.waiting.remove(&token) {
-                // Whoever asked may have gone; then nobody needs the answer.
-                let _ = done.send(outcome);
-            }
-        }
-        self.tell_refusals();
-        self.count();
-    }
-
-    fn tell_refusals(&mut self) {
-        let refused = std::mem::take(&mut self.hub.out.refused);
-        if let Some(first) = refused.first() {
-            self.counters.dropped.fetch_add(refused.len() as u64, Ordering::Relaxed);
-            if !std::mem::replace(&mut self.refusing, true) {
-                warn!(error = ?first, "messages that have to be kept for an uplink are refused; their publishers are told");
-            }
-        }
-        let refused = std::mem::take(&mut self.hub.out.local_refused);
-        if refused > 0 {
-            self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
-            debug!(messages = refused, "commands come faster than they can be looked at; their publishers are told");
-        }
-        let retained = std::mem::take(&mut self.hub.out.retained_refused);
-        if retained > 0 {
-            self.counters.dropped.fetch_add(retained, Ordering::Relaxed);
-            if !std::mem::replace(&mut self.retained_full, true) {
-                let topic = self.hub.out.retained_refused_topic.take();
-                warn!(
-                    topic = topic.as_deref(),
-                    "no room for more retained messages; subscribers got this one, later ones will not"
-                );
-            }
-        }
-    }
-
-    fn count(&mut self) {
-        let (clients, subscriptions, retained) = self.hub.counts();
-        self.counters.clients.store(clients as u64, Ordering::Relaxed);
-        self.counters.subscriptions.store(subscriptions as u64, Ordering::Relaxed);
-        self.counters.retained.store(retained as u64, Ordering::Relaxed);
-        self.counters.received.fetch_add(std::mem::take(&mut self.hub.out.received), Ordering::Relaxed);
-    }
-
-    /// Gives subscribers whose queue fills the time to catch up, so that a burst between quick clients loses nothing: those who published
-    /// meanwhile are held, and nobody else. A subscriber that does not catch up is not waited for again before it has.
-    fn pace(&mut self) {
-        let (turns, pressed) = (std::mem::take(&mut self.turns), std::mem::take(&mut self.pressed));
-        if pressed.is_empty() || turns.is_empty() {
-            return;
-        }
-        let (clock, until) = (self.clock, self.clock.now() + PATIENCE);
-        self.holds.spawn(async move {
-            for outbox in pressed {
-                tokio::select! {
-                    () = outbox.drained() => {}
-                    () = clock.sleep_until(until) => outbox.set_lagging(),
-                }
-            }
-            drop(turns);
-        });
-    }
-
-    /// Hands the appends to the store, taking its reports while it has no room.
-    async fn append(&mut self, reports: &mut mpsc::Receiver<CommitReport>) {
-        if self.hub.out.appends.is_empty() {
-            return;
-        }
-        let mut appends = std::mem::take(&mut self.hub.out.appends).into_iter();
-        let store = self.appends.clone();
-        let mut next = appends.next();
-        while let Some(append) = next.take() {
-            if self.store_gone {
-                break;
-            }
-            let (ticket, bytes) = (append.ticket, append.message.size());
-            let fits = self.unsettled.bytes() == 0 || self.unsettled.bytes() + bytes <= UNSETTLED;
-            // Nearly always there is room, and then nothing has to be waited for.
-            let append = match if fits { store.try_send(append) } else { Err(TrySendError::Full(append)) } {
-                Ok(()) => {
-                    self.unsettled.add(ticket, bytes);
-                    next = appends.next();
-                    continue;
-                }
-                Err(TrySendError::Full(append) | TrySendError::Closed(append)) => append,
-            };
-            tokio::select! {
-                room = store.reserve(), if fits => match room {
-                    Ok(room) => {
-                        room.send(append);
-                        self.unsettled.add(ticket, bytes);
-                        next = appends.next();
-                    }
-                    Err(_) => break,
-                },
-                report = reports.recv() => {
-                    next = Some(append);
-                    self.report(report);
-                    self.flush();
-                }
-            }
-        }
-        if self.appends.is_closed() || self.store_gone {
-            self.lose_store();
-            self.flush();
-        }
-    }
+/// The wall time, once the clock has been set.
+fn wall(clock: Clock) -> Option<Timestamp> {
+    let stamp = clock.stamp();
+    stamp.synced.then_some(stamp.wall)
 }

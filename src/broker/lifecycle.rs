@@ -7,7 +7,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::runtime;
@@ -17,8 +16,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
 use super::connection::Shared;
-use super::hub_task::{Counters, HubTask};
-use super::{HubHandle, Limits, Outlet, listeners};
+use super::counters::Counters;
+use super::hub_task::HubTask;
+use super::pool::Pool;
+use super::{HubHandle, Limits, Memory, Outlet, listeners};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Place};
 use crate::model::BrokerStatus;
@@ -60,7 +61,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Opens all listeners, then starts. `appends` leads to the store's writer and `reports` comes from it; without outlets neither is used.
+    /// Opens all listeners, then starts. `appends` leads to the store's writer and `reports` comes from it; without outlets and `memory`
+    /// neither is used.
     ///
     /// Errors when a listener can't be opened; then none stays open.
     pub fn start(
@@ -69,6 +71,7 @@ impl Broker {
         outlets: Vec<Outlet>,
         appends: mpsc::Sender<Append>,
         reports: mpsc::Receiver<CommitReport>,
+        memory: Option<Memory>,
         clock: Clock,
     ) -> Result<Broker, BrokerError> {
         let runtime = OwnRuntime::new().map_err(BrokerError::Thread)?;
@@ -87,10 +90,12 @@ impl Broker {
             server_keep_alive_s: config.server_keep_alive.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX)),
             inputs: inputs.clone(),
             counters: counters.clone(),
+            pool: Arc::new(Pool::new(limits.queued_bytes)),
             clock,
             stop: stop.clone(),
         };
-        let hub = HubTask::new(limits, outlets, counters.clone(), clock, appends);
+        let memory = memory.map(|memory| (memory, u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX)));
+        let hub = HubTask::new(limits, outlets, counters.clone(), clock, appends, memory);
         let hub = runtime.get().spawn(hub.run(hub_inputs, hub_goodbyes, reports, stop_hub.clone()));
         let clients = runtime.get().spawn(listeners::accept(bound, shared, goodbyes));
         let (end, ended) = oneshot::channel();
@@ -117,15 +122,7 @@ impl Broker {
 
     /// How it is doing.
     pub fn status(&self) -> BrokerStatus {
-        let counters = &self.counters;
-        BrokerStatus {
-            clients: counters.clients.load(Relaxed),
-            subscriptions: counters.subscriptions.load(Relaxed),
-            retained: counters.retained.load(Relaxed),
-            received: counters.received.load(Relaxed),
-            sent: counters.sent.load(Relaxed),
-            dropped: counters.dropped.load(Relaxed),
-        }
+        self.counters.status()
     }
 
     /// Stops: no new clients, those there are told and disconnected, then the hub ends. Takes about two seconds at most.

@@ -11,17 +11,25 @@ pub struct Limits {
     pub packet_size: usize,
     /// Time from the connection to a whole CONNECT.
     pub connect_within: Duration,
-    /// QoS 1 messages in flight to a client; its Receive Maximum may lower it.
+    /// QoS 1 and 2 messages in flight to a client; its Receive Maximum may lower it.
     pub in_flight_out: u16,
-    /// QoS 1 messages from a client that are not acknowledged: the Receive Maximum that MQTT 5 clients are told. Of a 3.1.1 client
+    /// QoS 1 and 2 messages from a client that are not acknowledged: the Receive Maximum that MQTT 5 clients are told. Of a 3.1.1 client
     /// nothing more is read meanwhile.
     pub in_flight_in: u16,
     /// Messages waiting for one client.
     pub queue_messages: usize,
     /// Their bytes: topic, payload, properties and a fixed part.
     pub queue_bytes: usize,
+    /// What waits for all clients together, in the same bytes. When that is not enough, the client with most is disconnected.
+    pub queued_bytes: usize,
     /// A client with a full queue that takes nothing for so long is disconnected.
     pub stalled_after: Duration,
+    /// Sessions that are kept when their client is away, or may be.
+    pub sessions: usize,
+    /// Messages on disk for one of them, sent and not acknowledged ones included.
+    pub session_messages: usize,
+    /// Their bytes: topic, payload, properties and a fixed part.
+    pub session_bytes: usize,
     /// Subscriptions of one client.
     pub subscriptions: usize,
     /// What they are taken to cost: the text of the filters and a fixed part for each level.
@@ -44,7 +52,11 @@ impl Default for Limits {
             in_flight_in: 1_000,
             queue_messages: 20_000,
             queue_bytes: 4 << 20,
+            queued_bytes: 64 << 20,
             stalled_after: Duration::from_secs(30),
+            sessions: 50_000,
+            session_messages: 100_000,
+            session_bytes: 64 << 20,
             subscriptions: 1_000,
             subscription_bytes: 4 << 20,
             topic_levels: 128,

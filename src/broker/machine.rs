@@ -3,31 +3,35 @@
 //! The task around it ([`super::connection`]) moves bytes, asks the time and does nothing else.
 //!
 //! Choices that the standard leaves open: a client's PUBLISH to a `$` topic is refused with 0x87 in MQTT 5, and acknowledged but
-//! dropped in 3.1.1, which knows no refusal. QoS 2 and shared subscriptions are not offered, and MQTT 5 clients are told so.
+//! dropped in 3.1.1, which knows no refusal.
 
 mod admission;
 mod closing;
+mod incoming;
+mod outgoing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::Limits;
-use super::words::{Delivery, FromClient, Greeting, ToClient};
-use crate::model::{Monotonic, QoS};
+use super::routing::Wanted;
+use super::words::{FromClient, Greeting, ToClient};
+use crate::model::Monotonic;
 use crate::mqtt::{
-    Ack, Codec, ConnAck, Disconnect, Inbound, Outbound, Packet, Publish, PublishRef, Reason, ServerKeepAlive,
-    Subscribe, TopicAliases, Unsubscribe, Version,
+    Codec, ConnAck, Disconnect, Inbound, Outbound, OutgoingAliases, Packet, Reason, ServerKeepAlive, Subscribe,
+    TopicAliases, Unsubscribe, Version,
 };
 
 use closing::{Closing, Complaint};
 
 /// The largest CONNECT, in bytes: the identifier, will, user name and password of an ordinary client are far below.
 const CONNECT_LIMIT: usize = 128 << 10;
-/// The aliases that an MQTT 5 client may use.
+/// The aliases that an MQTT 5 client may use, and those that are used towards it at most.
 const TOPIC_ALIASES: u16 = 16;
+const OUR_TOPIC_ALIASES: u16 = 64;
 /// Bytes in the send buffer above which nothing more is written to it, and nothing more is read that would be answered.
 const SEND_BUFFER: usize = 64 << 10;
 /// Packet ids for messages to the client go round within this range: far more than can be in flight, and the table of them stays small.
@@ -44,12 +48,20 @@ pub(super) struct Machine {
     /// For a client that comes without an identifier.
     random: u128,
     inbound: Inbound,
-    outbound: Outbound<()>,
+    /// With the number of each delivery; 0 in a session that is not kept.
+    outbound: Outbound<u64>,
+    /// Whether the hub keeps the session, and wants to know what was acknowledged.
+    kept: bool,
+    /// The Session Expiry Interval of its CONNECT.
+    expiry_s: u32,
     aliases: TopicAliases,
+    our_aliases: OutgoingAliases,
     keep_alive: Option<ServerKeepAlive>,
     connect_by: Monotonic,
     /// While messages wait for the client: since when it has taken nothing, neither bytes nor by acknowledging a message.
     stuck_since: Option<Monotonic>,
+    /// Whether the client was not read from when this was last looked at: what it sent meanwhile may still lie in its socket.
+    held: bool,
     queue: VecDeque<ToClient>,
     freed: Freed,
     closing: Option<Closing>,
@@ -57,6 +69,10 @@ pub(super) struct Machine {
     pub out: BytesMut,
     /// For the hub, in this order.
     pub to_hub: Vec<FromClient>,
+    /// The highest number of a delivery that was written.
+    pub sent: u64,
+    /// The Session Expiry Interval of its DISCONNECT.
+    pub expiry_at_end: Option<u32>,
     /// PUBLISH packets written, and messages not written because they were too large or too old.
     pub tally: Tally,
 }
@@ -79,7 +95,12 @@ pub(super) struct Freed {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tally {
     pub sent: u64,
+    /// Of their payloads.
+    pub sent_bytes: u64,
     pub dropped: u64,
+    /// Packets of any kind.
+    pub packets_in: u64,
+    pub packets_out: u64,
 }
 
 impl Machine {
@@ -93,15 +114,21 @@ impl Machine {
             random,
             inbound: Inbound::default(),
             outbound: Outbound::new(limits.in_flight_out.min(*OUT_IDS.end()), OUT_IDS),
+            kept: false,
+            expiry_s: 0,
             aliases: TopicAliases::new(TOPIC_ALIASES),
+            our_aliases: OutgoingAliases::default(),
             keep_alive: None,
             connect_by: now + limits.connect_within,
             stuck_since: None,
+            held: false,
             queue: VecDeque::new(),
             freed: Freed::default(),
             closing: None,
             out: BytesMut::new(),
             to_hub: Vec::new(),
+            sent: 0,
+            expiry_at_end: None,
             tally: Tally::default(),
         }
     }
@@ -117,7 +144,8 @@ impl Machine {
     }
 
     fn may_decode(&self) -> bool {
-        let room = self.inbound.len() < usize::from(self.limits.in_flight_in) || self.version() == Version::V5;
+        // A PUBREL has to get through, so of QoS 2 only what is not answered counts.
+        let room = self.inbound.unanswered() < usize::from(self.limits.in_flight_in) || self.version() == Version::V5;
         self.closing.is_none() && !matches!(self.state, State::AwaitsHub(_)) && self.out.len() < SEND_BUFFER && room
     }
 
@@ -126,8 +154,8 @@ impl Machine {
         self.codec.version().unwrap_or(Version::V311)
     }
 
-    /// Bytes came.
-    pub fn heard(&mut self, now: Monotonic) {
+    /// A packet came, or would have been read if we had listened.
+    fn heard(&mut self, now: Monotonic) {
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.heard(now);
         }
@@ -137,7 +165,13 @@ impl Machine {
     /// Returns a greeting for the hub, to be answered by [`Machine::admitted`].
     pub fn receive(&mut self, input: &mut BytesMut, now: Monotonic) -> Option<Greeting> {
         while self.to_hub.len() < BATCH && self.may_decode() {
-            match self.codec.decode(input) {
+            let decoded = self.codec.decode(input);
+            if matches!(decoded, Ok(Some(_))) {
+                self.tally.packets_in += 1;
+                // Whole packets count, not bytes [MQTT-3.1.2-22].
+                self.heard(now);
+            }
+            match decoded {
                 Ok(None) => break,
                 Ok(Some(Packet::Connect(connect))) => return self.connect(*connect, now),
                 Ok(Some(packet)) => self.packet(packet, now),
@@ -150,16 +184,10 @@ impl Machine {
     fn packet(&mut self, packet: Packet, now: Monotonic) {
         match packet {
             Packet::Publish(publish) => self.publish(publish),
-            Packet::PubAck(ack) => {
-                self.outbound.acknowledge(ack.packet_id);
-                self.progressed(now);
-            }
-            // Nothing is sent at QoS 2, so these belong to another time. They are answered so that the client forgets them.
-            Packet::PubRec(ack) if !ack.reason.is_failure() => {
-                self.send(&Packet::PubRel(self.not_found(ack.packet_id)))
-            }
-            Packet::PubRel(ack) => self.send(&Packet::PubComp(self.not_found(ack.packet_id))),
-            Packet::PubRec(_) | Packet::PubComp(_) => {}
+            Packet::PubAck(ack) => self.puback(ack, now),
+            Packet::PubRec(ack) => self.pubrec(ack, now),
+            Packet::PubRel(ack) => self.pubrel(ack),
+            Packet::PubComp(ack) => self.pubcomp(ack, now),
             Packet::Subscribe(subscribe) => self.subscribe(subscribe),
             Packet::Unsubscribe(Unsubscribe { packet_id, filters, .. }) => {
                 self.to_hub.push(FromClient::Unsubscribe { packet_id, filters });
@@ -175,54 +203,22 @@ impl Machine {
         }
     }
 
-    fn not_found(&self, packet_id: u16) -> Ack {
-        let reason = if self.version() == Version::V5 { Reason::PACKET_ID_NOT_FOUND } else { Reason::SUCCESS };
-        Ack { packet_id, reason }
-    }
-
-    fn publish(&mut self, mut publish: Publish) {
-        if publish.qos == QoS::ExactlyOnce {
-            return self.expel(Reason::QOS_NOT_SUPPORTED, Complaint::QoS2);
-        }
-        let topic = match self.aliases.resolve(publish.topic.take(), publish.topic_alias) {
-            Ok(topic) => topic,
-            Err(reason) => return self.expel(reason, Complaint::Protocol("a topic alias that stands for nothing")),
-        };
-        if let Err(complaint) = self.check_topic(&topic) {
-            return self.expel(Reason::TOPIC_NAME_INVALID, complaint);
-        }
-        let received = (publish.qos == QoS::AtLeastOnce).then(|| self.inbound.receive(publish.packet_id));
-        if self.inbound.len() > usize::from(self.limits.in_flight_in) {
-            return self.expel(Reason::RECEIVE_MAXIMUM_EXCEEDED, Complaint::ReceiveMaximum);
-        }
-        if topic.starts_with('$') {
-            if let Some(received) = received {
-                let v5 = self.version() == Version::V5;
-                self.release(received, if v5 { Reason::NOT_AUTHORIZED } else { Reason::SUCCESS });
-            }
-            return;
-        }
-        // Out of the read buffer, which a queued or retained message would otherwise keep in memory whole: it may be sixty times as large.
-        publish.payload = Bytes::copy_from_slice(&publish.payload);
-        if let Some(data) = publish.properties.as_mut().and_then(|p| p.correlation_data.as_mut()) {
-            *data = Bytes::copy_from_slice(data);
-        }
-        self.to_hub.push(FromClient::Publish { message: publish.into_message(topic), received });
-    }
-
     fn check_topic(&self, topic: &str) -> Result<(), Complaint> {
         let most = self.limits.topic_levels;
         if topic.split('/').nth(most).is_some() { Err(Complaint::TooDeep(most)) } else { Ok(()) }
     }
 
     fn subscribe(&mut self, subscribe: Subscribe) {
+        if subscribe.filters.iter().any(|(filter, options)| options.no_local && filter.starts_with("$share/")) {
+            let complaint = Complaint::Protocol("No Local makes no sense in a shared subscription [MQTT-3.8.3-4]");
+            return self.expel(Reason::PROTOCOL_ERROR, complaint);
+        }
         let filters = subscribe.filters.into_iter().map(|(filter, options)| {
-            if filter.starts_with("$share/") {
-                Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
-            } else if self.check_topic(&filter).is_err() {
-                Err(Reason::TOPIC_FILTER_INVALID)
-            } else {
-                Ok((filter, options))
+            // [MQTT-4.8.2-1] A group without a name, or nothing to share.
+            let Ok(wanted) = Wanted::of(&filter) else { return Err(Reason::TOPIC_FILTER_INVALID) };
+            match self.check_topic(wanted.filter) {
+                Ok(()) => Ok((filter, options)),
+                Err(_) => Err(Reason::TOPIC_FILTER_INVALID),
             }
         });
         let filters = filters.collect();
@@ -234,11 +230,13 @@ impl Machine {
     }
 
     fn left(&mut self, disconnect: &Disconnect) {
-        if disconnect.session_expiry_s.is_some_and(|s| s > 0) {
+        // §3.14.2.2.2
+        if self.expiry_s == 0 && disconnect.session_expiry_s.is_some_and(|s| s > 0) {
             let complaint =
                 Complaint::Protocol("a session that ends with the connection can't be prolonged at its end");
             return self.expel(Reason::PROTOCOL_ERROR, complaint);
         }
+        self.expiry_at_end = disconnect.session_expiry_s;
         self.closing = Some(Closing { lost: disconnect.reason != Reason::SUCCESS, complaint: None });
     }
 
@@ -247,74 +245,17 @@ impl Machine {
         match what {
             ToClient::Release(received, reason) => self.release(received, reason),
             ToClient::SubAck(ack) => self.send(&Packet::SubAck(ack)),
+            // 3.1.1 has no way to say that it is not safe.
+            ToClient::UnsubAck(ack)
+                if self.version() == Version::V311 && ack.reasons.iter().any(|r| r.is_failure()) =>
+            {
+                self.expel(Reason::UNSPECIFIED, Complaint::NotKept);
+            }
             ToClient::UnsubAck(ack) => self.send(&Packet::UnsubAck(ack)),
             ToClient::Close(reason) => self.close(reason),
-            ToClient::Deliver(_) | ToClient::More => self.queue.push_back(what),
-        }
-    }
-
-    fn release(&mut self, received: crate::mqtt::Received, reason: Reason) {
-        self.inbound.release(received, reason);
-        while let Some((packet_id, reason)) = self.inbound.next_ack() {
-            if reason.is_failure() && self.version() == Version::V311 {
-                return self.expel(reason, Complaint::NotKept);
-            }
-            let reason = if self.version() == Version::V5 { reason } else { Reason::SUCCESS };
-            self.send(&Packet::PubAck(Ack { packet_id, reason }));
-        }
-    }
-
-    /// Writes waiting messages as far as the send buffer and the window allow.
-    pub fn pump(&mut self, now: Monotonic) -> Freed {
-        while self.out.len() < SEND_BUFFER && self.closing.is_none() {
-            match self.queue.front() {
-                None => break,
-                Some(ToClient::Deliver(delivery)) if delivery.qos > QoS::AtMostOnce && !self.outbound.can_send() => {
-                    break;
-                }
-                Some(_) => {}
-            }
-            match self.queue.pop_front() {
-                Some(ToClient::Deliver(delivery)) => self.deliver(&delivery, now),
-                Some(ToClient::More) => self.to_hub.push(FromClient::Ready),
-                _ => {}
-            }
-        }
-        std::mem::take(&mut self.freed)
-    }
-
-    fn deliver(&mut self, delivery: &Delivery, now: Monotonic) {
-        self.freed.messages += 1;
-        self.freed.bytes += delivery.published.cost();
-        let published = &delivery.published;
-        let waited_s = u32::try_from(now.since(published.at).as_secs()).unwrap_or(u32::MAX);
-        let mut packet = PublishRef {
-            qos: delivery.qos,
-            retain: delivery.retain,
-            subscription_ids: delivery.subscription_ids.as_slice(),
-            ..PublishRef::new(&published.message, 0)
-        };
-        if let Some(seconds) = &mut packet.message_expiry_s {
-            if *seconds <= waited_s {
-                self.tally.dropped += 1;
-                return;
-            }
-            *seconds -= waited_s;
-        }
-        if packet.qos > QoS::AtMostOnce {
-            match self.outbound.send(()) {
-                Ok(id) => packet.packet_id = id,
-                // The caller has seen room; if there were none, the message would be lost silently.
-                Err(_) => return self.close(Reason::UNSPECIFIED),
-            }
-        }
-        match self.codec.encode_publish(&packet, &mut self.out) {
-            Ok(()) => self.tally.sent += 1,
-            // Larger than the client takes [MQTT-3.1.2-25]: to it, it has been delivered.
-            Err(_) => {
-                self.tally.dropped += 1;
-                self.outbound.acknowledge(packet.packet_id);
-            }
+            ToClient::Recorded(n) => self.recorded(n),
+            ToClient::Complete(packet_id) => self.complete(packet_id),
+            ToClient::Deliver(_) | ToClient::PubRel(_) | ToClient::More => self.queue.push_back(what),
         }
     }
 
@@ -414,6 +355,7 @@ impl Machine {
     }
 
     fn send(&mut self, packet: &Packet) {
+        self.tally.packets_out += 1;
         // Only a client with an absurdly small Maximum Packet Size refuses these; it gets nothing then [MQTT-3.1.2-24].
         if self.codec.encode(packet, &mut self.out).is_err() {
             self.closing.get_or_insert(Closing {

@@ -7,11 +7,12 @@
 //! machine (`machine`) moved by one task (`connection`). Between the two is a bounded `outbox`.
 //!
 //! What this version does not have, it says: no sessions that outlive their connection (session present is always 0, MQTT 5 clients
-//! are told a session expiry of 0), no QoS 2 (Maximum QoS 1), no shared subscriptions. Retained messages of clients are in memory and
+//! are told a session expiry of 0). Retained messages of clients are in memory and
 //! do not survive a restart; the gateway publishes its own again. At an orderly stop clients are told that the server shuts down, and
 //! no will is published.
 
 mod connection;
+mod counters;
 mod durable;
 #[doc(hidden)]
 pub mod exercise;
@@ -21,15 +22,18 @@ mod hub_task;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod local_reader;
 mod local_room;
 mod machine;
 mod outbox;
+mod pool;
 mod retained;
 mod routing;
+mod sys;
 mod words;
 
 pub use hub::Select;
 pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Subscription};
-pub use hub_task::Outlet;
+pub use hub_task::{Memory, Outlet};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;

@@ -1,4 +1,5 @@
-//! The last message of each topic that was published with the retain flag (§3.3.1.3). In memory: it does not survive a restart.
+//! The last message of each topic that was published with the retain flag (§3.3.1.3). All of them are in memory; which are on disk too is
+//! noted, so that their end is written there.
 //!
 //! Bounded by count and bytes; what does not fit is refused, and the message before it stays. Reading goes topic by topic from a
 //! cursor, so that any number reaches a new subscriber without a second copy of the list.
@@ -13,11 +14,18 @@ use crate::model::{Filter, Monotonic, Topic};
 /// All retained messages.
 #[derive(Debug)]
 pub(super) struct Retained {
-    by_topic: BTreeMap<Topic, Arc<Published>>,
+    by_topic: BTreeMap<Topic, Kept>,
     expiring: BTreeSet<(Monotonic, Topic)>,
     bytes: usize,
+    payload_bytes: usize,
     max_messages: usize,
     max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    published: Arc<Published>,
+    on_disk: bool,
 }
 
 /// There is no room for a retained message.
@@ -35,42 +43,58 @@ pub(super) enum Scan {
 
 impl Retained {
     pub fn new(max_messages: usize, max_bytes: usize) -> Retained {
-        Retained { by_topic: BTreeMap::new(), expiring: BTreeSet::new(), bytes: 0, max_messages, max_bytes }
+        Retained {
+            by_topic: BTreeMap::new(),
+            expiring: BTreeSet::new(),
+            bytes: 0,
+            payload_bytes: 0,
+            max_messages,
+            max_bytes,
+        }
     }
 
     pub fn len(&self) -> usize {
         self.by_topic.len()
     }
 
+    /// The bytes of all payloads.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
     /// Keeps a message in place of the one before it; one with an empty payload takes that away and is not kept [MQTT-3.3.1-6].
-    pub fn set(&mut self, published: &Arc<Published>) -> Result<(), Full> {
+    /// `on_disk` is whether it is written too. Returns whether the one before it was.
+    pub fn set(&mut self, published: &Arc<Published>, on_disk: bool) -> Result<bool, Full> {
         let topic = &published.message.topic;
         if published.message.payload.is_empty() {
-            self.remove(topic);
-            return Ok(());
+            return Ok(self.remove(topic));
         }
         let (messages, bytes) = match self.by_topic.get(topic) {
-            Some(old) => (self.by_topic.len(), self.bytes - old.cost() + published.cost()),
+            Some(old) => (self.by_topic.len(), self.bytes - old.published.cost() + published.cost()),
             None => (self.by_topic.len() + 1, self.bytes + published.cost()),
         };
         if messages > self.max_messages || bytes > self.max_bytes {
             return Err(Full);
         }
-        self.remove(topic);
+        let was_on_disk = self.remove(topic);
         if let Some(at) = published.expires_at() {
             self.expiring.insert((at, topic.clone()));
         }
-        self.by_topic.insert(topic.clone(), published.clone());
+        self.by_topic.insert(topic.clone(), Kept { published: published.clone(), on_disk });
         self.bytes = bytes;
-        Ok(())
+        self.payload_bytes += published.message.payload.len();
+        Ok(was_on_disk)
     }
 
-    fn remove(&mut self, topic: &str) {
-        let Some(old) = self.by_topic.remove(topic) else { return };
-        self.bytes -= old.cost();
-        if let Some(at) = old.expires_at() {
-            self.expiring.remove(&(at, old.message.topic.clone()));
+    /// Whether it was on disk.
+    fn remove(&mut self, topic: &str) -> bool {
+        let Some(Kept { published, on_disk }) = self.by_topic.remove(topic) else { return false };
+        self.bytes -= published.cost();
+        self.payload_bytes -= published.message.payload.len();
+        if let Some(at) = published.expires_at() {
+            self.expiring.remove(&(at, published.message.topic.clone()));
         }
+        on_disk
     }
 
     /// When the next message expires.
@@ -78,13 +102,17 @@ impl Retained {
         self.expiring.first().map(|(at, _)| *at)
     }
 
-    /// Forgets what has expired.
-    pub fn expire(&mut self, now: Monotonic) {
+    /// Forgets what has expired. Returns the topics whose message was on disk.
+    pub fn expire(&mut self, now: Monotonic) -> Vec<Topic> {
+        let mut on_disk = Vec::new();
         while let Some((at, topic)) = self.expiring.first().cloned()
             && at <= now
         {
-            self.remove(&topic);
+            if self.remove(&topic) {
+                on_disk.push(topic);
+            }
         }
+        on_disk
     }
 
     /// Calls `found` with messages that match `filter`, in the order of their topics, from behind `after` on. Stops when `found` says so
@@ -104,7 +132,7 @@ impl Retained {
             None => Bound::Included(literal),
         };
         let mut looked_at = 0;
-        for (topic, published) in self.by_topic.range::<str, _>((from, Bound::Unbounded)) {
+        for (topic, Kept { published, .. }) in self.by_topic.range::<str, _>((from, Bound::Unbounded)) {
             if !topic.starts_with(literal) {
                 break;
             }
@@ -159,7 +187,7 @@ mod tests {
             let Ok(filter) = Filter::new(&filter) else { return Ok(()) };
             let mut retained = Retained::new(100, 1 << 20);
             let topics: Vec<String> = topics.into_iter().filter(|t| !t.is_empty()).collect();
-            topics.iter().for_each(|t| retained.set(&published(t, "x", None)).unwrap());
+            topics.iter().for_each(|t| assert!(!retained.set(&published(t, "x", None), false).unwrap()));
             let expected: Vec<String> = topics.into_iter().filter(|t| filter.matches(t)).collect();
             prop_assert_eq!(all(&retained, &filter, step), expected);
         }
@@ -168,28 +196,28 @@ mod tests {
     #[test]
     fn an_empty_message_takes_the_retained_one_away() {
         let mut retained = Retained::new(10, 1 << 20);
-        retained.set(&published("a", "x", None)).unwrap();
-        retained.set(&published("a", "", None)).unwrap();
-        assert_eq!((retained.len(), retained.bytes), (0, 0));
+        retained.set(&published("a", "x", None), false).unwrap();
+        retained.set(&published("a", "", None), false).unwrap();
+        assert_eq!((retained.len(), retained.bytes, retained.payload_bytes()), (0, 0, 0));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_and_the_old_message_stays() {
         let mut retained = Retained::new(1, 200);
-        retained.set(&published("a", "x", None)).unwrap();
-        assert_eq!(retained.set(&published("b", "x", None)), Err(Full));
-        assert_eq!(retained.set(&published("a", &"x".repeat(200), None)), Err(Full));
+        retained.set(&published("a", "x", None), false).unwrap();
+        assert_eq!(retained.set(&published("b", "x", None), false), Err(Full));
+        assert_eq!(retained.set(&published("a", &"x".repeat(200), None), false), Err(Full));
         assert_eq!(all(&retained, "#", 9), ["a"]);
-        retained.set(&published("a", "yy", None)).unwrap();
+        retained.set(&published("a", "yy", None), false).unwrap();
     }
 
     #[test]
     fn an_expired_message_is_forgotten_unless_it_was_replaced() {
         let second = Monotonic(Duration::from_secs(1));
         let mut retained = Retained::new(10, 1 << 20);
-        retained.set(&published("a", "x", Some(1))).unwrap();
-        retained.set(&published("b", "x", Some(1))).unwrap();
-        retained.set(&published("b", "y", None)).unwrap();
+        retained.set(&published("a", "x", Some(1)), false).unwrap();
+        retained.set(&published("b", "x", Some(1)), false).unwrap();
+        retained.set(&published("b", "y", None), false).unwrap();
         assert_eq!(retained.next_expiry(), Some(second));
         retained.expire(second);
         assert_eq!((all(&retained, "#", 9), retained.next_expiry()), (vec!["b".to_string()], None));

@@ -1,12 +1,17 @@
 //! Who gets a message: a tree of topic levels with the subscriptions at its nodes.
 //!
 //! Wildcards are branches of their own, so a match visits only nodes that can match. A wildcard in first place does not see
-//! topics that start with `$` (§4.7.2).
+//! topics that start with `$` (§4.7.2). Those who share a subscription are a group at the node of its filter.
+
+mod shared;
 
 use std::collections::HashMap;
 
-use super::words::Key;
+use super::words::Seat;
 use crate::model::{Filter, QoS};
+
+use shared::Groups;
+pub(super) use shared::{Group, Wanted};
 
 /// A subscription as the routing needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +27,24 @@ pub(super) struct Subscription {
 pub(super) struct Routes {
     root: Node,
     count: usize,
+    shared: usize,
+}
+
+/// Who gets a message that matches.
+pub(super) enum Found<'a> {
+    /// This subscription.
+    One(Seat, &'a Subscription),
+    /// One member of this group.
+    OneOf(&'a mut Group),
 }
 
 #[derive(Debug, Default)]
 struct Node {
     children: HashMap<Box<str>, Node>,
     plus: Option<Box<Node>>,
-    here: Vec<(Key, Subscription)>,
+    here: Ends,
     /// Those that end in `#` below this node; they match this level too (§4.7.1.2).
-    hash: Vec<(Key, Subscription)>,
+    hash: Ends,
 }
 
 impl Node {
@@ -39,14 +53,78 @@ impl Node {
     }
 }
 
+/// The subscriptions whose filter ends at a node.
+#[derive(Debug, Default)]
+struct Ends {
+    each: Vec<(Seat, Subscription)>,
+    groups: Groups,
+}
+
+impl Ends {
+    fn is_empty(&self) -> bool {
+        self.each.is_empty() && self.groups.is_empty()
+    }
+
+    /// Whether it was not there before.
+    fn add(&mut self, group: Option<&str>, seat: Seat, subscription: Subscription) -> bool {
+        match group {
+            Some(group) => self.groups.add(group, seat, subscription),
+            None => put(&mut self.each, seat, subscription),
+        }
+    }
+
+    fn remove(&mut self, group: Option<&str>, seat: Seat) -> bool {
+        match group {
+            Some(group) => self.groups.remove(group, seat),
+            None => match self.each.iter().position(|(s, _)| *s == seat) {
+                Some(at) => {
+                    self.each.swap_remove(at);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
+    fn visit(&mut self, found: &mut impl FnMut(Found<'_>)) {
+        self.each.iter().for_each(|(seat, subscription)| found(Found::One(*seat, subscription)));
+        self.groups.iter_mut().for_each(|group| found(Found::OneOf(group)));
+    }
+}
+
+/// Adds or replaces; whether it was added.
+fn put(list: &mut Vec<(Seat, Subscription)>, seat: Seat, subscription: Subscription) -> bool {
+    match list.iter_mut().find(|(s, _)| *s == seat) {
+        Some(entry) => {
+            entry.1 = subscription;
+            false
+        }
+        None => {
+            list.push((seat, subscription));
+            true
+        }
+    }
+}
+
 impl Routes {
-    /// How many there are.
+    /// How many there are, shared ones included.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Adds or replaces the subscription of `key` to `filter`.
-    pub fn subscribe(&mut self, filter: &Filter, key: Key, subscription: Subscription) {
+    /// How many of them are shared.
+    pub fn shared_len(&self) -> usize {
+        self.shared
+    }
+
+    /// Whether anybody subscribed to something whose first level is this one, by name.
+    pub fn begins_with(&self, level: &str) -> bool {
+        self.root.children.contains_key(level)
+    }
+
+    /// Adds or replaces the subscription of `seat` to `filter`.
+    pub fn subscribe(&mut self, filter: &Filter, seat: Seat, subscription: Subscription) {
+        let Ok(Wanted { group, filter }) = Wanted::of(filter) else { return };
         let mut node = &mut self.root;
         let mut hash = false;
         for level in filter.split('/') {
@@ -61,44 +139,37 @@ impl Routes {
                 }
             }
         }
-        let list = if hash { &mut node.hash } else { &mut node.here };
-        match list.iter_mut().find(|(k, _)| *k == key) {
-            Some(entry) => entry.1 = subscription,
-            None => {
-                list.push((key, subscription));
-                self.count += 1;
-            }
+        let ends = if hash { &mut node.hash } else { &mut node.here };
+        if ends.add(group, seat, subscription) {
+            self.count += 1;
+            self.shared += usize::from(group.is_some());
         }
     }
 
-    /// Takes away the subscription of `key` to `filter`, and the nodes that nobody needs any more.
-    pub fn unsubscribe(&mut self, filter: &Filter, key: Key) {
-        if remove(&mut self.root, filter.split('/'), key) {
+    /// Takes away the subscription of `seat` to `filter`, and the nodes that nobody needs any more.
+    pub fn unsubscribe(&mut self, filter: &Filter, seat: Seat) {
+        let Ok(Wanted { group, filter }) = Wanted::of(filter) else { return };
+        if remove(&mut self.root, filter.split('/'), group, seat) {
             self.count -= 1;
+            self.shared -= usize::from(group.is_some());
         }
     }
 
-    /// Calls `found` for each subscription that matches a message on `topic`; more than once for a client with several.
-    pub fn matches(&self, topic: &str, mut found: impl FnMut(Key, &Subscription)) {
-        visit(&self.root, Some(topic), topic.starts_with('$'), &mut found);
+    /// Calls `found` for each subscription that matches a message on `topic`, more than once for a client with several, and once for each
+    /// group that shares one.
+    pub fn matches(&mut self, topic: &str, mut found: impl FnMut(Found<'_>)) {
+        visit(&mut self.root, Some(topic), topic.starts_with('$'), &mut found);
     }
 }
 
 /// As deep as the filters are: their number of levels is limited where they come in.
-fn remove<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, key: Key) -> bool {
-    let take = |list: &mut Vec<(Key, Subscription)>| match list.iter().position(|(k, _)| *k == key) {
-        Some(at) => {
-            list.swap_remove(at);
-            true
-        }
-        None => false,
-    };
+fn remove<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, group: Option<&str>, seat: Seat) -> bool {
     match levels.next() {
-        None => take(&mut node.here),
-        Some("#") => take(&mut node.hash),
+        None => node.here.remove(group, seat),
+        Some("#") => node.hash.remove(group, seat),
         Some("+") => {
             let Some(child) = &mut node.plus else { return false };
-            let removed = remove(child, levels, key);
+            let removed = remove(child, levels, group, seat);
             if child.is_empty() {
                 node.plus = None;
             }
@@ -106,7 +177,7 @@ fn remove<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, key: K
         }
         Some(level) => {
             let Some(child) = node.children.get_mut(level) else { return false };
-            let removed = remove(child, levels, key);
+            let removed = remove(child, levels, group, seat);
             if child.is_empty() {
                 node.children.remove(level);
             }
@@ -116,22 +187,22 @@ fn remove<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, key: K
 }
 
 /// As deep as the filters are, however deep the topic is.
-fn visit(node: &Node, rest: Option<&str>, hidden: bool, found: &mut impl FnMut(Key, &Subscription)) {
+fn visit(node: &mut Node, rest: Option<&str>, hidden: bool, found: &mut impl FnMut(Found<'_>)) {
     if !hidden {
-        node.hash.iter().for_each(|(key, subscription)| found(*key, subscription));
+        node.hash.visit(found);
     }
     let Some(rest) = rest else {
-        node.here.iter().for_each(|(key, subscription)| found(*key, subscription));
+        node.here.visit(found);
         return;
     };
     if node.children.is_empty() && node.plus.is_none() {
         return;
     }
     let (level, rest) = rest.split_once('/').map_or((rest, None), |(level, rest)| (level, Some(rest)));
-    if let Some(child) = node.children.get(level) {
+    if let Some(child) = node.children.get_mut(level) {
         visit(child, rest, false, found);
     }
-    if let (Some(child), false) = (&node.plus, hidden) {
+    if let (Some(child), false) = (&mut node.plus, hidden) {
         visit(child, rest, false, found);
     }
 }
@@ -147,13 +218,19 @@ mod tests {
     const AT_QOS_0: Subscription =
         Subscription { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false, id: None };
 
-    fn key(slot: u32) -> Key {
-        Key { slot, generation: 0 }
+    fn key(slot: u32) -> Seat {
+        Seat(slot)
     }
 
-    fn found(routes: &Routes, topic: &str) -> BTreeSet<u32> {
+    fn found(routes: &mut Routes, topic: &str) -> BTreeSet<u32> {
         let mut all = BTreeSet::new();
-        routes.matches(topic, |key, _| assert!(all.insert(key.slot), "{topic} found {key:?} twice"));
+        routes.matches(topic, |found| match found {
+            Found::One(key, _) => assert!(all.insert(key.0), "{topic} found {key:?} twice"),
+            Found::OneOf(group) => {
+                let (key, _) = group.choose(|_| true).expect("a group has members");
+                assert!(all.insert(key.0), "{topic} found {key:?} twice");
+            }
+        });
         all
     }
 
@@ -161,25 +238,32 @@ mod tests {
         #[test]
         fn the_tree_finds_what_matching_one_by_one_finds(
             filters in prop::collection::vec("([$ab+]?)(/[ab+]?){0,3}(/#)?", 1..20),
+            shared in prop::collection::vec(any::<bool>(), 20),
             topics in prop::collection::vec("([$ab]?)(/[ab]?){0,4}", 1..20),
             gone in prop::collection::vec(any::<bool>(), 20),
         ) {
             let mut routes = Routes::default();
             let filters: Vec<Filter> = filters.iter().filter_map(|f| Filter::new(f).ok()).collect();
-            for (i, filter) in filters.iter().enumerate() {
-                routes.subscribe(filter, key(i as u32), AT_QOS_0);
+            // Some in a group of their own: shared or not, a filter matches the same topics.
+            let asked = |i: usize| match (shared[i], &filters[i]) {
+                (true, filter) => Filter::new(&format!("$share/{i}/{filter}")).unwrap(),
+                (false, filter) => filter.clone(),
+            };
+            for i in 0..filters.len() {
+                routes.subscribe(&asked(i), key(i as u32), AT_QOS_0);
             }
-            for (i, filter) in filters.iter().enumerate().filter(|(i, _)| gone[*i]) {
-                routes.unsubscribe(filter, key(i as u32));
+            for i in (0..filters.len()).filter(|i| gone[*i]) {
+                routes.unsubscribe(&asked(i), key(i as u32));
             }
             let left = || filters.iter().enumerate().filter(|(i, _)| !gone[*i]);
             prop_assert_eq!(routes.len(), left().count());
             for topic in topics.iter().filter(|t| !t.is_empty()) {
                 let expected: BTreeSet<u32> = left().filter(|(_, f)| f.matches(topic)).map(|(i, _)| i as u32).collect();
-                prop_assert_eq!(found(&routes, topic), expected, "{}", topic);
+                prop_assert_eq!(found(&mut routes, topic), expected, "{}", topic);
             }
-            for (i, filter) in left() {
-                routes.unsubscribe(filter, key(i as u32));
+            prop_assert_eq!(routes.shared_len(), left().filter(|(i, _)| shared[*i]).count());
+            for (i, _) in left() {
+                routes.unsubscribe(&asked(i), key(i as u32));
             }
             prop_assert!(routes.root.is_empty());
         }
@@ -193,7 +277,10 @@ mod tests {
         routes.subscribe(&filter, key(1), Subscription { qos: QoS::AtLeastOnce, ..AT_QOS_0 });
         routes.unsubscribe(&filter, key(2));
         assert_eq!(routes.len(), 1);
-        routes.matches("a/b", |_, subscription| assert_eq!(subscription.qos, QoS::AtLeastOnce));
-        assert_eq!(found(&routes, "a/b/c/d"), BTreeSet::from([1]));
+        routes.matches("a/b", |found| match found {
+            Found::One(_, subscription) => assert_eq!(subscription.qos, QoS::AtLeastOnce),
+            Found::OneOf(_) => panic!("nobody shares"),
+        });
+        assert_eq!(found(&mut routes, "a/b/c/d"), BTreeSet::from([1]));
     }
 }

@@ -41,6 +41,11 @@ pub struct Delivery {
     pub retain: bool,
     /// From the retained store: sent as the queue drains, so never dropped for want of room.
     pub from_retained: bool,
+    /// Its number in a session that is kept, and with it its packet id; 0 in one that ends with the connection. The hub gives out only so
+    /// many that are not done, so none is dropped for want of room.
+    pub n: u64,
+    /// Whether it may have been sent before.
+    pub dup: bool,
     /// The identifiers of the subscriptions that matched.
     pub subscription_ids: SubscriptionIds,
 }
@@ -83,11 +88,22 @@ impl SubscriptionIds {
     }
 }
 
-/// Who somebody is to the hub: a connected client or a subscription of the gateway itself. Never used again for another.
+/// The place of a session, or of a subscription of the gateway itself: whom a subscription belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Seat(pub(super) u32);
+
+/// Who somebody is to the hub: one connection of a session, or a subscription of the gateway itself. Never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     pub(super) slot: u32,
     pub(super) generation: u32,
+}
+
+impl Key {
+    /// The place behind it.
+    pub fn seat(self) -> Seat {
+        Seat(self.slot)
+    }
 }
 
 /// A client that asks to be let in.
@@ -95,8 +111,27 @@ pub struct Key {
 pub struct Greeting {
     /// Its identifier, never empty. The gateway's own publishers have none, so no client can be taken for one.
     pub client_id: Arc<str>,
+    /// Whether a session that is there is to be forgotten.
+    pub clean_start: bool,
+    /// Seconds for which the session is to outlive the connection, as it was asked for; `u32::MAX` as long as may be.
+    pub expiry_s: u32,
     /// Published when it is lost.
     pub will: Option<Message>,
+}
+
+/// A client is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Who it is from now on.
+    pub key: Key,
+    /// Whether it finds its session again.
+    pub session_present: bool,
+    /// Seconds for which the session outlives the connection.
+    pub expiry_s: u32,
+    /// Whether the hub keeps the session, so that deliveries are numbered and their acknowledgements are wanted.
+    pub kept: bool,
+    /// The packet ids of QoS 2 messages that the client has sent and not released.
+    pub received: Vec<u16>,
 }
 
 /// From a client to the hub.
@@ -108,7 +143,15 @@ pub enum FromClient {
         message: Message,
         /// The handle to release.
         received: Option<Received>,
+        /// The packet id of a QoS 2 message for a session that is kept.
+        once: Option<u16>,
     },
+    /// A PUBREL from a session that is kept, to be answered with [`ToClient::Complete`].
+    PubRel(u16),
+    /// The PUBREC of a delivery that has a number, to be answered with [`ToClient::Recorded`].
+    Recorded(u64),
+    /// Deliveries from the first number to the second are acknowledged, or can't be sent.
+    Done(u64, u64),
     /// A SUBSCRIBE.
     Subscribe {
         /// For the SUBACK.
@@ -142,6 +185,12 @@ pub enum ToClient {
     UnsubAck(SubAck),
     /// More retained messages follow when everything before this has been sent.
     More,
+    /// A delivery of an earlier connection whose PUBREC came then: its PUBREL, in its place among the messages.
+    PubRel(u64),
+    /// The PUBREC of this number is kept: PUBREL.
+    Recorded(u64),
+    /// The PUBREL of this packet id is kept: PUBCOMP.
+    Complete(u16),
     /// Say why and go.
     Close(Reason),
 }

@@ -2,7 +2,10 @@
 
 pub mod check;
 pub mod demo;
+pub mod plan;
+pub mod read;
 pub mod run;
+pub mod templates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +36,12 @@ enum Command {
     Run(ConfigArg),
     /// Check a configuration and print everything that is wrong with it
     Check(check::CheckArgs),
+    /// Show each request of each bus, and how much of the line's time it takes
+    Plan(plan::PlanArgs),
+    /// Read points of one device once, and show them
+    Read(read::ReadArgs),
+    /// List the devices that there are templates for, or show a template
+    Templates(templates::TemplatesArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -64,6 +73,9 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Plan(args) => plan::run(&args),
+            Command::Read(args) => read::run(&args),
+            Command::Templates(args) => templates::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

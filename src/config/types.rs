@@ -40,12 +40,21 @@ pub struct GatewayConfig {
 }
 
 /// `broker:`
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct BrokerConfig {
     /// Where clients connect; at least one, all on loopback while there are no users. Default: `mqtt://127.0.0.1:1883`.
     pub listeners: Vec<ListenerConfig>,
     /// Told to MQTT 5 clients, in whole seconds from 1 to 65,535.
     pub server_keep_alive: Option<Duration>,
+    /// For how long the session of a client that is away is kept, and the most that an MQTT 5 client may ask for; default 7 days.
+    pub session_expiry: Duration,
+}
+
+impl Default for BrokerConfig {
+    /// No listener, sessions for a week.
+    fn default() -> BrokerConfig {
+        BrokerConfig { listeners: Vec::new(), server_keep_alive: None, session_expiry: Duration::from_secs(7 * 86_400) }
+    }
 }
 
 /// One listener of the broker.

@@ -33,6 +33,12 @@ pub trait Driver: Send {
     /// ones would not help; then the refusal is about each of its points.
     fn split(&self, device: &Device, request: &Request, fault: Fault) -> Vec<Request>;
 
+    /// How long the line is busy with `request` when the device answers as devices usually do.
+    fn expected(&self, request: &Request) -> Duration {
+        let _ = request;
+        Duration::ZERO
+    }
+
     /// The longest that [`read`](Driver::read) keeps the line busy when nothing answers.
     fn longest(&self) -> Duration;
 
@@ -79,8 +85,9 @@ pub trait Driver: Send {
     /// A request in words, for people.
     fn describe(&self, device: &Device, request: &Request) -> String {
         let _ = device;
-        let last = u32::from(request.address) + u32::from(request.count) - 1;
-        format!("{} {} to {last}", request.table.as_str(), request.address)
+        let cell = if request.table.is_bits() { "bit" } else { "register" };
+        let plural = if request.count == 1 { "" } else { "s" };
+        format!("{} {}, {} {cell}{plural}", request.table.as_str(), request.address, request.count)
     }
 
     /// As few requests as can write `values` (points as indices into [`Device::points`], each once). A value is never cut in

@@ -1,5 +1,4 @@
-//! What is kept for the cloud: the store, one queue an uplink, and the uplinks' tasks. Without uplinks there is no store,
-//! and no data directory is needed.
+//! What is kept: the store, with one queue an uplink and the broker's sessions and retained messages, and the uplinks' tasks.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
-use crate::broker::{Outlet, Select};
+use crate::broker::{Memory, Outlet, Select};
 use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
 use crate::model::{Message, Name, UplinkState, UplinkStatus};
@@ -23,16 +22,21 @@ use super::status::StatusBoard;
 /// QoS 0 messages that may wait for an uplink's task.
 const LIVE_WAITING: usize = 256;
 
-/// The store, if there is anything to keep.
+/// The store, and what is not yet in the hands of those who use it.
 pub struct Keeping {
-    store: Option<Store>,
+    store: Store,
     gaps: Option<mpsc::Receiver<Gap>>,
     ends: Option<Ends>,
     pending: Vec<Pending>,
 }
 
 /// The hub's side.
-type Ends = (Vec<Outlet>, mpsc::Sender<Append>, mpsc::Receiver<CommitReport>);
+pub struct Ends {
+    pub outlets: Vec<Outlet>,
+    pub appends: mpsc::Sender<Append>,
+    pub reports: mpsc::Receiver<CommitReport>,
+    pub memory: Option<Memory>,
+}
 
 /// An uplink whose task has not started yet.
 struct Pending {
@@ -43,19 +47,8 @@ struct Pending {
 }
 
 impl Keeping {
-    /// Opens the store when there are uplinks, and prepares each uplink's rules, queue and settings.
+    /// Opens the store, and prepares each uplink's rules, queue and settings.
     pub async fn open(config: &Config, topics: &GatewayTopics, clock: Clock) -> Result<Keeping, StoreError> {
-        if config.uplinks.is_empty() {
-            // The hub's ends of channels that nobody holds the other end of: without outlets it uses neither.
-            let (appends, _) = mpsc::channel(1);
-            let (_, reports) = mpsc::channel(1);
-            return Ok(Keeping {
-                store: None,
-                gaps: None,
-                ends: Some((Vec::new(), appends, reports)),
-                pending: Vec::new(),
-            });
-        }
         let specs = config.uplinks.iter().map(queue_spec).collect();
         let opened = Store::open(&config.gateway.data_dir, specs, clock).await?;
         let (mut outlets, mut pending) = (Vec::new(), Vec::new());
@@ -72,8 +65,9 @@ impl Keeping {
             });
             pending.push(Pending { settings, queue, live, overflowed });
         }
-        let ends = Some((outlets, opened.appends, opened.reports));
-        Ok(Keeping { store: Some(opened.store), gaps: Some(opened.gaps), ends, pending })
+        let memory = Some(Memory { state: opened.broker, reader: opened.sessions });
+        let ends = Some(Ends { outlets, appends: opened.appends, reports: opened.reports, memory });
+        Ok(Keeping { store: opened.store, gaps: Some(opened.gaps), ends, pending })
     }
 
     /// What the hub needs; to be taken once.
@@ -81,7 +75,7 @@ impl Keeping {
         self.ends.take().expect("the gateway takes the hub's ends once, when it starts")
     }
 
-    /// What was lost by policy; to be taken once. `None` without a store.
+    /// What was lost by policy; to be taken once.
     pub fn take_gaps(&mut self) -> Option<mpsc::Receiver<Gap>> {
         self.gaps.take()
     }
@@ -102,9 +96,7 @@ impl Keeping {
 
     /// Commits what the store was given and closes it.
     pub async fn close(self) {
-        if let Some(store) = self.store
-            && let Err(error) = store.close().await
-        {
+        if let Err(error) = self.store.close().await {
             error!(error = %error, "the store did not close well; what was committed is safe");
         }
     }

@@ -44,6 +44,11 @@ impl Point {
         }
     }
 
+    /// Whether it is ever read.
+    pub fn is_read(&self) -> bool {
+        !self.write.as_ref().is_some_and(|write| write.only)
+    }
+
     /// Its registers, when it is one of a Modbus device.
     pub fn register(&self) -> Option<&RegisterSource> {
         match &self.source {
@@ -97,6 +102,8 @@ pub struct Write {
     pub max: Option<Decimal>,
     /// Values are `min` (or 0) and whole steps from it; more than 0.
     pub step: Option<Decimal>,
+    /// The device can't be asked what it holds there, so the point is never read.
+    pub only: bool,
 }
 
 /// Which readings of a point are published.
@@ -104,7 +111,7 @@ pub struct Write {
 pub struct Report {
     /// `report:`
     pub mode: ReportMode,
-    /// A change that is smaller than this is none.
+    /// A change that is not larger than this is none.
     pub deadband: Option<Deadband>,
     /// With [`ReportMode::Change`]: a reading is published after this time even without a change.
     pub max_silence: Option<Duration>,

@@ -38,6 +38,13 @@ impl Sub<Duration> for Monotonic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
+impl Timestamp {
+    /// The moment that an RFC 3339 text names, such as `2026-11-20T15:04:05Z` or `2026-11-20T16:04:05.123+01:00`.
+    pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
+        chrono::DateTime::parse_from_rfc3339(text).ok().map(|moment| Timestamp(moment.timestamp_millis()))
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with milliseconds, `2026-11-20T15:04:05.123Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +63,8 @@ mod tests {
     #[test]
     fn timestamps_print_as_utc_with_milliseconds() {
         assert_eq!(Timestamp(1_795_187_045_123).to_string(), "2026-11-20T15:04:05.123Z");
+        assert_eq!(Timestamp::from_rfc3339("2026-11-20T16:04:05.123+01:00"), Some(Timestamp(1_795_187_045_123)));
+        assert_eq!(["now", "2026-11-20", "2026-11-20T15:04:05"].map(Timestamp::from_rfc3339), [None; 3]);
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp(i64::MAX).to_string(), format!("@{}ms", i64::MAX));
     }

@@ -60,6 +60,10 @@ impl CodecError {
             CodecError::EmptyClientId => Reason::CLIENT_ID_NOT_VALID,
             CodecError::NotConnect | CodecError::Protocol(_) => Reason::PROTOCOL_ERROR,
             CodecError::Malformed(_) => Reason::MALFORMED_PACKET,
+            // [MQTT-1.5.4-2]; the codes for names are for those that are text.
+            CodecError::TopicName(TopicError::Nul) | CodecError::TopicFilter(TopicError::Nul) => {
+                Reason::MALFORMED_PACKET
+            }
             CodecError::TopicName(_) => Reason::TOPIC_NAME_INVALID,
             CodecError::TopicFilter(_) => Reason::TOPIC_FILTER_INVALID,
             CodecError::Unencodable(_) => Reason::IMPLEMENTATION_SPECIFIC,

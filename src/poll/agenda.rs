@@ -1,6 +1,7 @@
 //! One device on a bus: when it is due, the turn that it is in, and what an answer or a silence changes. Pure.
 
 mod sending;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::group::Group;
 use super::liveness::{Health, Liveness};
 use super::turn::{Patience, Pending, Turn};
 use crate::driver::Request;
-use crate::model::{Device, DeviceStatus, Fault, Monotonic, Reading, Round, Sample, Stamp};
+use crate::model::{Device, DeviceStatus, Fault, Monotonic, OrderReport, Reading, Round, Sample, Stamp};
 
 /// A device that failed a poll is asked again this soon, however rarely it is polled: so it is offline soon, or well again.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -23,6 +24,8 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 pub enum Output {
     /// For the rest of the gateway.
     Event(Event),
+    /// For whoever gave the order.
+    Written(OrderReport),
     /// For the log: the device refuses this point (index into its points).
     Refusal {
         /// Whose point.
@@ -178,12 +181,21 @@ impl Agenda {
         self.is_there(stamp, shared);
         let group = &mut self.groups[asked.group];
         let Some(turn) = &mut self.turn else { return };
-        if parts.is_empty() {
+        // A device that fails at what it has answered before is out of order as a whole; smaller requests would not help.
+        let is_failing = fault == Fault::DeviceFailure;
+        if parts.is_empty() || (is_failing && group.has_answered(&asked.request)) {
             let points = asked.request.points.iter();
             turn.readings.extend(points.map(|&point| Reading { point, sample: Sample::Bad(fault), stamp }));
             // These will not change by themselves; a busy or failing device will.
             let is_lasting = matches!(fault, Fault::IllegalFunction | Fault::IllegalAddress | Fault::IllegalValue);
-            if is_lasting && group.refused(stamp.monotonic, &asked.request) {
+            let is_new = match fault {
+                _ if is_lasting => group.refused(stamp.monotonic, &asked.request),
+                Fault::DeviceFailure if !group.has_answered(&asked.request) => {
+                    group.failed(stamp.monotonic, &asked.request)
+                }
+                _ => false,
+            };
+            if is_new {
                 let refusals = asked.request.points.iter().map(|&point| Output::Refusal {
                     device: Arc::clone(&self.device),
                     point,

@@ -1,7 +1,8 @@
 //! Polling: which device on a bus is asked what and when, and what its answers and silences mean.
 //!
 //! The decisions are a pure state machine: [`scheduler`] for a bus, `agenda` for one of its devices, `group` for the points
-//! of one interval, `liveness`, `grid`, `backoff` and `budget` for what their names say. [`run`] is the short task around it.
+//! of one interval, `liveness`, `grid`, `backoff`, `budget` and `overlap` for what their names say; [`load`] says beforehand
+//! what a bus will have to do. [`run`] is the short task around it.
 //! It refuses to know protocols (that is `driver`) and topics (that is `route`).
 
 mod agenda;
@@ -10,11 +11,14 @@ mod budget;
 mod grid;
 mod group;
 mod liveness;
+pub mod load;
+pub mod once;
 mod orders;
 mod overlap;
 pub mod scheduler;
 #[cfg(test)]
 mod simulation;
+mod spread;
 mod task;
 mod turn;
 
@@ -24,7 +28,7 @@ use crate::driver::DriverError;
 use crate::model::{Device, Fault, Round, Stamp};
 
 pub use agenda::Output;
-pub use task::run;
+pub use task::{Mailbox, run};
 
 /// What a bus reports. Events of one device come in the order in which they happened.
 #[derive(Debug, Clone)]

@@ -99,10 +99,8 @@ impl Orders {
         });
     }
 
-    /// Gives up what may no longer begin, then the next thing to do, with its device's index; it counts as on the wire. `gate` says how a
-    /// device is.
+    /// The next thing to do, with its device's index; it counts as on the wire. `gate` says how a device is.
     pub fn next(&mut self, now: Monotonic, gate: impl Fn(usize) -> Gate) -> Option<(usize, Need)> {
-        self.give_up(now, &gate);
         let at = self.ready(now, gate)?;
         let running = &mut self.running[at];
         running.is_begun = true;
@@ -119,7 +117,7 @@ impl Orders {
         self.ready(now, gate).is_some()
     }
 
-    /// When [`Orders::next`] has something to do at the latest; `None` when there are no orders.
+    /// When [`Orders::next`] or [`Orders::give_up`] has something to do at the latest; `None` when there are no orders.
     pub fn wake_at(&self, gate: impl Fn(usize) -> Gate) -> Option<Monotonic> {
         let moment = |running: &Running| match gate(running.agenda) {
             Gate::From(moment) if running.is_begun => moment.max(running.not_before),
@@ -212,6 +210,13 @@ impl Orders {
         }
     }
 
+    /// None is begun any more; those that were not begun are over.
+    pub fn stop(&mut self) {
+        let (begun, waiting) = std::mem::take(&mut self.running).into_iter().partition(|running| running.is_begun);
+        self.running = begun;
+        self.finished.extend(waiting.into_iter().map(|running: Running| running.cut_short(&NotSent::Stopping)));
+    }
+
     /// The write that is on the wire was not sent after all.
     pub fn not_sent(&mut self) {
         self.on_wire = None;
@@ -241,7 +246,7 @@ impl Orders {
     }
 
     /// Ends orders that have waited too long, and those of devices that do not answer.
-    fn give_up(&mut self, now: Monotonic, gate: &impl Fn(usize) -> Gate) {
+    pub fn give_up(&mut self, now: Monotonic, gate: impl Fn(usize) -> Gate) {
         let why = |running: &Running| match gate(running.agenda) {
             Gate::Offline(fault) => Some(NotSent::Offline(fault)),
             Gate::From(_) if running.is_begun => None,
@@ -542,10 +547,12 @@ mod tests {
         let mut orders = Orders::default();
         orders.take(order(1, &[0]), 0);
         assert_eq!(orders.wake_at(|_| Gate::From(at(60_000))), Some(at(10_000)));
-        assert!(orders.next(at(10_000), open).is_none());
+        orders.give_up(at(9_999), open);
+        assert!(ended(&mut orders).is_empty());
+        orders.give_up(at(10_000), open);
         assert_eq!(ended(&mut orders), ["not sent TooLate"]);
         orders.take(order(2, &[0]), 0);
-        assert!(orders.next(at(0), |_| Gate::Offline(Fault::Timeout)).is_none());
+        orders.give_up(at(0), |_| Gate::Offline(Fault::Timeout));
         assert_eq!(ended(&mut orders), ["not sent Offline(Timeout)"]);
     }
 

@@ -1,9 +1,11 @@
 //! The bus scheduler: what is asked next on one line, and when. Pure.
 //!
-//! Reads go by deadline, and among equal deadlines in the order in which they became due. A request that may be in vain
+//! Writes go first (`writing`, `orders`). Reads go by deadline, and among equal deadlines in the order in which they became due. A request that may be in vain
 //! (a repetition, a device that failed its last poll, a probe) waits for a gap in which a silence costs the others
 //! nothing, and when that takes too long, for those that answer. `advance` and `handle_*` take the time, `next_action`
 //! and `take_outputs` say what to do.
+
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +15,13 @@ use super::backoff::Backoff;
 use super::budget::Budget;
 use super::grid::Grid;
 use super::group::Group;
+use super::orders::Orders;
 use super::overlap::Overlap;
+use super::spread::Spread;
 use super::turn::{Patience, Pending, Turn};
-use crate::driver::{Heard, Request};
-use crate::model::{BusState, BusStatus, Device, Fault, Monotonic, Name, Sample, Stamp};
+use crate::driver::{Heard, Request, WriteRequest};
+use crate::model::{BusState, BusStatus, Device, Fault, Monotonic, Name, NotSent, Sample, Stamp};
+use writing::OnWire;
 
 /// A line that is gone is tried again this soon at first, and never more rarely than the second: nobody else waits for it.
 const FIRST_REOPEN: Duration = Duration::from_millis(250);
@@ -35,6 +40,13 @@ pub enum Action {
         device: Arc<Device>,
         /// What.
         request: Arc<Request>,
+    },
+    /// Write to a device, once; then [`Scheduler::handle_written`].
+    Write {
+        /// To whom.
+        device: Arc<Device>,
+        /// What.
+        request: Arc<WriteRequest>,
     },
     /// Send a request to a device while others are under way; then [`Scheduler::handle_finished`] with the ticket, or
     /// [`Scheduler::handle_line_gone`].
@@ -89,6 +101,10 @@ pub struct Scheduler {
     reopen: Backoff,
     overlap: Overlap,
     in_flight: Vec<InFlight>,
+    orders: Orders,
+    on_wire: Option<OnWire>,
+    /// Requests of orders since the last read.
+    in_a_row: u32,
     /// Tickets that were given out.
     tickets: u64,
     /// Since when something is under way.
@@ -149,6 +165,9 @@ impl Scheduler {
             reopen: Backoff::new(FIRST_REOPEN, RAREST_REOPEN),
             overlap: Overlap::new(1),
             in_flight: Vec::new(),
+            orders: Orders::default(),
+            on_wire: None,
+            in_a_row: 0,
             tickets: 0,
             busy_since: now,
             spared_until: now,
@@ -183,6 +202,7 @@ impl Scheduler {
                 agenda.advance(stamp, first == Some(index), &mut self.shared);
             }
         }
+        self.give_up_orders(stamp.monotonic);
     }
 
     /// What to do now. A request counts as sent once this has returned it.
@@ -191,6 +211,9 @@ impl Scheduler {
             Line::Closed { again_at, .. } if again_at <= now => return Action::Open,
             Line::Closed { again_at, .. } => return Action::Wait(again_at),
             Line::Open => {}
+        }
+        if let Some(action) = self.next_order(now) {
+            return action;
         }
         let Some(index) = self.pick(now) else {
             let wake = self.wake_at(now);
@@ -204,6 +227,7 @@ impl Scheduler {
         if self.in_flight.is_empty() {
             self.busy_since = now;
         }
+        self.in_a_row = 0;
         self.tickets += 1;
         let ticket = self.tickets;
         self.in_flight.push(InFlight { ticket, agenda: index, asked, since: now, is_alone });
@@ -218,7 +242,9 @@ impl Scheduler {
 
     /// The request of [`Action::Read`] is over.
     pub fn handle_outcome(&mut self, stamp: Stamp, outcome: Outcome) {
-        if let Some(alone) = self.in_flight.iter().find(|sent| sent.is_alone) {
+        if let Some(on_wire) = self.on_wire.take() {
+            self.handle_read_back(stamp, on_wire, outcome);
+        } else if let Some(alone) = self.in_flight.iter().find(|sent| sent.is_alone) {
             self.handle_finished(stamp, alone.ticket, outcome);
         }
     }
@@ -288,6 +314,8 @@ impl Scheduler {
             self.busy += stamp.monotonic.since(self.busy_since);
         }
         self.in_flight.clear();
+        self.on_wire = None;
+        self.orders.end_all(&NotSent::LineDown(why.clone()));
         for agenda in &mut self.agendas {
             agenda.line_gone(stamp, &mut self.shared);
         }
@@ -299,6 +327,7 @@ impl Scheduler {
 
     /// What has happened since the last call, in order.
     pub fn take_outputs(&mut self) -> Vec<Output> {
+        self.take_reports();
         let outputs = std::mem::take(&mut self.shared.outputs);
         self.has_changed |= !outputs.is_empty();
         outputs
@@ -352,38 +381,16 @@ impl Scheduler {
     }
 
     fn wake_at(&mut self, now: Monotonic) -> Monotonic {
+        let agendas = &self.agendas;
+        let orders = self.orders.wake_at(|index| agendas[index].gate());
+        let reads = self.reads_wake_at(now);
+        orders.map_or(reads, |moment| moment.min(reads))
+    }
+
+    fn reads_wake_at(&mut self, now: Monotonic) -> Monotonic {
         let shared = &mut self.shared;
         let moments = self.agendas.iter().filter_map(|agenda| agenda.wake_at(now, shared));
         // Nothing to do ever: a bus without points. A day is as good as never.
         moments.min().unwrap_or(now + Duration::from_secs(86_400))
-    }
-}
-
-/// Where on their grids the groups of a bus begin, so that not everything is due at one moment.
-///
-/// Buses differ by a share of their shortest interval that their name gives. On one bus the groups of the shortest interval
-/// stay together: read in one go, they leave the longest gaps. Slower ones are dealt out over those moments.
-struct Spread {
-    step: Duration,
-    phase: Duration,
-}
-
-impl Spread {
-    fn new(bus: &Name, devices: &[(Arc<Device>, Vec<PlannedGroup>)]) -> Spread {
-        let intervals = devices.iter().flat_map(|(_, groups)| groups.iter().map(|group| group.interval));
-        let step = intervals.min().unwrap_or_default();
-        // FNV-1a, and a multiplication by the golden ratio so that similar names end up far apart.
-        let fnv = bus.bytes().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        let hash = (fnv ^ (fnv >> 15)).wrapping_mul(0x9E37_79B1);
-        Spread { step, phase: step.mul_f64(f64::from(hash) / (f64::from(u32::MAX) + 1.0)) }
-    }
-
-    fn offset(&self, interval: Duration, slow: &mut u32) -> Duration {
-        let steps = u32::try_from(interval.as_nanos() / self.step.as_nanos().max(1)).unwrap_or(u32::MAX);
-        if steps <= 1 {
-            return self.phase;
-        }
-        *slow += 1;
-        self.phase + self.step * (*slow % steps)
     }
 }

@@ -4,37 +4,55 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::scheduler::{Action, Outcome, PlannedGroup, Scheduler};
-use super::{Event, Output, PollError};
+use super::orders::PlannedOrder;
+use super::scheduler::{Action, Outcome, Scheduler};
+use super::{Event, Output, PollError, load};
 use crate::clock::Clock;
-use crate::driver::{self, Driver, Ending, Failure, Finished, LineError, Request};
-use crate::model::{Bus, BusStatus, Device, Fault, Monotonic, Name, Sample};
+use crate::driver::{self, Driver, Ending, Failure, Finished, LineError, Request, WriteFailure};
+use crate::model::{Bus, BusStatus, Device, Fault, Monotonic, Name, Order, OrderReport, Sample};
 
-/// Polls `devices`, all of them on `bus`, until `cancel`.
+/// How long the end may be put off by a write that has begun, and by readings that nobody takes.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Where orders come from, and where it is told what became of them.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// For devices of this bus. What finds no room here is for the sender to refuse.
+    pub orders: mpsc::Receiver<Order>,
+    /// One report an order.
+    pub reports: mpsc::Sender<OrderReport>,
+}
+
+/// Polls `devices`, all of them on `bus`, and writes what it is ordered to, until `cancel`.
 ///
-/// Waits while `events` is full; the intervals that pass meanwhile are skipped and counted. `status` is kept up to date.
+/// Waits while `events` is full; the intervals that pass meanwhile are skipped and counted. `status` is kept up to date. At the end
+/// a write that has begun is finished, and what was read is handed on; both have their limit.
 /// Errors when no driver speaks the bus's protocol, or the receiver of `events` is gone.
 pub async fn run(
     bus: Bus,
     devices: Vec<Arc<Device>>,
     clock: Clock,
     events: mpsc::Sender<Event>,
+    mailbox: Mailbox,
     status: watch::Sender<BusStatus>,
     cancel: CancellationToken,
 ) -> Result<(), PollError> {
     let mut driver = driver::for_bus(&bus, clock)?;
     driver.attach(&devices);
-    let planned = devices.into_iter().map(|device| (Arc::clone(&device), plan(driver.as_ref(), &device))).collect();
+    let planned =
+        devices.into_iter().map(|device| (Arc::clone(&device), load::planned(driver.as_ref(), &device))).collect();
     let depth = driver.pipeline().map_or(1, |pipeline| pipeline.depth());
     let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned)
         .overlapping(depth)
         .listening(|device| driver.unasked(device));
-    let task = Task { bus, clock, driver, scheduler, events, status, sent: Vec::new(), refusals: BTreeMap::new() };
-    // Dropping the task half-way is how it ends: a request that was sent is not waited for.
-    cancel.run_until_cancelled(task.poll()).await.unwrap_or(Ok(()))
+    let (sent, refusals) = (Vec::new(), BTreeMap::new());
+    let task = Task { bus, clock, driver, scheduler, events, mailbox, status, cancel, sent, refusals };
+    task.poll().await
 }
 
 struct Task {
@@ -43,7 +61,9 @@ struct Task {
     driver: Box<dyn Driver>,
     scheduler: Scheduler,
     events: mpsc::Sender<Event>,
+    mailbox: Mailbox,
     status: watch::Sender<BusStatus>,
+    cancel: CancellationToken,
     /// What is under way in the driver's pipeline.
     sent: Vec<(u64, Arc<Device>, Arc<Request>)>,
     /// Refused points that were logged, by device.
@@ -55,46 +75,100 @@ const NAMED_REFUSALS: u32 = 10;
 
 impl Task {
     async fn poll(mut self) -> Result<(), PollError> {
-        loop {
+        let cancel = self.cancel.clone();
+        while !cancel.is_cancelled() {
+            while let Ok(order) = self.mailbox.orders.try_recv() {
+                self.take_order(order);
+            }
             for heard in self.driver.heard() {
                 self.scheduler.handle_heard(self.clock.stamp(), heard);
             }
             self.scheduler.handle_damaged(self.driver.damaged());
             self.scheduler.advance(self.clock.stamp());
             self.report().await?;
-            match self.scheduler.next_action(self.clock.now()) {
-                Action::Wait(until) => {
-                    let heard = tokio::select! {
-                        biased;
-                        heard = self.driver.listen() => heard,
-                        () = self.clock.sleep_until(until) => Ok(()),
-                    };
+            let action = self.scheduler.next_action(self.clock.now());
+            if self.scheduler.is_writing() {
+                // Not to be dropped half-way: nobody would know whether it was done.
+                self.carry_out(action).await;
+            } else if cancel.run_until_cancelled(self.carry_out(action)).await.is_none() {
+                // A read that was sent is not waited for, and the driver is not used after it.
+                self.scheduler.stop();
+                return self.report().await;
+            }
+        }
+        self.finish_writes().await;
+        self.report().await
+    }
+
+    async fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Wait(until) => tokio::select! {
+                () = self.clock.sleep_until(until) => {}
+                // Without a sender there is nothing to wait for.
+                Some(order) = self.mailbox.orders.recv() => self.take_order(order),
+                heard = self.driver.listen() => {
                     if let Err(error) = heard {
                         self.line_gone(&error);
                     }
                 }
-                Action::Open => match self.driver.open().await {
-                    Ok(()) => {
-                        tracing::info!(bus = %self.bus.name, "the bus is open");
-                        self.scheduler.handle_opened();
-                    }
-                    Err(error) => self.line_gone(&error),
-                },
-                Action::Read { device, request } => {
-                    let mut samples = Vec::with_capacity(request.points.len());
-                    let result = self.driver.read(&device, &request, &mut samples).await;
-                    if let Some(outcome) = self.outcome(result.map(|()| samples), &device, &request) {
-                        self.scheduler.handle_outcome(self.clock.stamp(), outcome);
-                    }
+            },
+            Action::Open => match self.driver.open().await {
+                Ok(()) => {
+                    tracing::info!(bus = %self.bus.name, "the bus is open");
+                    self.scheduler.handle_opened();
                 }
-                Action::Send { ticket, device, request } => {
-                    let pipeline = self.driver.pipeline().expect("its depth was told to the scheduler");
-                    pipeline.send(ticket, Arc::clone(&device), Arc::clone(&request));
-                    self.sent.push((ticket, device, request));
+                Err(error) => self.line_gone(&error),
+            },
+            Action::Read { device, request } => {
+                let mut samples = Vec::with_capacity(request.points.len());
+                let result = self.driver.read(&device, &request, &mut samples).await;
+                if let Some(outcome) = self.outcome(result.map(|()| samples), &device, &request) {
+                    self.scheduler.handle_outcome(self.clock.stamp(), outcome);
                 }
-                Action::Listen(until) => self.listen(until).await,
+            }
+            Action::Write { device, request } => {
+                let result = self.driver.write(&device, &request).await;
+                if let Err(error) = &result {
+                    tracing::debug!(bus = %self.bus.name, device = %device.name, %error, "a write was not acknowledged");
+                }
+                self.scheduler.handle_written(self.clock.stamp(), result.clone());
+                if let Err(WriteFailure::NotSent(error)) = result {
+                    self.line_gone(&error);
+                }
+            }
+            Action::Send { ticket, device, request } => {
+                let pipeline = self.driver.pipeline().expect("its depth was told to the scheduler");
+                pipeline.send(ticket, Arc::clone(&device), Arc::clone(&request));
+                self.sent.push((ticket, device, request));
+            }
+            Action::Listen(until) => self.listen(until).await,
+        }
+    }
+
+    fn take_order(&mut self, order: Order) {
+        let device = &order.device;
+        match self.driver.plan_writes(device, &order.values) {
+            Ok(writes) => {
+                let points = order.values.iter().map(|(point, _)| *point);
+                let read: Vec<usize> = points.filter(|&point| device.points[point].is_read()).collect();
+                let reads = self.driver.plan(device, &read);
+                self.scheduler.take_order(PlannedOrder { order, writes, reads });
+            }
+            Err(unfit) => self.scheduler.refuse_order(&order, &unfit),
+        }
+    }
+
+    /// Lets orders that have begun come to their end.
+    async fn finish_writes(&mut self) {
+        self.scheduler.stop_orders();
+        let until = self.clock.now() + LAST_WRITES;
+        while let Some(action) = self.scheduler.next_order(self.clock.now()) {
+            let left = until.since(self.clock.now());
+            if tokio::time::timeout(left, self.carry_out(action)).await.is_err() {
+                break;
             }
         }
+        self.scheduler.stop();
     }
 
     /// Waits for the end of requests that are under way.
@@ -159,7 +233,11 @@ impl Task {
             match output {
                 Output::Event(event) => {
                     self.log(&event);
-                    self.events.send(event).await.map_err(|_| PollError::NobodyListens)?;
+                    hand_on(self.events.send(event), &self.cancel, self.clock).await?;
+                }
+                // Whoever gave the order may be gone.
+                Output::Written(report) => {
+                    drop(hand_on(self.mailbox.reports.send(report), &self.cancel, self.clock).await);
                 }
                 Output::Refusal { device, point, fault } => self.log_refusal(&device, point, fault),
                 Output::OneAtATime { device } => tracing::warn!(
@@ -203,15 +281,19 @@ impl Task {
     }
 }
 
-/// The device's points by interval, the shortest first, each interval's merged into requests.
-fn plan(driver: &dyn Driver, device: &Device) -> Vec<PlannedGroup> {
-    let mut intervals: Vec<Duration> = device.points.iter().map(|point| point.poll).collect();
-    intervals.sort_unstable();
-    intervals.dedup();
-    let group = |interval: Duration| {
-        let points: Vec<usize> = (0..device.points.len()).filter(|&i| device.points[i].poll == interval).collect();
-        PlannedGroup { interval, requests: driver.plan(device, &points) }
+/// Waits for room; when the bus is stopped, only for a while.
+async fn hand_on<T>(
+    sending: impl Future<Output = Result<(), SendError<T>>>,
+    cancel: &CancellationToken,
+    clock: Clock,
+) -> Result<(), PollError> {
+    let too_late = async {
+        cancel.cancelled().await;
+        clock.sleep(LAST_WORDS).await;
     };
-    // What comes unasked needs no request.
-    intervals.into_iter().map(group).filter(|group| !group.requests.is_empty()).collect()
+    tokio::select! {
+        biased;
+        sent = sending => sent.map_err(|_| PollError::NobodyListens),
+        () = too_late => Ok(()),
+    }
 }

@@ -37,7 +37,7 @@ impl Batch {
 
     /// How many more rows it takes.
     pub(super) fn room(&self) -> usize {
-        if self.bytes >= MAX_BYTES { 0 } else { MAX_ROWS - self.rows }
+        if self.bytes >= MAX_BYTES { 0 } else { MAX_ROWS.saturating_sub(self.rows) }
     }
 
     /// Whether to commit now.

@@ -3,6 +3,7 @@
 //! The hub sends [`Append`]s on a bounded channel, numbered by itself with rising tickets; the writer answers with a
 //! [`CommitReport`] a group commit. Tickets are reported in order, so one number says what is safe.
 
+use super::state::BrokerWrite;
 use crate::model::Message;
 
 /// Which queue of the store: an index into the list that the store was opened with.
@@ -22,17 +23,42 @@ pub enum Urgency {
     Awaited,
 }
 
-/// A message to keep in a queue.
+/// Something to keep.
 #[derive(Debug, Clone)]
 pub struct Append {
     /// Comes back in the report.
     pub ticket: Ticket,
-    /// Where to.
-    pub queue: QueueId,
-    /// As it will leave: topic, payload and QoS are final.
-    pub message: Message,
+    /// What.
+    pub what: Work,
     /// How soon.
     pub urgency: Urgency,
+}
+
+/// What there is to keep. Everything is carried out in the order in which it is handed in.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// A message for a queue.
+    Message {
+        /// Where to.
+        queue: QueueId,
+        /// As it will leave: topic, payload and QoS are final.
+        message: Message,
+    },
+    /// A change of the broker's own state.
+    Broker(BrokerWrite),
+    /// All of these in one commit, or none of them.
+    Together(Vec<Work>),
+}
+
+impl Work {
+    /// The bytes of what its publisher chose freely.
+    pub fn size(&self) -> usize {
+        match self {
+            Work::Message { message, .. } => message.size(),
+            Work::Broker(write) => write.size(),
+            Work::Together(all) => all.iter().map(Work::size).sum(),
+        }
+    }
 }
 
 /// What a group commit, or its failure, settled.

@@ -116,10 +116,15 @@ impl Claims {
         if known && !many { Wake::No } else { Wake::Soon(many) }
     }
 
+    /// Whether there is something for [`Claims::acknowledged`].
+    pub(super) fn has_acknowledged(&self) -> bool {
+        self.acknowledged != self.deleted || self.seasoned
+    }
+
     /// What the next commit has to delete; `None` when there is nothing. Later acknowledgements wake the writer again.
     pub(super) fn acknowledged(&mut self) -> Option<Acknowledged> {
         self.writer_knows = false;
-        if self.acknowledged == self.deleted && !self.seasoned {
+        if !self.has_acknowledged() {
             return None;
         }
         let through = self.acknowledged;

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::channel::{Append, CommitReport};
 use super::data_dir::{self, DataDir};
 use super::episode::Loss;
+use super::ledger::Ledger;
 use super::policy::Limits;
 use super::queue::{Bell, Queue, Receipts, Rows, Shared};
 use super::record::Record;
@@ -19,13 +20,17 @@ use super::salvage::salvage;
 use super::slot::Slot;
 use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
 use super::writer::Writer;
-use super::{StoreError, batch};
+use super::{BrokerState, SessionReader, StoreError, batch};
 use crate::clock::Clock;
 use crate::model::{Durability, Name, QueueStatus};
 use crate::random;
 
 /// A database that was not closed is read through and checked up to this size: about 0.2 s on an SSD, 2 s on a card.
 const CHECKED_BYTES: u64 = 64 << 20;
+
+/// What deliveries and retained messages may take on disk, all together and as accounted. The broker bounds each session and what is retained;
+/// this holds when there are very many of them.
+const BROKER_BYTES: u64 = 1 << 30;
 
 /// Reports of lost messages that may wait to be collected.
 const GAPS_WAITING: usize = 16;
@@ -43,7 +48,7 @@ pub struct QueueSpec {
     pub name: Name,
     /// What it may hold.
     pub limits: Limits,
-    /// What its commits survive. There is one writer, so the strictest queue decides for all.
+    /// What its commits survive. There is one writer, so the strictest queue decides for all, the broker's state included.
     pub durability: Durability,
     /// The longest that a row waits for its commit when nobody waits for it.
     pub commit_every: Duration,
@@ -68,6 +73,10 @@ pub struct Opened {
     pub appends: mpsc::Sender<Append>,
     /// What is safe.
     pub reports: mpsc::Receiver<CommitReport>,
+    /// What the broker had kept.
+    pub broker: BrokerState,
+    /// What waits for its sessions.
+    pub sessions: SessionReader,
     /// What was lost by policy, once an episode.
     pub gaps: mpsc::Receiver<Gap>,
 }
@@ -92,9 +101,9 @@ impl Store {
         }
         let dir = DataDir::take(data_dir)?;
         let path = dir.database();
-        let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Normal);
+        let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Full);
         let (database, records) = open_or_replace(&dir, durability, &queues, clock).await?;
-        start(dir, database, records, queues, clock).await.map_err(|e| in_database(&path, &e))
+        start(dir, database, records, queues, BROKER_BYTES, clock).await.map_err(|e| in_database(&path, &e))
     }
 
     /// Commits what was handed in, brings the log into the file and closes it, within 2 s. Whoever appends and whoever
@@ -112,11 +121,12 @@ impl Store {
 }
 
 /// Starts the writer on a database that is open.
-async fn start(
+pub(super) async fn start(
     dir: DataDir,
     mut database: Database,
     records: Vec<Record>,
     queues: Vec<QueueSpec>,
+    broker_bytes: u64,
     clock: Clock,
 ) -> Result<Opened, DbError> {
     let path = dir.database();
@@ -149,14 +159,16 @@ async fn start(
         slots.push(slot);
     }
 
+    let (ledger, broker) = Ledger::load(&mut database, broker_bytes).await?;
+    let sessions = SessionReader::new(&database);
     let (appends, appends_rx) = mpsc::channel(batch::MAX_ROWS);
     let (reports_tx, reports) = mpsc::channel(REPORTS_WAITING);
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
-    let writer = Writer::new(dir, database, slots, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let writer = Writer::new(dir, database, slots, ledger, clock, bell, appends_rx, reports_tx, gaps_tx);
     let writer = tokio::spawn(writer.run(cancel.clone()));
     let store = Store { writer, cancel, database: path };
-    Ok(Opened { store, queues: handles, appends, reports, gaps })
+    Ok(Opened { store, queues: handles, appends, reports, broker, sessions, gaps })
 }
 
 fn in_database(path: &Path, error: &DbError) -> StoreError {
@@ -208,7 +220,7 @@ fn put_in_place(dir: &DataDir, clock: Clock) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn open_all(
+pub(super) async fn open_all(
     path: &Path,
     durability: Durability,
     check: bool,
@@ -256,13 +268,17 @@ async fn records(database: &mut Database, queues: &[QueueSpec]) -> Result<Vec<Re
 
 #[cfg(test)]
 mod tests {
-    use super::super::{QueueId, Refusal, Ticket, Urgency};
+    use super::super::{QueueId, Refusal, Ticket, Urgency, Work};
     use super::*;
     use crate::model::{Message, QoS, Topic, WhenFull};
 
     async fn keep(opened: &mut Opened, ticket: u64) -> Option<Refusal> {
         let message = Message::new(Topic::new("t").expect("a topic"), vec![7; 4000], QoS::AtLeastOnce, false);
-        let append = Append { ticket: Ticket(ticket), queue: QueueId(0), message, urgency: Urgency::Awaited };
+        let append = Append {
+            ticket: Ticket(ticket),
+            what: Work::Message { queue: QueueId(0), message },
+            urgency: Urgency::Awaited,
+        };
         opened.appends.send(append).await.expect("the writer runs");
         let report = opened.reports.recv().await.expect("the writer runs");
         assert_eq!(report.through, Ticket(ticket));
@@ -280,7 +296,7 @@ mod tests {
         let (mut database, records) =
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         database.fill_disk(4).await.expect("limited");
-        let mut opened = start(dir, database, records, specs, Clock::start()).await.expect("it starts");
+        let mut opened = start(dir, database, records, specs, BROKER_BYTES, Clock::start()).await.expect("it starts");
         let status = opened.queues[0].status.clone();
 
         let mut kept = 0;

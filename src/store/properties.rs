@@ -55,6 +55,19 @@ pub fn encode(properties: Option<&Properties>) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// How many bytes [`encode`] makes of them, 0 when there is nothing to keep.
+pub fn encoded_len(properties: Option<&Properties>) -> usize {
+    let Some(properties) = properties.filter(|p| **p != Properties::default()) else { return 0 };
+    let Properties { payload_is_utf8, message_expiry_s, content_type, response_topic, correlation_data, user } =
+        properties;
+    let mut fields = vec![payload_is_utf8.then_some(0), message_expiry_s.map(|_| 4)];
+    fields.push(content_type.as_ref().map(String::len));
+    fields.push(response_topic.as_ref().map(|topic| topic.len()));
+    fields.push(correlation_data.as_ref().map(Bytes::len));
+    let user = user.iter().map(|(key, value)| 9 + key.len() + value.len());
+    1 + fields.iter().flatten().map(|content| 5 + content).sum::<usize>() + user.sum::<usize>()
+}
+
 /// Reads what [`encode`] wrote.
 pub fn decode(column: &[u8]) -> Result<Properties, PropertiesError> {
     let (&version, mut rest) = column.split_first().ok_or(PropertiesError::Field(0))?;
@@ -133,7 +146,10 @@ mod tests {
         #[test]
         fn what_was_encoded_reads_back(properties in any_properties()) {
             match encode(Some(&properties)) {
-                Some(column) => prop_assert_eq!(decode(&column), Ok(properties)),
+                Some(column) => {
+                    prop_assert_eq!(encoded_len(Some(&properties)), column.len());
+                    prop_assert_eq!(decode(&column), Ok(properties));
+                }
                 None => prop_assert_eq!(properties, Properties::default()),
             }
         }

@@ -1,6 +1,6 @@
 //! A queue as its reader has it: rows in order, read ahead and claimed, acknowledged when the cloud has them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -98,7 +98,11 @@ impl Rows {
         if cursor >= last || rows == 0 || room == 0 {
             return Ok(Vec::new());
         }
-        let found = self.reader.read(cursor, rows, bytes.min(room)).await.map_err(|error| self.unreadable(&error))?;
+        let found = self
+            .reader
+            .read(cursor, rows, bytes.min(room))
+            .await
+            .map_err(|error| unreadable(&self.database, &error))?;
         let mut claims = self.shared.claims();
         if found.is_empty() {
             claims.pass(last);
@@ -111,18 +115,19 @@ impl Rows {
         Ok(found.into_iter().map(super::row::Columns::check).collect())
     }
 
-    fn unreadable(&self, error: &DbError) -> StoreError {
-        let mut problem = error.to_string();
-        if error.kind == DbErrorKind::Damaged && data_dir::suspect(&self.database).is_ok() {
-            problem += "; restart the gateway: the file is then checked, and what can be read of it is salvaged";
-        }
-        StoreError::Database { path: self.database.clone(), problem }
-    }
-
     /// Waits for the next commit after the last [`Rows::read`]. Fails when the store is closed.
     pub async fn changed(&mut self) -> Result<(), StoreError> {
         self.committed.changed().await.map_err(|_| StoreError::Closed)
     }
+}
+
+/// What a reader says that could not read. Damage is noted down for the next start.
+pub(super) fn unreadable(database: &Path, error: &DbError) -> StoreError {
+    let mut problem = error.to_string();
+    if error.kind == DbErrorKind::Damaged && data_dir::suspect(database).is_ok() {
+        problem += "; restart the gateway: the file is then checked, and what can be read of it is salvaged";
+    }
+    StoreError::Database { path: database.to_owned(), problem }
 }
 
 impl Receipts {

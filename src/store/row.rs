@@ -81,6 +81,19 @@ impl Stored {
     }
 }
 
+/// The checksum of a row of the broker's state: `kind` tells its table, and every part goes in with its length, so that no byte can move
+/// from one to the next unseen.
+pub(super) fn seal(kind: u8, numbers: &[i64], parts: &[Option<&[u8]>]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(&[kind]);
+    numbers.iter().for_each(|number| digest.update(&number.to_le_bytes()));
+    for part in parts {
+        digest.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+        digest.update(part.unwrap_or_default());
+    }
+    digest.finalize()
+}
+
 /// The checksum covers every column, each with its length, so that no byte can move from one to the next unseen.
 fn checksum(n: u64, topic: &str, payload: &[u8], qos: i64, retain: i64, ts: i64, properties: Option<&[u8]>) -> u32 {
     let mut head = [0; 48];

@@ -1,5 +1,7 @@
 //! What can still be read of a damaged database goes into its successor, row by row, as far as the checksums vouch for it.
 
+mod broker;
+
 use std::path::Path;
 
 use tracing::{error, warn};
@@ -10,8 +12,8 @@ use super::row::{Columns, Entry, Stored};
 use super::sqlite::{Database, DbError, Wreck};
 use crate::random;
 
-/// Rows that are copied in one transaction.
-const ROWS: u32 = 256;
+/// Rows that are copied in one transaction; where a page among them can't be read, fewer and fewer.
+const ROWS: [u32; 4] = [256, 32, 4, 1];
 
 /// Copies what can be read of the database at `wreck` into `database`, which is new. Its messages keep their order and get new
 /// numbers in a new generation: how far the old one had come is not to be relied upon.
@@ -37,8 +39,9 @@ pub(super) async fn salvage(wreck: &Path, database: &mut Database) -> Result<(),
             return Err(problem);
         }
     }
+    let salvaged = broker::salvage(&mut wreck, database).await;
     wreck.close().await;
-    Ok(())
+    salvaged
 }
 
 async fn copy(wreck: &mut Wreck, old: &Record, database: &mut Database) -> Result<(), DbError> {
@@ -49,7 +52,13 @@ async fn copy(wreck: &mut Wreck, old: &Record, database: &mut Database) -> Resul
     };
     let mut after = old.done;
     loop {
-        let rows = next_rows(wreck, old, after).await;
+        let rows = next_rows(
+            after,
+            old.next_n,
+            |row: &Columns| row.n,
+            async |after, rows| wreck.rows(old.id, after, rows).await,
+        )
+        .await;
         let Some(last) = rows.last() else { break };
         after = last.n;
         let whole: Vec<(u64, Stored)> =
@@ -82,30 +91,43 @@ fn stored(columns: Columns) -> Option<Stored> {
     }
 }
 
-/// The next rows that can be read after `after`; empty at the end.
-async fn next_rows(wreck: &mut Wreck, old: &Record, after: u64) -> Vec<Columns> {
-    for rows in [ROWS, 1] {
-        if let Ok(found) = wreck.rows(old.id, after, rows).await {
+/// The next rows that `read` finds after a number; empty at the end. What lies in pages that can't be read is passed over, up to `limit`.
+///
+/// A damaged tree may lead to rows that were read before: such an answer counts as none, or a salvage would never end.
+async fn next_rows<T>(
+    after: u64,
+    limit: u64,
+    number: impl Fn(&T) -> u64,
+    mut read: impl AsyncFnMut(u64, u32) -> Result<Vec<T>, DbError>,
+) -> Vec<T> {
+    let mut read = async |after, rows| {
+        let found = read(after, rows).await.ok()?;
+        let rising =
+            found.is_sorted_by(|a, b| number(a) < number(b)) && found.first().is_none_or(|row| number(row) > after);
+        rising.then_some(found)
+    };
+    for rows in ROWS {
+        if let Some(found) = read(after, rows).await {
             return found;
         }
     }
     // The next row lies in a page that can't be read. Look further and further on until one can ...
-    let (mut bad, mut step) = (after, 1);
+    let (mut bad, mut step) = (after, 1_u64);
     let mut good = loop {
         let ahead = after.saturating_add(step);
-        match wreck.rows(old.id, ahead, 1).await {
-            Ok(_) => break ahead,
-            Err(_) if ahead >= old.next_n => return Vec::new(),
-            Err(_) => (bad, step) = (ahead, step * 2),
+        match read(ahead, 1).await {
+            Some(_) => break ahead,
+            None if ahead >= limit => return Vec::new(),
+            None => (bad, step) = (ahead, step.saturating_mul(2)),
         }
     };
     // ... and then for the first that can.
     while good - bad > 1 {
         let middle = bad + (good - bad) / 2;
-        match wreck.rows(old.id, middle, 1).await {
-            Ok(_) => good = middle,
-            Err(_) => bad = middle,
+        match read(middle, 1).await {
+            Some(_) => good = middle,
+            None => bad = middle,
         }
     }
-    wreck.rows(old.id, good, 1).await.unwrap_or_default()
+    read(good, 1).await.unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! One queue as the writer has it, and its part of a group commit.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::model::{Monotonic, QueueStatus, Stamp, Timestamp};
 /// Candidates for dropping are looked at so many at a time.
 const CANDIDATES: u32 = 256;
 
+/// More rows than a group commit takes.
+const REFUSED: u32 = 2 * super::batch::MAX_ROWS as u32;
+
 /// So many rounds of rows that are too old go in one commit; the rest follows in later ones.
 const AGE_ROUNDS: usize = 16;
 
@@ -38,6 +42,8 @@ pub(super) struct Slot {
     pub episode: Episode,
     /// The record is to be written even if nothing else happens.
     pub dirty: bool,
+    /// Rows from this number on came with a commit that was reported as failed.
+    refused_from: Option<u64>,
     committed: watch::Sender<u64>,
     status: watch::Sender<QueueStatus>,
     /// When the first row was queued: `None` for no row, `Some(None)` for a row from before the clock was set.
@@ -76,6 +82,7 @@ impl Slot {
             arriving: Vec::new(),
             episode,
             dirty: false,
+            refused_from: None,
             committed,
             status,
             head: None,
@@ -96,14 +103,38 @@ impl Slot {
         self.check_age_at
     }
 
-    /// Does this queue's part of a transaction; `None` when it has none. Nothing of the slot changes but that rows may be
-    /// marked as being dropped, which [`Slot::settle`] or [`Slot::undo`] ends.
-    pub(super) async fn write(&mut self, tx: &mut Transaction<'_>, stamp: Stamp) -> Result<Option<Outcome>, DbError> {
-        let acknowledged = self.shared.claims().acknowledged();
-        let check_age = self.check_age_at.is_some_and(|at| at <= stamp.monotonic) && stamp.synced;
-        if self.arriving.is_empty() && acknowledged.is_none() && !check_age && !self.dirty {
+    /// Takes over what the file says after a commit that has failed. Rows of that commit may be there all the same; since they were
+    /// refused, they are to go.
+    pub(super) fn reload(&mut self, record: &Record) {
+        if record.next_n > self.record.next_n {
+            self.refused_from = Some(self.refused_from.unwrap_or(self.record.next_n));
+        }
+        self.record = record.clone();
+    }
+
+    fn wants_age_check(&self, stamp: Stamp) -> bool {
+        self.check_age_at.is_some_and(|at| at <= stamp.monotonic) && stamp.synced
+    }
+
+    /// Whether a commit now has something to do here.
+    pub(super) fn has_work(&self, stamp: Stamp) -> bool {
+        let waits = !self.arriving.is_empty() || self.dirty || self.refused_from.is_some();
+        waits || self.wants_age_check(stamp) || self.shared.claims().has_acknowledged()
+    }
+
+    /// Does this queue's part of a transaction, without the messages of `excluded` tickets; `None` when it has none. Nothing of the slot
+    /// changes but that rows may be marked as being dropped, which [`Slot::settle`] or [`Slot::undo`] ends.
+    pub(super) async fn write(
+        &mut self,
+        tx: &mut Transaction<'_>,
+        stamp: Stamp,
+        excluded: &HashSet<Ticket>,
+    ) -> Result<Option<Outcome>, DbError> {
+        if !self.has_work(stamp) {
             return Ok(None);
         }
+        let acknowledged = self.shared.claims().acknowledged();
+        let check_age = self.wants_age_check(stamp);
         let mut outcome = Outcome {
             refused: Vec::new(),
             told: Vec::new(),
@@ -114,11 +145,12 @@ impl Slot {
             kept: 0,
             head_moved: self.head.is_none(),
         };
+        self.delete_refused(&mut outcome, tx).await?;
         outcome.delete_acknowledged(tx, stamp).await?;
         if check_age {
             self.drop_too_old(&mut outcome, tx, stamp).await?;
         }
-        self.append(&mut outcome, tx, stamp).await?;
+        self.append(&mut outcome, tx, stamp, excluded).await?;
         outcome.record.untold = outcome.episode.untold();
         tx.save(&outcome.record).await?;
         Ok(Some(outcome))
@@ -140,13 +172,34 @@ impl Slot {
         Ok(())
     }
 
+    /// Deletes rows of a commit that was reported as failed, unless the reader has come upon them.
+    async fn delete_refused(&self, outcome: &mut Outcome, tx: &mut Transaction<'_>) -> Result<(), DbError> {
+        let Some(first) = self.refused_from else { return Ok(()) };
+        let mut rows = tx.candidates(self.record.id, first - 1, REFUSED).await?;
+        rows.retain(|row| row.n < self.record.next_n);
+        if self.begin_drop(&rows)
+            && let (Some(first), Some(last)) = (rows.first(), rows.last())
+        {
+            let deleted = tx.delete(self.record.id, first.n, last.n).await?;
+            outcome.record.remove(deleted, rows.iter().map(|row| row.bytes).sum());
+        }
+        Ok(())
+    }
+
     /// Makes room by the policy, and appends what is kept.
-    async fn append(&self, outcome: &mut Outcome, tx: &mut Transaction<'_>, stamp: Stamp) -> Result<(), DbError> {
-        if self.arriving.is_empty() {
+    async fn append(
+        &self,
+        outcome: &mut Outcome,
+        tx: &mut Transaction<'_>,
+        stamp: Stamp,
+        excluded: &HashSet<Ticket>,
+    ) -> Result<(), DbError> {
+        let arriving: Vec<_> = self.arriving.iter().filter(|(ticket, _)| !excluded.contains(ticket)).collect();
+        if arriving.is_empty() {
             return Ok(());
         }
         let limits = &self.spec.limits;
-        let sizes: Vec<u64> = self.arriving.iter().map(|(_, stored)| stored.bytes).collect();
+        let sizes: Vec<u64> = arriving.iter().map(|(_, stored)| stored.bytes).collect();
         let needed = policy::shortfall(limits, outcome.record.bytes, &sizes);
         let (candidates, verdict) = loop {
             let candidates = self.candidates(tx, needed).await?;
@@ -158,8 +211,8 @@ impl Slot {
         };
         outcome.drop_stored(tx, &candidates[..verdict.drop_stored], stamp.monotonic, GapReason::QueueFull).await?;
 
-        let mut rows = Vec::with_capacity(self.arriving.len());
-        for ((ticket, stored), arrival) in self.arriving.iter().zip(&verdict.arrivals) {
+        let mut rows = Vec::with_capacity(arriving.len());
+        for ((ticket, stored), arrival) in arriving.into_iter().zip(&verdict.arrivals) {
             if *arrival != Arrival::Keep {
                 let queued = (stored.ts != 0).then_some(Timestamp(stored.ts));
                 let loss = Loss { dropped: 1, from: queued, to: queued, reason: GapReason::QueueFull };
@@ -231,6 +284,7 @@ impl Slot {
         self.episode = outcome.episode;
         self.queued += outcome.kept;
         self.dirty = false;
+        self.refused_from = None;
         self.arriving.clear();
         self.committed.send_replace(self.record.next_n - 1);
     }

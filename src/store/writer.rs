@@ -1,5 +1,9 @@
 //! The task that writes: gathers, commits, reports; and goes on when the disk says no.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,19 +13,28 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use super::batch::{Batch, MAX_ROWS};
-use super::channel::{Append, CommitReport, Refusal, Ticket};
+use super::channel::{Append, CommitReport, Refusal, Ticket, Urgency, Work};
 use super::data_dir::{self, DataDir};
 use super::episode::Loss;
+use super::ledger::{Ledger, Written};
 use super::open::Gap;
+use super::plan::Plan;
 use super::queue::Bell;
 use super::row::Stored;
 use super::slot::{Outcome, Slot};
 use super::sqlite::{Database, DbError, DbErrorKind};
+use super::state::BrokerWrite;
 use crate::clock::Clock;
 use crate::model::{Monotonic, Stamp};
 
 /// After a failed write the disk is left alone for so long; what comes meanwhile is refused.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The longest that a change of the broker's state waits for its commit when nobody waits for it.
+const BROKER_EVERY: Duration = Duration::from_millis(250);
+
+/// What is left of sessions that are gone is deleted in portions, with a pause between them for whoever waits.
+const PORTION_EVERY: Duration = Duration::from_millis(20);
 
 /// The writer task's state.
 pub(super) struct Writer {
@@ -29,18 +42,23 @@ pub(super) struct Writer {
     data_dir: DataDir,
     database: Database,
     slots: Vec<Slot>,
+    ledger: Ledger,
     clock: Clock,
     bell: Arc<Bell>,
     appends: mpsc::Receiver<Append>,
     reports: mpsc::Sender<CommitReport>,
     gaps: mpsc::Sender<Gap>,
     batch: Batch,
+    /// Changes of the broker's state for the next commit, in the order they came.
+    works: Vec<(Ticket, BrokerWrite)>,
+    /// Tickets for the next commit of which all is to be kept or nothing.
+    together: HashSet<Ticket>,
     /// The last ticket taken.
     through: Option<Ticket>,
     /// The last ticket reported, or about to be.
     reported: Option<Ticket>,
-    /// Messages for queues that do not exist: refused with the next report.
-    astray: Vec<(Ticket, Refusal)>,
+    /// What is refused with the next report whatever becomes of the commit: messages for queues that do not exist.
+    astray: HashMap<Ticket, Refusal>,
     /// A report that the hub has not taken yet; later ones are merged into it, so that the hub never holds up a commit.
     report: Option<CommitReport>,
     trouble: Option<Trouble>,
@@ -52,12 +70,34 @@ struct Trouble {
     retry_at: Monotonic,
 }
 
+/// What a group commit has done.
+struct Done<'w> {
+    outcomes: Vec<(usize, Outcome)>,
+    plan: Plan<'w>,
+    written: Option<Written>,
+    refused: Vec<(Ticket, Refusal)>,
+}
+
+/// A group commit that failed.
+struct Failure {
+    problem: DbError,
+    /// COMMIT itself was tried: what it was to commit may be on disk.
+    tried: bool,
+}
+
+impl From<DbError> for Failure {
+    fn from(problem: DbError) -> Failure {
+        Failure { problem, tried: false }
+    }
+}
+
 impl Writer {
     #[expect(clippy::too_many_arguments, reason = "one caller, and each is another end of the store")]
     pub(super) fn new(
         data_dir: DataDir,
         database: Database,
         slots: Vec<Slot>,
+        ledger: Ledger,
         clock: Clock,
         bell: Arc<Bell>,
         appends: mpsc::Receiver<Append>,
@@ -68,15 +108,18 @@ impl Writer {
             data_dir,
             database,
             slots,
+            ledger,
             clock,
             bell,
             appends,
             reports,
             gaps,
             batch: Batch::default(),
+            works: Vec::new(),
+            together: HashSet::new(),
             through: None,
             reported: None,
-            astray: Vec::new(),
+            astray: HashMap::new(),
             report: None,
             trouble: None,
         }
@@ -87,6 +130,7 @@ impl Writer {
         let mut incoming = Vec::with_capacity(MAX_ROWS);
         let mut appends_open = true;
         let reports = self.reports.clone();
+        self.look_at_leftovers();
         loop {
             let now = self.clock.now();
             self.tell_gaps(now);
@@ -139,17 +183,38 @@ impl Writer {
 
     fn take(&mut self, incoming: &mut Vec<Append>) {
         let stamp = self.clock.stamp();
-        let queued = stamp.synced.then_some(stamp.wall);
-        for Append { ticket, queue, message, urgency } in incoming.drain(..) {
+        for Append { ticket, what, urgency } in incoming.drain(..) {
             self.through = Some(ticket);
-            let Some(slot) = self.slots.get_mut(queue.0) else {
-                error!(queue = queue.0, "a message came for a queue that does not exist; it is refused");
-                self.astray.push((ticket, Refusal::Storage("there is no such queue".into())));
-                self.batch.within(stamp.monotonic, Duration::ZERO);
-                continue;
-            };
-            let bytes = slot.arrive(ticket, Stored::new(message, queued));
-            self.batch.row(stamp.monotonic, bytes, urgency, slot.spec.commit_every);
+            match what {
+                Work::Together(all) => {
+                    self.together.insert(ticket);
+                    // Also when there is nothing in it, its ticket is to be settled.
+                    self.batch.row(stamp.monotonic, 0, urgency, BROKER_EVERY);
+                    all.into_iter().for_each(|what| self.take_one(ticket, what, urgency, stamp));
+                }
+                what => self.take_one(ticket, what, urgency, stamp),
+            }
+        }
+    }
+
+    fn take_one(&mut self, ticket: Ticket, what: Work, urgency: Urgency, stamp: Stamp) {
+        match what {
+            Work::Message { queue, message } => {
+                let Some(slot) = self.slots.get_mut(queue.0) else {
+                    error!(queue = queue.0, "a message came for a queue that does not exist; it is refused");
+                    self.astray.insert(ticket, Refusal::Storage("there is no such queue".into()));
+                    self.batch.within(stamp.monotonic, Duration::ZERO);
+                    return;
+                };
+                let queued = stamp.synced.then_some(stamp.wall);
+                let bytes = slot.arrive(ticket, Stored::new(message, queued));
+                self.batch.row(stamp.monotonic, bytes, urgency, slot.spec.commit_every);
+            }
+            Work::Broker(write) => {
+                self.batch.row(stamp.monotonic, write.size() as u64, urgency, BROKER_EVERY);
+                self.works.push((ticket, write));
+            }
+            Work::Together(all) => all.into_iter().for_each(|what| self.take_one(ticket, what, urgency, stamp)),
         }
     }
 
@@ -166,24 +231,40 @@ impl Writer {
         }
     }
 
+    fn look_at_leftovers(&mut self) {
+        if self.ledger.has_leftovers() {
+            self.batch.within(self.clock.now(), PORTION_EVERY);
+        }
+    }
+
     /// One group commit, or the refusal of what was to be in it.
     async fn commit(&mut self) {
         let stamp = self.clock.stamp();
         self.batch = Batch::default();
+        let works = std::mem::take(&mut self.works);
         if let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.retry_at > stamp.monotonic) {
             // Acknowledgements and ages wait for the next try.
             self.batch.within(trouble.retry_at, Duration::ZERO);
             let text = trouble.text.clone();
-            self.refuse_arrivals(&text);
-            return;
+            self.ledger.refuse(&works, false);
+            self.refuse_arrivals(&works, &text);
+        } else {
+            match self.write(&works, stamp).await {
+                Ok(done) => self.settle(done, stamp).await,
+                Err(failure) => {
+                    self.ledger.refuse(&works, failure.tried);
+                    self.fail(&works, &failure.problem, stamp);
+                }
+            }
         }
-        match self.write(stamp).await {
-            Ok(outcomes) => self.settle(outcomes, stamp).await,
-            Err(problem) => self.fail(&problem, stamp).await,
-        }
+        self.look_at_leftovers();
+        // Its room is used again, unless a burst has left much.
+        self.works = works;
+        self.works.clear();
+        self.works.shrink_to(MAX_ROWS);
     }
 
-    async fn write(&mut self, stamp: Stamp) -> Result<Vec<(usize, Outcome)>, DbError> {
+    async fn write<'w>(&mut self, works: &'w [(Ticket, BrokerWrite)], stamp: Stamp) -> Result<Done<'w>, Failure> {
         self.database.is_in_place()?;
         if self.trouble.is_some() {
             // A commit that failed may be on disk all the same: what the file says counts.
@@ -191,26 +272,51 @@ impl Writer {
             let known = self.database.records().await?;
             for slot in &mut self.slots {
                 if let Some(record) = known.iter().find(|record| record.id == slot.record.id) {
-                    slot.record = record.clone();
+                    slot.reload(record);
                 }
             }
+            self.ledger.reload(&mut self.database).await?;
         }
-        let mut tx = self.database.begin().await?;
-        let mut outcomes = Vec::new();
-        for (i, slot) in self.slots.iter_mut().enumerate() {
-            outcomes.extend(slot.write(&mut tx, stamp).await?.map(|outcome| (i, outcome)));
+        let mut excluded = self.astray.clone();
+        loop {
+            let without: HashSet<Ticket> = excluded.keys().copied().collect();
+            let (plan, refused) = self.ledger.plan(works, &without);
+            let mut split = among(&self.together, refused.iter().cloned());
+            if split.is_empty() {
+                let idle = plan.is_empty() && !self.ledger.has_leftovers();
+                if idle && self.trouble.is_none() && !self.slots.iter().any(|slot| slot.has_work(stamp)) {
+                    return Ok(Done { outcomes: Vec::new(), plan, written: None, refused });
+                }
+                let mut tx = self.database.begin().await?;
+                let mut outcomes = Vec::new();
+                for (i, slot) in self.slots.iter_mut().enumerate() {
+                    outcomes.extend(slot.write(&mut tx, stamp, &without).await?.map(|outcome| (i, outcome)));
+                }
+                let full = outcomes.iter().flat_map(|(_, outcome)| outcome.refused.iter());
+                split = among(&self.together, full.map(|ticket| (*ticket, Refusal::QueueFull)));
+                if split.is_empty() {
+                    let written = if idle { None } else { Some(self.ledger.write(&mut tx, &plan).await?) };
+                    tx.commit().await.map_err(|problem| Failure { problem, tried: true })?;
+                    return Ok(Done { outcomes, plan, written, refused });
+                }
+                drop(tx);
+                self.slots.iter_mut().for_each(Slot::undo);
+            }
+            // A part of these can't be kept, so nothing of them is: all is planned anew without them.
+            self.astray.extend(split.clone());
+            excluded.extend(split);
         }
-        if !outcomes.is_empty() || self.trouble.is_some() {
-            tx.commit().await?;
-        }
-        Ok(outcomes)
     }
 
-    async fn settle(&mut self, outcomes: Vec<(usize, Outcome)>, stamp: Stamp) {
+    async fn settle(&mut self, done: Done<'_>, stamp: Stamp) {
         if self.trouble.take().is_some() {
             info!("the queue can be written again");
         }
-        let mut refused = std::mem::take(&mut self.astray);
+        let Done { outcomes, plan, written, mut refused } = done;
+        match written {
+            Some(written) => self.ledger.settle(&plan, written),
+            None => self.ledger.pass(&plan),
+        }
         for (i, mut outcome) in outcomes {
             refused.extend(outcome.refused.iter().map(|ticket| (*ticket, Refusal::QueueFull)));
             let told = std::mem::take(&mut outcome.told);
@@ -228,7 +334,7 @@ impl Writer {
         self.publish(stamp);
     }
 
-    async fn fail(&mut self, problem: &DbError, stamp: Stamp) {
+    fn fail(&mut self, works: &[(Ticket, BrokerWrite)], problem: &DbError, stamp: Stamp) {
         let text = problem.to_string();
         if self.trouble.as_ref().is_none_or(|trouble| trouble.text != text) {
             error!(error = %text, "the queue can't be written: what has to be kept is refused until it can");
@@ -245,22 +351,26 @@ impl Writer {
         for slot in &mut self.slots {
             slot.undo();
         }
-        self.refuse_arrivals(&text);
+        self.refuse_arrivals(works, &text);
         self.batch.within(stamp.monotonic, RETRY);
         self.publish(stamp);
     }
 
-    fn refuse_arrivals(&mut self, text: &str) {
-        let mut refused = std::mem::take(&mut self.astray);
-        let arrivals = self.slots.iter_mut().flat_map(|slot| slot.arriving.drain(..));
-        refused.extend(arrivals.map(|(ticket, _)| (ticket, Refusal::Storage(text.to_owned()))));
+    fn refuse_arrivals(&mut self, works: &[(Ticket, BrokerWrite)], text: &str) {
+        let arrivals = self.slots.iter_mut().flat_map(|slot| slot.arriving.drain(..).map(|(ticket, _)| ticket));
+        let tickets = arrivals.chain(works.iter().map(|(ticket, _)| *ticket));
+        let refused = tickets.map(|ticket| (ticket, Refusal::Storage(text.to_owned()))).collect();
         self.report(refused);
     }
 
     /// Reports everything that was taken as settled, these as refused. Only a commit, or its failure, settles anything.
     fn report(&mut self, mut refused: Vec<(Ticket, Refusal)>) {
+        self.together.clear();
+        // Why it had to be refused in any case comes first.
+        refused.splice(0..0, self.astray.drain());
         let Some(through) = self.through else { return };
         refused.sort_by_key(|(ticket, _)| *ticket);
+        refused.dedup_by_key(|(ticket, _)| *ticket);
         if self.reported < Some(through) {
             self.reported = Some(through);
             let report = self.report.get_or_insert_default();
@@ -299,4 +409,9 @@ impl Writer {
             slot.episode.put_back(now, loss);
         }
     }
+}
+
+/// Those of the refused which are to be kept whole or not at all.
+fn among(together: &HashSet<Ticket>, refused: impl Iterator<Item = (Ticket, Refusal)>) -> HashMap<Ticket, Refusal> {
+    refused.filter(|(ticket, _)| together.contains(ticket)).collect()
 }

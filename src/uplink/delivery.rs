@@ -13,8 +13,8 @@ use bytes::BytesMut;
 
 use super::envelope::{Envelope, Unfit};
 use super::verdict::{self, Verdict};
-use crate::model::{Message, Timestamp};
-use crate::mqtt::{Ack, Acked, Codec, CodecError, Outbound, Reason, SendError};
+use crate::model::{Message, QoS, Timestamp};
+use crate::mqtt::{Ack, Acked, Codec, CodecError, Outbound, Reason, Resend, SendError};
 use crate::store::{Entry, Row};
 
 /// Packet ids 1 to this belong to rows; those above to whatever else is sent.
@@ -142,7 +142,7 @@ impl Delivery {
                 self.set_aside(n, &unfit);
                 continue;
             }
-            match self.outbound.send_as(id, row) {
+            match self.outbound.send_as(id, row, QoS::AtLeastOnce) {
                 Ok(()) => (self.passed, self.sent) = (n, self.sent + 1),
                 // Neither can be: both were looked at above.
                 Err(SendError::Later(row) | SendError::IdInUse(row)) => {
@@ -156,13 +156,14 @@ impl Delivery {
 
     fn resend(&mut self, codec: &Codec, wall: Option<Timestamp>, enough: usize, out: &mut BytesMut) {
         while out.len() < enough {
-            let Some((id, row)) = self.outbound.next_resend() else { return };
+            // Nothing was sent at QoS 2, so nothing is repeated as PUBREL.
+            let Some(Resend::Publish(id, row)) = self.outbound.next_resend() else { return };
             let n = row.n;
             match self.envelope.write(codec, row, id, self.session_present, wall, out) {
                 Ok(()) => self.sent += 1,
                 // The cloud takes less than on the last connection.
                 Err(unfit) => {
-                    self.outbound.acknowledge(id);
+                    self.outbound.withdraw(id);
                     self.set_aside(n, &unfit);
                 }
             }

@@ -3,5 +3,11 @@
 mod clients;
 mod durability;
 mod endings;
+mod exactly_once;
+mod kept_messages;
 mod limits;
 mod messages;
+mod mqtt5;
+mod sessions;
+mod shared;
+mod sys;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fieldway::clock::Clock;
 use fieldway::config::{self, Config, Outside};
 use fieldway::model::{BusState, BusStatus, Device, Fault, Round, Sample, Stamp};
-use fieldway::poll::{self, Event, PollError};
+use fieldway::poll::{self, Event, Mailbox, PollError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -52,7 +52,9 @@ impl Field {
         };
         let (to_status, status) = watch::channel(unknown);
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(poll::run(bus, devices, Clock::start(), to_events, to_status, cancel.clone()));
+        let ((_, orders), (reports, _)) = (mpsc::channel(1), mpsc::channel(1));
+        let mailbox = Mailbox { orders, reports };
+        let task = tokio::spawn(poll::run(bus, devices, Clock::start(), to_events, mailbox, to_status, cancel.clone()));
         Field { events, status, cancel, task }
     }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod broker;
+mod broker_state;
+mod commands;
 mod config;
 mod config_check;
 mod config_hostile;
@@ -10,9 +12,12 @@ mod crash;
 mod demo;
 mod field;
 mod gateway;
+mod kills;
 mod modbus;
 mod outage;
 mod pipeline;
+mod plan;
+mod read;
 mod rules;
 mod shipped;
 mod store;

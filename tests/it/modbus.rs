@@ -1,6 +1,7 @@
 //! Polling real Modbus peers: a pymodbus server over TCP and RTU, and servers that misbehave.
 
 mod hostile;
+mod maps;
 mod overlapping;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use fieldway::model::{
     Bus, BusState, BusStatus, ByteOrder, Device, Name, Point, PointType, Protocol, Publish, PublishMode, QoS, Quirks,
     RegisterSource, RegisterTable, Sample, SerialLine, Source, Transport, Value,
 };
-use fieldway::poll::{self, Event, PollError};
+use fieldway::poll::{self, Event, Mailbox, PollError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +94,10 @@ impl Polled {
         };
         let (to_status, status) = watch::channel(unknown);
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(poll::run(bus, devices, Clock::start(), to_events, to_status, cancel.clone()));
+        let (_, orders) = mpsc::channel(1);
+        let (reports, _) = mpsc::channel(1);
+        let mailbox = Mailbox { orders, reports };
+        let task = tokio::spawn(poll::run(bus, devices, Clock::start(), to_events, mailbox, to_status, cancel.clone()));
         Polled { events, status, cancel, task }
     }
 

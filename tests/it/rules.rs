@@ -15,28 +15,29 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("process", &[]),
     ("log", &["clock"]),
+    ("command", &["model"]),
     ("route", &["model"]),
     ("driver", &["model", "clock"]),
     ("poll", &["model", "driver", "clock"]),
     ("mqtt", &["model"]),
     ("config", &["model", "route"]),
     // Of `config`, these see their own section's settings and the `Place` that a start-up error names; see `MUST_NOT_NAME`.
-    ("store", &["model", "clock", "random", "config"]),
+    ("store", &["model", "mqtt", "clock", "random", "config"]),
     ("broker", &["model", "mqtt", "store", "clock", "random", "config"]),
     ("uplink", &["model", "mqtt", "store", "clock", "random", "config"]),
     ("web", &["model", "config"]),
     (
         "gateway",
         &[
-            "model", "clock", "random", "process", "log", "route", "driver", "poll", "mqtt", "config", "store",
-            "broker", "uplink", "web",
+            "model", "clock", "random", "process", "log", "command", "route", "driver", "poll", "mqtt", "config",
+            "store", "broker", "uplink", "web",
         ],
     ),
     (
         "cli",
         &[
-            "model", "clock", "random", "process", "log", "route", "driver", "poll", "mqtt", "config", "store",
-            "broker", "uplink", "web", "gateway",
+            "model", "clock", "random", "process", "log", "command", "route", "driver", "poll", "mqtt", "config",
+            "store", "broker", "uplink", "web", "gateway",
         ],
     ),
 ];
@@ -94,6 +95,7 @@ const TIME_ONLY_IN: &str = "clock.rs";
 /// Where decisions live: nothing here runs, waits, logs, asks the time or draws lots.
 const PURE: &[&str] = &[
     "model/",
+    "command/",
     "route/",
     "mqtt/",
     "config/check/",
@@ -110,6 +112,7 @@ const PURE: &[&str] = &[
     "driver/serial/lines.rs",
     "driver/serial/nmea.rs",
     "driver/stream/echo.rs",
+    "driver/modbus/write.rs",
     "broker/hub.rs",
     "broker/machine.rs",
     "broker/retained.rs",

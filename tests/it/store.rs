@@ -8,7 +8,7 @@ use fieldway::clock::Clock;
 use fieldway::model::{Durability, Message, Name, Properties, QoS, Topic, WhenFull};
 use fieldway::store::{
     Append, Entry, GapReason, Limits, Opened, QueueId, QueueSpec, ROW_OVERHEAD, Refusal, Store, StoreError, Ticket,
-    Urgency,
+    Urgency, Work,
 };
 use proptest::prelude::*;
 
@@ -45,7 +45,11 @@ impl Bench {
 
     async fn append(&mut self, content: &[u8], urgency: Urgency) -> Ticket {
         self.ticket += 1;
-        let append = Append { ticket: Ticket(self.ticket), queue: QueueId(0), message: message(content), urgency };
+        let append = Append {
+            ticket: Ticket(self.ticket),
+            what: Work::Message { queue: QueueId(0), message: message(content) },
+            urgency,
+        };
         self.opened.appends.send(append).await.expect("the writer runs");
         Ticket(self.ticket)
     }
@@ -84,7 +88,7 @@ impl Bench {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     // Dropping the runtime drops the writer where it stands: what was not committed is gone, as in a crash.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -137,7 +141,11 @@ fn a_row_comes_back_with_everything_that_its_publisher_gave_it() {
     };
     block_on(async {
         let mut bench = Bench::open(dir.path(), spec("cloud")).await;
-        let append = Append { ticket: Ticket(1), queue: QueueId(0), message: sent.clone(), urgency: Urgency::Awaited };
+        let append = Append {
+            ticket: Ticket(1),
+            what: Work::Message { queue: QueueId(0), message: sent.clone() },
+            urgency: Urgency::Awaited,
+        };
         bench.opened.appends.send(append).await.expect("sent");
         bench.settled(Ticket(1)).await;
         let rows = bench.opened.queues[0].rows.read(10, 1000).await.expect("it reads");
@@ -412,8 +420,11 @@ fn a_queue_without_an_uplink_goes_when_it_is_empty_and_stays_when_it_is_not() {
     let dir = tempfile::tempdir().expect("a directory");
     block_on(async {
         let opened = open(dir.path(), vec![spec("old"), spec("empty")]).await;
-        let append =
-            Append { ticket: Ticket(1), queue: QueueId(0), message: message(b"waits"), urgency: Urgency::Awaited };
+        let append = Append {
+            ticket: Ticket(1),
+            what: Work::Message { queue: QueueId(0), message: message(b"waits") },
+            urgency: Urgency::Awaited,
+        };
         opened.appends.send(append).await.expect("sent");
         opened.store.close().await.expect("it closes");
         open(dir.path(), vec![spec("new")]).await.store.close().await.expect("it closes");
@@ -516,8 +527,7 @@ fn while_rows_are_dropped_and_read_at_once_each_is_delivered_or_counted_and_neve
             for n in 1..=MESSAGES {
                 let append = Append {
                     ticket: Ticket(n),
-                    queue: QueueId(0),
-                    message: message(format!("{n:020}").as_bytes()),
+                    what: Work::Message { queue: QueueId(0), message: message(format!("{n:020}").as_bytes()) },
                     urgency: Urgency::Batched,
                 };
                 appends.send(append).await.expect("the writer runs");
@@ -569,7 +579,7 @@ fn while_rows_are_dropped_and_read_at_once_each_is_delivered_or_counted_and_neve
 }
 
 /// Runs a statement on a database that nobody has open, through sqlite3's Python module: a second opinion on what is in the file.
-fn sql(dir: &Path, statement: &str) -> String {
+pub fn sql(dir: &Path, statement: &str) -> String {
     let python = std::env::var("FIELDWAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nr=c.execute(sys.argv[2]).fetchone()\nc.commit()\nprint(r[0] if r else '')";
     let run = std::process::Command::new(python).args(["-c", script]).arg(dir.join("queue.db")).arg(statement).output();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fieldway::clock::Clock;
 use fieldway::model::{Durability, Message, Name, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
-use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Store, Ticket, Urgency};
+use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Presence, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -93,7 +93,11 @@ impl North {
     async fn keep(&mut self, messages: impl IntoIterator<Item = Message>) {
         for message in messages {
             self.ticket += 1;
-            let append = Append { ticket: Ticket(self.ticket), queue: QueueId(0), message, urgency: Urgency::Awaited };
+            let append = Append {
+                ticket: Ticket(self.ticket),
+                what: Work::Message { queue: QueueId(0), message },
+                urgency: Urgency::Awaited,
+            };
             self.appends.send(append).await.expect("the writer runs");
         }
         loop {

@@ -1,13 +1,15 @@
-//! Who is there: connected clients and the gateway's own subscriptions, each in a numbered seat.
+//! Who is there: clients, connected or with a session that is kept for them, and the gateway's own subscriptions, each in a numbered seat.
 //!
-//! A seat that was left is given to somebody else under a new generation, so that a late word from the one before is not heard.
+//! A seat belongs to a session. Each of its connections sits there under a new generation, and so does whoever gets the seat after it, so
+//! that a late word from the one before is not heard.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::local_room::LocalRoom;
 use super::super::routing::Subscription;
-use super::super::words::{Key, ToClient};
+use super::super::words::{Key, Seat, ToClient};
+use super::kept::Kept;
 use crate::model::{Filter, Message, Topic};
 
 /// All seats.
@@ -41,13 +43,20 @@ pub(super) struct LocalSeat {
 /// A client and what the hub has for it.
 pub(super) struct Client {
     pub id: Arc<str>,
+    /// Whether there is a connection.
+    pub connected: bool,
     pub will: Option<Message>,
     pub subscriptions: HashMap<Filter, Subscription>,
     /// What they cost.
     pub subscription_bytes: usize,
     pub feeds: VecDeque<Feed>,
     pub turn: Turn,
+    /// While it waits to be let in: whether its session was there before.
+    pub entering: Option<bool>,
+    /// What lies ready for the connection.
     pub list: Vec<ToClient>,
+    /// What is kept of a session that may outlive its connection.
+    pub kept: Option<Box<Kept>>,
 }
 
 /// Where a client stands with its retained messages.
@@ -57,6 +66,8 @@ pub(super) enum Turn {
     Idle,
     /// It is in the hub's queue, once.
     Queued,
+    /// More is owed to its kept session than is good for it: it goes on when some of that is done.
+    AwaitsDone,
     /// [`ToClient::More`] has been sent and not been answered: what it was given has not been written yet.
     AwaitsReady,
 }
@@ -66,6 +77,13 @@ pub(super) struct Feed {
     pub filter: Filter,
     pub subscription: Subscription,
     pub after: Option<Topic>,
+}
+
+impl Slot {
+    /// Who sits here, if this is the slot of `seat`.
+    pub fn key(&self, seat: Seat) -> Key {
+        Key { slot: seat.0, generation: self.generation }
+    }
 }
 
 impl Seats {
@@ -81,17 +99,28 @@ impl Seats {
     }
 
     /// The seat is empty from now on.
-    pub fn vacate(&mut self, key: Key) {
-        let Some(slot) = self.slots.get_mut(key.slot as usize) else { return };
-        if slot.generation == key.generation && slot.endpoint.take().is_some() {
+    pub fn vacate(&mut self, seat: Seat) {
+        let Some(slot) = self.slots.get_mut(seat.0 as usize) else { return };
+        if slot.endpoint.take().is_some() {
             slot.generation = slot.generation.wrapping_add(1);
-            self.free.push(key.slot);
+            self.free.push(seat.0);
+        }
+    }
+
+    /// Another connection takes the seat: the one before it is not heard any more.
+    pub fn reseat(&mut self, seat: Seat) -> Key {
+        match self.slots.get_mut(seat.0 as usize) {
+            Some(slot) => {
+                slot.generation = slot.generation.wrapping_add(1);
+                Key { slot: seat.0, generation: slot.generation }
+            }
+            None => Key { slot: seat.0, generation: 0 },
         }
     }
 
     /// The seat with this number, whoever sits there.
-    pub fn slot(&mut self, key: Key) -> Option<&mut Slot> {
-        self.slots.get_mut(key.slot as usize)
+    pub fn slot(&mut self, seat: Seat) -> Option<&mut Slot> {
+        self.slots.get_mut(seat.0 as usize)
     }
 
     /// Who sits there, if it is still the one that `key` was given to.
@@ -99,13 +128,32 @@ impl Seats {
         self.slots.get(key.slot as usize).filter(|slot| slot.generation == key.generation)?.endpoint.as_ref()
     }
 
-    /// The client that `key` was given to, connected or with its last list to come.
+    /// Whether somebody is there who can be sent something now.
+    pub fn is_online(&self, seat: Seat) -> bool {
+        match self.slots.get(seat.0 as usize).and_then(|slot| slot.endpoint.as_ref()) {
+            Some(Endpoint::Client(client)) => client.connected,
+            Some(Endpoint::Local(_)) => true,
+            None => false,
+        }
+    }
+
+    /// The client whose connection `key` is.
     pub fn client(&mut self, key: Key) -> Option<&mut Client> {
         match self.slots.get_mut(key.slot as usize) {
             Some(Slot { generation, endpoint: Some(Endpoint::Client(client)), .. })
-                if *generation == key.generation =>
+                if *generation == key.generation && client.connected =>
             {
                 Some(client)
+            }
+            _ => None,
+        }
+    }
+
+    /// The client of this seat, connected or not, and the key of its last connection.
+    pub fn occupant(&mut self, seat: Seat) -> Option<(Key, &mut Client)> {
+        match self.slots.get_mut(seat.0 as usize)? {
+            Slot { generation, endpoint: Some(Endpoint::Client(client)), .. } => {
+                Some((Key { slot: seat.0, generation: *generation }, client))
             }
             _ => None,
         }

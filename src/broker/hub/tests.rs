@@ -1,9 +1,11 @@
 //! The hub without tasks: what goes in, and what lies ready to be carried out.
 
+use super::super::sys::Totals;
+use super::super::words::Greeting;
 use super::*;
 use crate::model::Properties;
 use crate::mqtt::{Received, RetainHandling, SubscribeOptions};
-use crate::store::Ticket;
+use crate::store::{CommitReport, Ticket};
 
 const NOW: Monotonic = Monotonic::from_millis(0);
 
@@ -15,7 +17,7 @@ fn hub() -> Hub {
 
 fn connect(hub: &mut Hub, id: &str, will: Option<&str>) -> Key {
     let will = will.map(|topic| message(topic, "will", false));
-    hub.connect(Greeting { client_id: id.into(), will }, NOW)
+    hub.connect(Greeting { client_id: id.into(), clean_start: true, expiry_s: 0, will }, NOW)
 }
 
 fn message(topic: &str, payload: &str, retain: bool) -> Message {
@@ -29,7 +31,8 @@ fn subscribe(hub: &mut Hub, key: Key, filter: &str) {
 }
 
 fn publish(hub: &mut Hub, key: Key, topic: &str, received: Option<u64>) {
-    let said = FromClient::Publish { message: message(topic, "x", false), received: received.map(Received) };
+    let said =
+        FromClient::Publish { message: message(topic, "x", false), received: received.map(Received), once: None };
     hub.client_says(key, said, NOW);
 }
 
@@ -37,6 +40,10 @@ fn publish(hub: &mut Hub, key: Key, topic: &str, received: Option<u64>) {
 fn list(hub: &mut Hub, key: Key) -> Vec<String> {
     let mut list = Vec::new();
     hub.take_list(key, &mut list);
+    in_short(&list)
+}
+
+fn in_short(list: &[ToClient]) -> Vec<String> {
     list.iter()
         .map(|entry| match entry {
             ToClient::Deliver(d) => {
@@ -45,6 +52,9 @@ fn list(hub: &mut Hub, key: Key) -> Vec<String> {
             ToClient::Release(received, reason) => format!("release {} {:02x}", received.0, reason.0),
             ToClient::SubAck(_) | ToClient::UnsubAck(_) => "suback".into(),
             ToClient::More => "more".into(),
+            ToClient::PubRel(n) => format!("pubrel {n}"),
+            ToClient::Recorded(n) => format!("recorded {n}"),
+            ToClient::Complete(id) => format!("complete {id}"),
             ToClient::Close(reason) => format!("close {:02x}", reason.0),
         })
         .collect()
@@ -57,12 +67,13 @@ fn a_late_word_of_a_client_that_was_taken_over_is_not_heard() {
     let watcher = connect(&mut hub, "watcher", None);
     subscribe(&mut hub, watcher, "#");
     let new = connect(&mut hub, "same", None);
-    assert_eq!(list(&mut hub, old), ["close 8e"]);
+    let parting = std::mem::take(&mut hub.out.parting);
+    assert!(parting.len() == 1 && parting[0].0 == old);
+    assert_eq!(in_short(&parting[0].1), ["close 8e"]);
     publish(&mut hub, old, "late", Some(0));
     subscribe(&mut hub, old, "#");
-    hub.disconnect(old, true, NOW);
-    hub.forget(old);
-    hub.disconnect(old, true, NOW);
+    hub.disconnect(old, true, None, NOW);
+    hub.disconnect(old, true, None, NOW);
     // The will came once, the late message not at all, and the new client is still in.
     assert_eq!(list(&mut hub, watcher), ["suback", "wills=will"]);
     publish(&mut hub, new, "alive", Some(0));
@@ -75,8 +86,7 @@ fn a_late_word_of_a_client_that_was_taken_over_is_not_heard() {
 fn a_seat_that_was_left_is_used_again_under_another_key() {
     let mut hub = hub();
     let first = connect(&mut hub, "a", None);
-    hub.disconnect(first, false, NOW);
-    hub.forget(first);
+    hub.disconnect(first, false, None, NOW);
     let second = connect(&mut hub, "b", None);
     assert!(first.slot == second.slot && first != second);
     subscribe(&mut hub, second, "t");
@@ -94,7 +104,7 @@ fn local_subscribers_are_served_at_once_and_the_publisher_after_the_commit() {
     assert_eq!(list(&mut hub, subscriber), ["up/a=x"]);
     assert!(list(&mut hub, publisher).is_empty());
     let ticket = hub.out.appends[0].ticket;
-    hub.report(&CommitReport { through: ticket, refused: Vec::new() });
+    hub.report(&CommitReport { through: ticket, refused: Vec::new() }, NOW);
     assert_eq!(list(&mut hub, publisher), ["release 5 00"]);
 }
 
@@ -111,10 +121,9 @@ fn a_commit_for_a_client_that_is_gone_hurts_nobody() {
     let mut hub = hub();
     let client = connect(&mut hub, "a", None);
     publish(&mut hub, client, "up/a", Some(0));
-    hub.disconnect(client, true, NOW);
-    hub.forget(client);
+    hub.disconnect(client, true, None, NOW);
     let next = connect(&mut hub, "b", None);
-    hub.report(&CommitReport { through: Ticket(1), refused: Vec::new() });
+    hub.report(&CommitReport { through: Ticket(1), refused: Vec::new() }, NOW);
     assert!(list(&mut hub, next).is_empty());
 }
 
@@ -123,7 +132,7 @@ fn retained_messages_come_in_portions_and_live_ones_in_between() {
     let mut hub = hub();
     let client = connect(&mut hub, "a", None);
     for n in 0..100 {
-        hub.publish_local(Publisher::Gateway, message(&format!("r/{n:03}"), "old", true), None, NOW);
+        hub.publish_local(&Publisher::Gateway, message(&format!("r/{n:03}"), "old", true), None, NOW);
     }
     subscribe(&mut hub, client, "r/#");
     hub.feed(NOW);
@@ -131,8 +140,8 @@ fn retained_messages_come_in_portions_and_live_ones_in_between() {
     assert_eq!((portion.len(), &*portion[1], &*portion[65]), (66, "r/000=old", "more"));
     // Until it asks, nothing more comes but what is published now; and what was replaced comes as it is then.
     assert!(!hub.is_feeding());
-    hub.publish_local(Publisher::Gateway, message("r/090", "new", true), None, NOW);
-    hub.publish_local(Publisher::Gateway, message("r/091", "", true), None, NOW);
+    hub.publish_local(&Publisher::Gateway, message("r/090", "new", true), None, NOW);
+    hub.publish_local(&Publisher::Gateway, message("r/091", "", true), None, NOW);
     assert_eq!(list(&mut hub, client), ["r/090=new", "r/091="]);
     hub.client_says(client, FromClient::Ready, NOW);
     hub.feed(NOW);
@@ -146,7 +155,7 @@ fn retained_messages_come_in_portions_and_live_ones_in_between() {
 fn a_client_that_subscribes_again_and_again_without_reading_is_owed_one_portion() {
     let mut hub = hub();
     let client = connect(&mut hub, "a", None);
-    hub.publish_local(Publisher::Gateway, message("r/1", "x", true), None, NOW);
+    hub.publish_local(&Publisher::Gateway, message("r/1", "x", true), None, NOW);
     for _ in 0..100 {
         subscribe(&mut hub, client, "r/#");
         hub.client_says(
@@ -170,7 +179,7 @@ fn unsubscribing_ends_the_retained_messages_and_subscribing_again_begins_anew() 
     let mut hub = hub();
     let client = connect(&mut hub, "a", None);
     for n in 0..200 {
-        hub.publish_local(Publisher::Gateway, message(&format!("r/{n:03}"), "x", true), None, NOW);
+        hub.publish_local(&Publisher::Gateway, message(&format!("r/{n:03}"), "x", true), None, NOW);
     }
     subscribe(&mut hub, client, "r/#");
     hub.feed(NOW);
@@ -188,9 +197,9 @@ fn an_expired_retained_message_is_not_sent_even_before_it_is_forgotten() {
     let mut hub = hub();
     let mut old = message("r", "x", true);
     old.properties = Some(Box::new(Properties { message_expiry_s: Some(1), ..Properties::default() }));
-    hub.publish_local(Publisher::Gateway, old, None, NOW);
+    hub.publish_local(&Publisher::Gateway, old, None, NOW);
     let later = Monotonic::from_millis(1_000);
-    assert_eq!(hub.next_expiry(), Some(later));
+    assert_eq!(hub.next_due(), Some(later));
     let client = connect(&mut hub, "a", None);
     subscribe(&mut hub, client, "r");
     hub.feed(later);
@@ -240,7 +249,57 @@ fn a_will_names_the_client_that_left_it() {
     let mut hub = hub();
     hub.subscribe_local(Filter::new("#").unwrap(), None);
     let client = connect(&mut hub, "hmi", Some("wills"));
-    hub.disconnect(client, true, NOW);
+    hub.disconnect(client, true, None, NOW);
     let by = Publisher::Client { id: "hmi".into(), user: None };
     assert!(matches!(&hub.out.local[..], [(_, _, who)] if *who == by));
+}
+
+/// The `$SYS` leaves that a client has been given, without what all begin with.
+fn leaves(hub: &mut Hub, key: Key) -> Vec<String> {
+    let list = list(hub, key).into_iter();
+    list.filter_map(|entry| entry.strip_prefix("$SYS/broker/").map(String::from)).collect()
+}
+
+#[test]
+fn a_subscriber_to_the_broker_itself_is_told_all_at_once_and_then_what_changes() {
+    let mut hub = hub();
+    let totals = |received| Totals { messages_received: received, ..Totals::default() };
+    let [client, other] = [connect(&mut hub, "a", None), connect(&mut hub, "b", None)];
+    hub.totals(&totals(0), NOW);
+    subscribe(&mut hub, other, "#");
+    assert!(!hub.wants_totals(Monotonic::from_millis(5_000)), "# has nothing to do with it");
+    subscribe(&mut hub, client, "$SYS/#");
+    assert!(hub.wants_totals(Monotonic::from_millis(5_000)));
+    hub.totals(&totals(7), Monotonic::from_millis(5_000));
+    while hub.is_feeding() {
+        hub.feed(Monotonic::from_millis(5_000));
+    }
+    let first = leaves(&mut hub, client);
+    for expected in ["clients/connected=2", "messages/received=7", "subscriptions/count=2", "uptime=5 seconds"] {
+        assert!(first.contains(&expected.to_string()), "{expected} in {first:?}");
+    }
+
+    // From the next interval on, what has changed.
+    assert_eq!(hub.next_due(), Some(Monotonic::from_millis(10_000)));
+    hub.totals(&totals(7), Monotonic::from_millis(10_000));
+    leaves(&mut hub, client);
+    hub.totals(&totals(9), Monotonic::from_millis(20_000));
+    let changed = leaves(&mut hub, client);
+    assert!(changed.contains(&"messages/received=9".to_string()) && changed.contains(&"uptime=20 seconds".to_string()));
+    assert!(!changed.iter().any(|leaf| leaf.starts_with("clients/")), "{changed:?}");
+    assert_eq!(leaves(&mut hub, other), [""; 0]);
+
+    // When nobody watches any more, there is nothing to do.
+    hub.disconnect(client, false, None, NOW);
+    hub.totals(&totals(9), Monotonic::from_millis(30_000));
+    assert_eq!(hub.next_due(), None);
+}
+
+#[test]
+fn an_uplink_that_wants_the_brokers_own_topics_gets_them() {
+    let select = |message: &Message| message.topic.starts_with("$SYS/broker/clients/").then(|| message.clone());
+    let mut hub = Hub::new(Limits::default(), vec![(QueueId(0), Box::new(select))]);
+    hub.totals(&Totals::default(), Monotonic::from_millis(10_000));
+    assert_eq!(hub.out.live.len(), 7);
+    assert!(hub.next_due().is_some());
 }

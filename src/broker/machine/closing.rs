@@ -22,10 +22,12 @@ pub enum Complaint {
     KeepAlive,
     #[error("it takes nothing any more and its queue is full")]
     Stalled,
-    #[error("it published at QoS 2, which this broker does not offer; use QoS 1")]
-    QoS2,
-    #[error("it sent more QoS 1 messages at once than it was told that it may")]
+    #[error("it sent more QoS 1 and 2 messages at once than it was told that it may")]
     ReceiveMaximum,
+    #[error(
+        "its session can't be kept: the disk refuses it, or there are too many; a client that can do without connects with a clean session"
+    )]
+    SessionNotKept,
     #[error("its message could not be kept, and MQTT 3.1.1 has no way to say so but to close")]
     NotKept,
     #[error("it asked for the authentication method {0:?}, and none is offered")]

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::broker::words::{Published, SubscriptionIds};
-use crate::model::{Message, Properties, Topic};
-use crate::mqtt::Connect;
+use crate::broker::words::{Admission, Delivery, Key, Published, SubscriptionIds};
+use crate::model::{Message, Properties, QoS, Topic};
+use crate::mqtt::{Ack, Connect, Publish, Received};
+
+const KEY: Key = Key { slot: 0, generation: 0 };
 
 const fn at(seconds: u64) -> Monotonic {
     Monotonic(Duration::from_secs(seconds))
@@ -20,7 +22,7 @@ fn admitted(connect: Connect) -> (Machine, Codec) {
     let mut input = BytesMut::new();
     client.encode(&Packet::Connect(Box::new(connect)), &mut input).unwrap();
     assert!(machine.receive(&mut input, at(0)).is_some());
-    machine.admitted();
+    machine.admitted(&Admission { key: KEY, session_present: false, expiry_s: 0, kept: false, received: Vec::new() });
     assert!(matches!(sent(&mut machine, &mut client)[..], [Packet::ConnAck(_)]));
     (machine, client)
 }
@@ -34,7 +36,6 @@ fn sent(machine: &mut Machine, client: &mut Codec) -> Vec<Packet> {
 fn say(machine: &mut Machine, client: &mut Codec, packet: &Packet, now: Monotonic) {
     let mut input = BytesMut::new();
     client.encode(packet, &mut input).unwrap();
-    machine.heard(now);
     assert!(machine.receive(&mut input, now).is_none());
 }
 
@@ -47,6 +48,8 @@ fn delivery(qos: QoS, expiry_s: Option<u32>, payload: usize) -> ToClient {
         qos,
         retain: false,
         from_retained: false,
+        n: 0,
+        dup: false,
         subscription_ids: SubscriptionIds::None,
     })
 }
@@ -98,10 +101,39 @@ fn while_the_broker_does_not_listen_a_client_is_not_blamed_for_silence() {
 }
 
 #[test]
+fn bytes_of_a_packet_that_never_ends_keep_nothing_alive() {
+    let (mut machine, mut codec) = admitted(Connect { keep_alive_s: 10, ..Connect::new(Version::V5, "a") });
+    say(&mut machine, &mut codec, &Packet::PingReq, at(5));
+    let mut input = BytesMut::from(&b"\x30\xFF\x7F\x00\x01t"[..]);
+    for second in 6..19 {
+        input.extend_from_slice(b"x");
+        assert!(machine.receive(&mut input, at(second)).is_none());
+        machine.tick(at(second));
+    }
+    assert!(machine.closing().is_none());
+    assert_eq!(machine.deadline(), Some(at(20)));
+    machine.tick(at(20));
+    assert_eq!(complaint(&machine), Some(Complaint::KeepAlive));
+}
+
+#[test]
+fn a_client_that_was_not_read_from_has_its_time_once_it_is_again() {
+    let (mut machine, mut codec) = admitted(Connect { keep_alive_s: 10, ..Connect::new(Version::V311, "a") });
+    let message = Message::new(Topic::new("t").unwrap(), "x", QoS::AtMostOnce, false);
+    say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 0)), at(0));
+    machine.pump(at(1));
+    machine.to_hub.clear();
+    machine.pump(at(14));
+    // What it sent meanwhile has still to be read.
+    machine.tick(at(15));
+    assert!(machine.closing().is_none());
+    assert_eq!(machine.deadline(), Some(at(29)));
+}
+
+#[test]
 fn half_a_connect_is_waited_for_no_longer_than_the_limit() {
     let mut machine = Machine::new(Limits::default(), None, 7, at(0));
     assert!(machine.receive(&mut BytesMut::from(&b"\x10\x0D\x00\x04MQ"[..]), at(5)).is_none());
-    machine.heard(at(9));
     assert_eq!(machine.deadline(), Some(at(10)));
     machine.tick(at(10));
     assert_eq!(complaint(&machine), Some(Complaint::NoConnect));
@@ -122,7 +154,7 @@ fn an_expiry_is_less_what_the_message_waited_and_an_expired_message_is_dropped_a
         })
         .collect();
     assert_eq!(expiries, [Some(97), None]);
-    assert_eq!((freed.messages, machine.tally), (3, Tally { sent: 2, dropped: 1 }));
+    assert_eq!((freed.messages, machine.tally.sent, machine.tally.dropped), (3, 2, 1));
 }
 
 #[test]
@@ -174,11 +206,11 @@ fn an_mqtt_5_client_reads_why_it_has_to_go_unless_the_words_are_too_long_for_it(
     for (limit, words) in [(None, true), (Some(20), false)] {
         let (mut machine, mut codec) =
             admitted(Connect { maximum_packet_size: limit, ..Connect::new(Version::V5, "abc") });
-        let message = Message::new(Topic::new("t").unwrap(), "x", QoS::ExactlyOnce, false);
-        say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 1)), at(0));
+        let message = Message::new(Topic::new(&"/".repeat(200)).unwrap(), "x", QoS::AtMostOnce, false);
+        say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 0)), at(0));
         match &sent(&mut machine, &mut codec)[..] {
             [Packet::Disconnect(d)] => {
-                assert_eq!((d.reason, d.reason_string.is_some()), (Reason::QOS_NOT_SUPPORTED, words))
+                assert_eq!((d.reason, d.reason_string.is_some()), (Reason::TOPIC_NAME_INVALID, words))
             }
             other => panic!("expected DISCONNECT, got {other:?}"),
         }
@@ -202,4 +234,135 @@ fn a_message_does_not_keep_the_read_buffer_in_memory() {
             other => panic!("expected the message, got {other:?}"),
         }
     }
+}
+
+fn publish_once(machine: &mut Machine, codec: &mut Codec, packet_id: u16, dup: bool) {
+    let message = Message::new(Topic::new("t").unwrap(), "x", QoS::ExactlyOnce, false);
+    let publish = Publish { dup, ..Publish::new(&message, packet_id) };
+    say(machine, codec, &Packet::Publish(publish), at(0));
+}
+
+#[test]
+fn a_qos_2_message_reaches_the_hub_once_however_often_it_is_repeated_before_its_pubrel() {
+    for version in [Version::V311, Version::V5] {
+        let (mut machine, mut codec) = admitted(Connect::new(version, "a"));
+        publish_once(&mut machine, &mut codec, 9, false);
+        assert_eq!(std::mem::take(&mut machine.to_hub).len(), 1);
+        publish_once(&mut machine, &mut codec, 9, true);
+        assert!(sent(&mut machine, &mut codec).is_empty(), "nothing is acknowledged before the commit");
+        machine.hub_says(ToClient::Release(Received(0), Reason::SUCCESS));
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRec(Ack::success(9))]);
+        publish_once(&mut machine, &mut codec, 9, true);
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRec(Ack::success(9))]);
+        say(&mut machine, &mut codec, &Packet::PubRel(Ack::success(9)), at(0));
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubComp(Ack::success(9))]);
+        assert!(machine.to_hub.is_empty());
+        publish_once(&mut machine, &mut codec, 9, false);
+        assert_eq!(machine.to_hub.len(), 1, "the id is free again");
+    }
+}
+
+#[test]
+fn a_qos_2_message_to_a_client_is_in_flight_until_its_pubcomp() {
+    let (mut machine, mut codec) = admitted(Connect { receive_maximum: 1, ..Connect::new(Version::V5, "a") });
+    machine.hub_says(delivery(QoS::ExactlyOnce, None, 1));
+    machine.hub_says(delivery(QoS::AtLeastOnce, None, 1));
+    assert_eq!(machine.pump(at(0)).messages, 1);
+    assert_eq!(sent(&mut machine, &mut codec).len(), 1);
+    // No matching subscribers is a success too.
+    let pubrec = Packet::PubRec(Ack { packet_id: 1, reason: Reason::NO_MATCHING_SUBSCRIBERS });
+    for _ in 0..2 {
+        say(&mut machine, &mut codec, &pubrec, at(0));
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRel(Ack::success(1))]);
+    }
+    assert_eq!(machine.pump(at(0)).messages, 0, "it counts against the window until PUBCOMP");
+    say(&mut machine, &mut codec, &Packet::PubComp(Ack::success(1)), at(0));
+    assert_eq!(machine.pump(at(0)).messages, 1);
+}
+
+#[test]
+fn a_pubrec_that_refuses_ends_the_message_without_pubrel() {
+    let (mut machine, mut codec) = admitted(Connect { receive_maximum: 1, ..Connect::new(Version::V5, "a") });
+    (0..2).for_each(|_| machine.hub_says(delivery(QoS::ExactlyOnce, None, 1)));
+    machine.pump(at(0));
+    sent(&mut machine, &mut codec);
+    say(&mut machine, &mut codec, &Packet::PubRec(Ack { packet_id: 1, reason: Reason::QUOTA_EXCEEDED }), at(0));
+    assert!(sent(&mut machine, &mut codec).is_empty());
+    assert_eq!(machine.pump(at(0)).messages, 1);
+}
+
+#[test]
+fn acknowledgements_of_what_was_never_sent_are_answered_and_close_nothing() {
+    for (version, reason) in [(Version::V5, Reason::PACKET_ID_NOT_FOUND), (Version::V311, Reason::SUCCESS)] {
+        let (mut machine, mut codec) = admitted(Connect::new(version, "a"));
+        for packet in [Packet::PubAck(Ack::success(7)), Packet::PubComp(Ack::success(7))] {
+            say(&mut machine, &mut codec, &packet, at(0));
+        }
+        assert!(sent(&mut machine, &mut codec).is_empty());
+        say(&mut machine, &mut codec, &Packet::PubRec(Ack::success(7)), at(0));
+        say(&mut machine, &mut codec, &Packet::PubRel(Ack::success(7)), at(0));
+        let ack = Ack { packet_id: 7, reason };
+        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRel(ack), Packet::PubComp(ack)]);
+        assert!(machine.closing().is_none());
+    }
+}
+
+#[test]
+fn a_client_of_3_1_1_that_holds_many_qos_2_ids_can_still_release_them() {
+    let (mut machine, mut codec) = admitted(Connect::new(Version::V311, "a"));
+    let most = Limits::default().in_flight_in;
+    for id in 1..=most {
+        publish_once(&mut machine, &mut codec, id, false);
+        machine.to_hub.clear();
+        machine.hub_says(ToClient::Release(Received(u64::from(id) - 1), Reason::SUCCESS));
+    }
+    sent(&mut machine, &mut codec);
+    assert!(machine.wants_read());
+    say(&mut machine, &mut codec, &Packet::PubRel(Ack::success(1)), at(0));
+    assert_eq!(sent(&mut machine, &mut codec), [Packet::PubComp(Ack::success(1))]);
+}
+
+#[test]
+fn a_topic_that_comes_again_goes_out_as_an_alias_if_the_packet_is_small_enough_with_it() {
+    // A PUBLISH of 86 bytes: fixed header 2, topic 1 and 2 of its length, no properties 1, payload 80. Its alias would take 3 more.
+    let five =
+        |limit| Connect { topic_alias_maximum: 9, maximum_packet_size: Some(limit), ..Connect::new(Version::V5, "a") };
+    for (limit, expected) in [(100, [Some((true, 1)), Some((false, 1))]), (86, [None, None]), (88, [None, None])] {
+        let (mut machine, mut codec) = admitted(five(limit));
+        let message = Message::new(Topic::new("t").unwrap(), vec![b'x'; 80], QoS::AtMostOnce, false);
+        let published = Arc::new(Published { message, at: at(0) });
+        for named in expected {
+            machine.hub_says(ToClient::Deliver(Delivery {
+                published: published.clone(),
+                qos: QoS::AtMostOnce,
+                retain: false,
+                from_retained: false,
+                n: 0,
+                dup: false,
+                subscription_ids: SubscriptionIds::None,
+            }));
+            machine.pump(at(0));
+            match &sent(&mut machine, &mut codec)[..] {
+                [Packet::Publish(got)] => {
+                    assert_eq!(got.topic_alias.map(|alias| (got.topic.is_some(), alias)), named);
+                    assert!(got.topic.is_some() || got.topic_alias.is_some());
+                }
+                other => panic!("expected PUBLISH, got {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_payload_that_is_not_the_text_it_says_it_is_is_refused() {
+    let (mut machine, mut codec) = admitted(Connect::new(Version::V5, "a"));
+    let mut message = Message::new(Topic::new("t").unwrap(), &b"\xFF"[..], QoS::AtLeastOnce, false);
+    message.properties = Some(Box::new(Properties { payload_is_utf8: true, ..Properties::default() }));
+    say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 1)), at(0));
+    let refused = Ack { packet_id: 1, reason: Reason::PAYLOAD_FORMAT_INVALID };
+    assert_eq!(sent(&mut machine, &mut codec), [Packet::PubAck(refused)]);
+    message.qos = QoS::AtMostOnce;
+    say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 0)), at(0));
+    assert!(machine.to_hub.is_empty() && machine.closing().is_none());
+    assert_eq!(machine.tally.dropped, 2);
 }

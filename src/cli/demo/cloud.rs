@@ -44,7 +44,7 @@ impl Cloud {
     /// Brings it back on the same port. Errors when something else has taken the port meanwhile.
     pub fn bring_back(&mut self) -> anyhow::Result<()> {
         let listener = ListenerConfig { url: format!("mqtt://{}", self.address), address: self.address, place: None };
-        let config = BrokerConfig { listeners: vec![listener], server_keep_alive: None };
+        let config = BrokerConfig { listeners: vec![listener], ..BrokerConfig::default() };
         // An outlet sees every message from the first on; a subscription would begin a moment too late.
         let outlet = Outlet {
             queue: QueueId(0),
@@ -54,7 +54,7 @@ impl Cloud {
         };
         let (appends, taken) = mpsc::channel(1);
         let (reported, reports) = mpsc::channel(1);
-        let broker = Broker::start(&config, Limits::default(), vec![outlet], appends, reports, self.clock);
+        let broker = Broker::start(&config, Limits::default(), vec![outlet], appends, reports, None, self.clock);
         self.up = Some(Up { broker: broker.context("can't bring the cloud up")?, _store: (taken, reported) });
         Ok(())
     }

@@ -7,20 +7,23 @@ use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
 use crate::config::tree::{Node, Value};
 use crate::config::types::{BrokerConfig, ListenerConfig, WebConfig};
-use crate::config::units::KeepAlive;
+use crate::config::units::{KeepAlive, Span};
 
 const DEFAULT_LISTENER: &str = "mqtt://127.0.0.1:1883";
 
 /// `broker:`
 pub(super) fn check(top: &Fields<'_>, context: &Context<'_>, problems: &mut Problems) -> BrokerConfig {
-    let default = || BrokerConfig { listeners: vec![default_listener()], server_keep_alive: None };
+    let default = || BrokerConfig { listeners: vec![default_listener()], ..BrokerConfig::default() };
     let Some(entry) = top.entry("broker") else { return default() };
     let Some(fields) = Fields::open(&entry.value, &keys::BROKER, &entry.key_span, "`broker`", problems) else {
         return default();
     };
     let server_keep_alive = fields.read("server_keep_alive", &KeepAlive, problems);
+    let session_expiry = fields
+        .read("session_expiry", &Span::millis(0..=3_650 * 86_400_000), problems)
+        .unwrap_or(BrokerConfig::default().session_expiry);
     if fields.entry("listeners").is_none() {
-        return BrokerConfig { server_keep_alive, ..default() };
+        return BrokerConfig { server_keep_alive, session_expiry, ..default() };
     }
     let mut listeners: Vec<ListenerConfig> = Vec::new();
     let mut nodes: Vec<&Node> = Vec::new();
@@ -47,7 +50,7 @@ pub(super) fn check(top: &Fields<'_>, context: &Context<'_>, problems: &mut Prob
             nodes.push(node);
         }
     }
-    BrokerConfig { listeners, server_keep_alive }
+    BrokerConfig { listeners, server_keep_alive, session_expiry }
 }
 
 /// A listener is an address, or a mapping with `url`.

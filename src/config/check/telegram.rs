@@ -7,7 +7,7 @@ use super::bytes::{Hex, HexPattern, Raw};
 use super::cells;
 use super::codes;
 use super::names::Named;
-use super::publish::Defaults;
+use super::publish::{self, Defaults};
 use crate::config::fields::Fields;
 use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
@@ -180,9 +180,12 @@ fn point(
 ) -> Option<Point> {
     let fields = &named.fields;
     let unit = fields.read("unit", &Text { wanted: "a text such as kWh", max: 64 }, problems);
+    let naming = codes::naming(fields, kind, problems);
+    publish::refuse_deadband(fields, kind, naming.as_ref(), problems);
     Some(Point {
-        naming: codes::naming(fields, kind, problems),
+        naming,
         invalid: codes::invalid(fields, kind, problems),
+        report: settings.report.clone(),
         unit: unit.map(Arc::from),
         poll: settings.poll,
         publish: settings.publish,

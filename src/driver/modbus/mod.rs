@@ -4,6 +4,7 @@
 //! does I/O and only it knows which Modbus library is used.
 
 mod client;
+mod cost;
 mod decode;
 mod encode;
 mod float16;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, Form, Framing, Over};
-use plan::Gaps;
+use cost::Costs;
 
 pub use client::frames;
 pub use decode::{Cells, decode, decode_as, factor_of};
@@ -43,8 +44,8 @@ pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverEr
 }
 
 fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
-    let gaps = Gaps::on_serial(bus.max_gap, &line_settings(&bus.transport));
-    Box::new(Modbus::new(Client::line(bus, framing, clock), gaps))
+    let costs = Costs::on_serial(bus.max_gap, &line_settings(&bus.transport), framing.characters());
+    Box::new(Modbus::new(Client::line(bus, framing, clock), costs))
 }
 
 /// The driver for Modbus TCP.
@@ -52,12 +53,12 @@ pub(super) fn tcp(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverErro
     let connector = Connector::new(&bus.transport, bus.timeout, clock)
         .ok_or_else(|| DriverError::WrongTransport { protocol: bus.protocol, transport: bus.transport.clone() })?;
     let client = Client::tcp(connector, bus.timeout, bus.in_flight, clock);
-    Ok(Box::new(Modbus::new(client, Gaps::on_tcp(bus.max_gap))))
+    Ok(Box::new(Modbus::new(client, Costs::on_tcp(bus.max_gap))))
 }
 
 struct Modbus {
     client: Client,
-    gaps: Gaps,
+    costs: Costs,
     /// What `scale_from` registers held when they were last read, by unit, table and address.
     factors: HashMap<(u8, RegisterTable, u16), i16>,
     /// Units that know no function 5 or 6, by what they do know: whether it is about coils.
@@ -65,8 +66,8 @@ struct Modbus {
 }
 
 impl Modbus {
-    fn new(client: Client, gaps: Gaps) -> Modbus {
-        Modbus { client, gaps, factors: HashMap::new(), only_multiple: HashSet::new() }
+    fn new(client: Client, costs: Costs) -> Modbus {
+        Modbus { client, costs, factors: HashMap::new(), only_multiple: HashSet::new() }
     }
 
     fn factor(&self, device: &Device, point: &Point) -> Option<i16> {
@@ -107,15 +108,20 @@ impl Modbus {
 
 impl Driver for Modbus {
     fn plan(&self, device: &Device, points: &[usize]) -> Vec<Request> {
-        plan::plan(&device.points, points, device.max_registers, self.gaps)
+        plan::plan(device, points, &self.costs)
     }
 
     fn split(&self, device: &Device, request: &Request, fault: Fault) -> Vec<Request> {
         match fault {
-            // Exception 2 is about an address; some devices say 3 instead, also for more cells than they can answer.
-            Fault::IllegalAddress | Fault::IllegalValue => plan::split(&device.points, request),
+            // Exception 2 is about an address; some devices say 3 instead, also for more cells than they can answer, and
+            // some 4.
+            Fault::IllegalAddress | Fault::IllegalValue | Fault::DeviceFailure => plan::split(&device.points, request),
             _ => Vec::new(),
         }
+    }
+
+    fn expected(&self, request: &Request) -> Duration {
+        self.costs.time(request.table.is_bits(), request.count.into())
     }
 
     fn longest(&self) -> Duration {

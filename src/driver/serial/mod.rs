@@ -65,6 +65,10 @@ impl Driver for Serial {
         Vec::new()
     }
 
+    fn expected(&self, _: &Request) -> Duration {
+        self.talk.expected()
+    }
+
     fn longest(&self) -> Duration {
         self.talk.longest()
     }

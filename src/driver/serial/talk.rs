@@ -30,6 +30,8 @@ const SILENT_CALLER: Duration = Duration::from_secs(3);
 /// How often that is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long devices usually think before they answer.
+const TURNAROUND: Duration = Duration::from_millis(20);
 /// A day is as good as never.
 const NEVER: Duration = Duration::from_secs(86_400);
 
@@ -110,6 +112,11 @@ impl Talk {
         self.last_byte = self.clock.now();
         self.ears.opened(self.last_byte);
         Ok(())
+    }
+
+    /// What a request and its answer usually take: a few dozen characters, and a moment to think.
+    pub fn expected(&self) -> Duration {
+        self.character * 48 + TURNAROUND
     }
 
     /// The longest that [`Talk::read`] takes when nothing answers.

@@ -3,19 +3,22 @@
 mod anything;
 mod away;
 mod on_time;
+mod overlapping;
 mod refused;
+mod writes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::orders::PlannedOrder;
 use super::scheduler::{Action, Outcome, PlannedGroup, Scheduler};
 use super::{Event, Output};
 use crate::clock::Clock;
-use crate::driver::{self, Driver, Request};
+use crate::driver::{self, Driver, LineError, Request, WriteFailure, WriteRequest};
 use crate::model::{
-    Bus, BusState, BusStatus, Device, Fault, Monotonic, Name, Point, PointType, Protocol, Publish, PublishMode, QoS,
-    Quirks, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport, Value,
+    Bus, BusState, BusStatus, Device, Fault, Monotonic, Name, Order, OrderReport, Point, PointType, Protocol, Publish,
+    PublishMode, QoS, Quirks, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport, Value,
 };
 
 /// 500 ms of timeout and what sending takes.
@@ -54,6 +57,15 @@ struct Simulation {
     /// When each event was reported.
     events: Vec<(u64, Event)>,
     refusals: Vec<(String, usize, Fault)>,
+    /// Orders to come, each with its time, the earliest first.
+    orders: VecDeque<(u64, Order)>,
+    /// When each write was sent, and to whom.
+    writes: Vec<(u64, String)>,
+    write_reply: fn(&WriteRequest) -> Result<(), WriteFailure>,
+    write_time: u64,
+    /// When each order was reported.
+    reports: Vec<(u64, OrderReport)>,
+    devices: Vec<Arc<Device>>,
 }
 
 /// How a simulated request ends: after so many milliseconds, like this.
@@ -83,23 +95,68 @@ impl Simulation {
         });
         let longest = Duration::from_millis(SILENCE);
         let scheduler = Scheduler::new(Monotonic::default(), &bus.name, 1, longest, planned.collect());
-        Simulation { scheduler, driver, now: 0, requests: vec![], events: vec![], refusals: vec![] }
+        Simulation {
+            scheduler,
+            driver,
+            now: 0,
+            requests: vec![],
+            events: vec![],
+            refusals: vec![],
+            orders: VecDeque::new(),
+            writes: vec![],
+            write_reply: |_| Ok(()),
+            write_time: 10,
+            reports: vec![],
+            devices: devices.to_vec(),
+        }
+    }
+
+    fn devices(&self) -> Vec<Arc<Device>> {
+        self.devices.clone()
+    }
+
+    /// An order at that time, which may wait ten seconds; simulated devices read as the number of each point.
+    fn order(&mut self, at: u64, token: u64, device: &Arc<Device>, point: usize, value: i128) {
+        assert!(self.orders.back().is_none_or(|(before, _)| *before <= at));
+        let until = Monotonic::from_millis(at + 10_000);
+        let values = vec![(point, Value::Integer(value))];
+        self.orders.push_back((at, Order { token, device: Arc::clone(device), values, until }));
+    }
+
+    fn take_orders(&mut self) {
+        while let Some((_, order)) = self.orders.pop_front_if(|(at, _)| *at <= self.now) {
+            let writes = self.driver.plan_writes(&order.device, &order.values).unwrap();
+            let points: Vec<usize> = order.values.iter().map(|(point, _)| *point).collect();
+            let reads = self.driver.plan(&order.device, &points);
+            self.scheduler.take_order(PlannedOrder { order, writes, reads });
+        }
     }
 
     /// Lets the time pass until `end`.
     fn run(&mut self, end: u64, mut reply: impl FnMut(u64, &str, &Request) -> Reply) {
         while self.now < end {
+            self.take_orders();
             self.scheduler.advance(stamp(self.now));
             self.collect();
             match self.scheduler.next_action(Monotonic::from_millis(self.now)) {
                 Action::Wait(until) => {
                     let until = until.0.as_nanos().div_ceil(1_000_000) as u64;
                     assert!(until > self.now, "waiting for the past would spin");
-                    self.now = until.min(end);
+                    let next = self.orders.front().map_or(u64::MAX, |(at, _)| *at);
+                    self.now = until.min(end).min(next);
                 }
                 Action::Open => self.scheduler.handle_opened(),
                 Action::Read { device, request } => self.exchange(&device, &request, &mut reply),
                 Action::Send { .. } | Action::Listen(_) => panic!("one at a time"),
+                Action::Write { device, request } => {
+                    self.writes.push((self.now, device.name.to_string()));
+                    self.now += self.write_time;
+                    let result = (self.write_reply)(&request);
+                    self.scheduler.handle_written(stamp(self.now), result.clone());
+                    if let Err(WriteFailure::NotSent(error)) = result {
+                        self.scheduler.handle_line_gone(stamp(self.now), error.to_string());
+                    }
+                }
             }
         }
         self.collect();
@@ -133,6 +190,7 @@ impl Simulation {
                     self.refusals.push((device.name.to_string(), point, fault));
                 }
                 Output::OneAtATime { .. } => panic!("it is one at a time"),
+                Output::Written(report) => self.reports.push((self.now, report)),
             }
         }
     }

@@ -23,8 +23,30 @@ fn a_refused_address_makes_only_its_own_point_bad() {
     let Event::Round(first) = &bus.events[1].1 else { panic!("a round") };
     assert_eq!(first.readings.len(), 100);
     let per_poll = bus.requests.iter().filter(|(at, ..)| *at > 20_000).count() / 10;
-    assert!(per_poll <= 10, "{per_poll} requests a poll after that");
+    assert_eq!(per_poll, 2, "what is before it, and what is behind it");
     assert!(longest_gap(&bus.rounds("a")) <= 1_500);
+}
+
+#[test]
+fn what_a_device_fails_at_is_told_from_a_device_that_fails() {
+    let addresses: Vec<(u16, u64)> = (0..20).map(|at| (at, 1000)).collect();
+    // Some devices say "failure" for an address that they don't have.
+    let mut bus = Simulation::new("line1", &[device("a", &addresses)]);
+    bus.run(10_000, |_, _, request| match request.address..request.address + request.count {
+        cells if cells.contains(&7) => Reply::Refused(10, Fault::DeviceFailure),
+        _ => Reply::Good(10),
+    });
+    assert!(bus.bad("a").iter().all(|(_, point, fault)| (*point, *fault) == (7, Fault::DeviceFailure)));
+    assert_eq!(bus.refusals, [("a".to_owned(), 7, Fault::DeviceFailure)]);
+    // One that has answered before and fails now is asked the same again, and not in twenty parts.
+    let mut bus = Simulation::new("line1", &[device("a", &addresses)]);
+    bus.run(10_000, |_, _, _| Reply::Good(10));
+    let before = bus.requests.len();
+    bus.run(20_000, |_, _, _| Reply::Refused(10, Fault::DeviceFailure));
+    assert_eq!(bus.requests.len() - before, 10);
+    let rounds = bus.rounds("a").len();
+    bus.run(30_000, |_, _, _| Reply::Good(10));
+    assert_eq!(bus.rounds("a").len() - rounds, 10);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Tables are plain `INTEGER PRIMARY KEY`, appended in order and deleted by range: a second index, a composite key
 //! WITHOUT ROWID or AUTOINCREMENT cost 30 to 60 % more bytes written.
 
+mod broker_read;
+mod broker_write;
 mod open;
 mod read;
 mod wreck;
@@ -10,9 +12,13 @@ mod write;
 
 use std::fmt;
 
+pub(super) use self::broker_read::{BrokerTables, PageReader};
+pub(super) use self::broker_write::{Freed, Mark, SessionRange};
 pub(super) use self::open::{Database, OpenError};
 pub(super) use self::read::Reader;
 pub(super) use self::wreck::Wreck;
+#[cfg(test)]
+pub(super) use self::write::Fault;
 pub(super) use self::write::Transaction;
 
 /// A statement or a connection that failed.

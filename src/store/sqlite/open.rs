@@ -16,7 +16,10 @@ use crate::store::episode::{GapReason, Loss};
 use crate::store::record::Record;
 
 /// Every migration, oldest first: version, description, SQL. A file of `migrations/` that was released is never changed.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "queues", include_str!("../../../migrations/0001_queues.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "queues", include_str!("../../../migrations/0001_queues.sql")),
+    (2, "broker", include_str!("../../../migrations/0002_broker.sql")),
+];
 
 /// The writer's page cache in KiB: the right edge of each table and what a range delete touches.
 const WRITER_CACHE: u32 = 2048;
@@ -27,6 +30,8 @@ pub(in crate::store) struct Database {
     path: PathBuf,
     durability: Durability,
     file: FileId,
+    #[cfg(test)]
+    pub(in crate::store) fault: super::Fault,
 }
 
 /// Which file it is, whatever it is called: device and inode.
@@ -58,7 +63,14 @@ impl Database {
     ) -> Result<Database, OpenError> {
         let connection = connect(path, durability, WRITER_CACHE, true).await?;
         let file = file_id(path).map_err(sqlx::Error::Io)?;
-        let mut database = Database { connection, path: path.to_owned(), durability, file };
+        let mut database = Database {
+            connection,
+            path: path.to_owned(),
+            durability,
+            file,
+            #[cfg(test)]
+            fault: super::Fault::Nothing,
+        };
         match database.prepare(check).await {
             Ok(()) => Ok(database),
             Err(error) => {
@@ -103,6 +115,10 @@ impl Database {
     /// A connection of its own that reads one queue.
     pub(in crate::store) fn reader(&self, queue: i64) -> Reader {
         Reader::new(self.path.clone(), queue)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// All queues that the database has, also those that nobody names any more.

@@ -118,10 +118,12 @@ async fn the_will_of_a_killed_mosquitto_sub_fires() {
 async fn paho_for_python_publishes_and_receives_a_thousand_messages_in_order() {
     let test = start(Limits::default(), Vec::new());
     for version in ["3.1.1", "5"] {
-        let python = std::env::var("FIELDWAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/echo_in_order.py");
-        let mut command = Command::new(python);
-        command.args([script, &test.address.port().to_string(), version, "1000"]);
-        run(command).await;
+        for qos in ["1", "2"] {
+            let python = std::env::var("FIELDWAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/echo_in_order.py");
+            let mut command = Command::new(python);
+            command.args([script, &test.address.port().to_string(), version, "1000", qos]);
+            run(command).await;
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fieldway::broker::{Limits, Outlet, PublishError};
 use fieldway::model::{Filter, Message, QoS, Topic};
 use fieldway::mqtt::{Ack, Connect, Packet, Reason, Version};
-use fieldway::store::{CommitReport, QueueId, Refusal, Ticket, Urgency};
+use fieldway::store::{Append, CommitReport, QueueId, Refusal, Ticket, Urgency, Work};
 use tokio::sync::mpsc;
 
 use crate::support::mqtt::{Client, PATIENCE, TestBroker, start};
@@ -29,6 +29,14 @@ async fn report(test: &TestBroker, through: Ticket, refused: Vec<(Ticket, Refusa
     test.reports.send(CommitReport { through, refused }).await.unwrap();
 }
 
+/// Which queue a message is for.
+fn kept_in(append: &Append) -> (QueueId, &Message) {
+    match &append.what {
+        Work::Message { queue, message } => (*queue, message),
+        other => panic!("not a message for a queue: {other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn a_puback_waits_for_the_commit_while_local_subscribers_have_the_message() {
     let mut test = start(Limits::default(), vec![outlet(0, QoS::AtLeastOnce).0, outlet(1, QoS::AtLeastOnce).0]);
@@ -43,8 +51,8 @@ async fn a_puback_waits_for_the_commit_while_local_subscribers_have_the_message(
     publisher.expect_nothing().await;
 
     let (first, second) = (test.appends.recv().await.unwrap(), test.appends.recv().await.unwrap());
-    assert_eq!((first.queue, second.queue), (QueueId(0), QueueId(1)));
-    assert_eq!((first.message.topic.as_str(), first.urgency), ("cloud/up/a", Urgency::Awaited));
+    assert_eq!((kept_in(&first).0, kept_in(&second).0), (QueueId(0), QueueId(1)));
+    assert_eq!((kept_in(&first).1.topic.as_str(), first.urgency), ("cloud/up/a", Urgency::Awaited));
     assert!(first.ticket < second.ticket);
     report(&test, first.ticket, Vec::new()).await;
     publisher.expect_nothing().await;
@@ -97,7 +105,7 @@ async fn when_the_store_has_no_room_publishers_wait_and_its_reports_still_get_th
     assert!(!flood.is_finished());
     for n in 0..1_000 {
         let append = tokio::time::timeout(PATIENCE, test.appends.recv()).await.unwrap().unwrap();
-        assert_eq!(&append.message.payload[..], n.to_string().as_bytes());
+        assert_eq!(&kept_in(&append).1.payload[..], n.to_string().as_bytes());
         assert_eq!(append.urgency, Urgency::Batched);
         report(&test, append.ticket, Vec::new()).await;
     }
@@ -183,7 +191,7 @@ async fn a_storm_of_takeovers_loses_nothing_that_was_acknowledged() {
     });
     let mut stored = std::collections::HashSet::new();
     while let Ok(Some(append)) = tokio::time::timeout(Duration::from_secs(1), test.appends.recv()).await {
-        stored.insert(String::from_utf8(append.message.payload.to_vec()).unwrap().parse::<u32>().unwrap());
+        stored.insert(String::from_utf8(kept_in(&append).1.payload.to_vec()).unwrap().parse::<u32>().unwrap());
         report(&test, append.ticket, Vec::new()).await;
     }
     storm.await.unwrap();

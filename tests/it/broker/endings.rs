@@ -6,7 +6,7 @@ use fieldway::broker::{Broker, Limits};
 use fieldway::clock::Clock;
 use fieldway::config::Place;
 use fieldway::model::{Message, QoS, Topic};
-use fieldway::mqtt::{Auth, Connect, Disconnect, Packet, Publish, Reason, Version, Will};
+use fieldway::mqtt::{Auth, Connect, Disconnect, Packet, Reason, Version, Will};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::mqtt::{Client, TestBroker, config, start};
@@ -76,7 +76,8 @@ async fn a_server_keep_alive_is_told_and_kept() {
     settings.server_keep_alive = Some(Duration::from_secs(1));
     let (appends, _rest) = tokio::sync::mpsc::channel(1);
     let (_reports, reports) = tokio::sync::mpsc::channel(1);
-    let broker = Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, Clock::start()).unwrap();
+    let broker =
+        Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, None, Clock::start()).unwrap();
     let (mut client, ack) = Client::connect_ack(broker.addresses()[0], Connect::new(Version::V5, "a")).await;
     assert_eq!(ack.server_keep_alive_s, Some(1));
     assert_eq!(client.closed().await, Some(Reason::KEEP_ALIVE_TIMEOUT));
@@ -111,19 +112,10 @@ async fn a_stop_does_not_wait_for_clients_that_never_close() {
 async fn what_is_not_offered_is_said_in_connack_and_refused_properly() {
     let test = start(Limits::default(), Vec::new());
     let connect = Connect { clean_start: false, session_expiry_s: 3_600, ..Connect::new(Version::V5, "") };
-    let (mut client, ack) = Client::connect_ack(test.address, connect).await;
-    assert!(!ack.session_present && !ack.shared_available && ack.retain_available && ack.wildcards_available);
-    assert_eq!((ack.session_expiry_s, ack.maximum_qos), (Some(0), QoS::AtLeastOnce));
+    let (_client, ack) = Client::connect_ack(test.address, connect).await;
+    assert!(!ack.session_present && ack.retain_available && ack.wildcards_available);
+    assert_eq!((ack.session_expiry_s, ack.maximum_qos), (Some(0), QoS::ExactlyOnce));
     assert!(ack.assigned_client_id.is_some_and(|id| !id.is_empty()));
-    assert_eq!(client.subscribe("$share/group/t", QoS::AtMostOnce).await, Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
-    let message = Message::new(Topic::new("t").unwrap(), "x", QoS::ExactlyOnce, false);
-    client.send(&Packet::Publish(Publish::new(&message, 1))).await;
-    assert_eq!(client.closed().await, Some(Reason::QOS_NOT_SUPPORTED));
-
-    let mut old = Client::connect(test.address, Connect::new(Version::V311, "")).await;
-    assert!(old.subscribe("$share/group/t", QoS::AtMostOnce).await.is_failure());
-    old.send(&Packet::Publish(Publish::new(&message, 1))).await;
-    assert_eq!(old.receive().await, None);
 
     let method = Connect { authentication_method: Some("SCRAM-SHA-1".into()), ..Connect::new(Version::V5, "a") };
     let (mut refused, ack) = Client::connect_ack(test.address, method).await;
@@ -180,7 +172,8 @@ async fn a_taken_port_is_an_error_that_names_the_line_and_what_to_try() {
     settings.listeners[0].place = Some(Place { file: "gateway.yaml".into(), line: 12, column: 7 });
     let (appends, _rest) = tokio::sync::mpsc::channel(1);
     let (_reports, reports) = tokio::sync::mpsc::channel(1);
-    let error = Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, Clock::start()).unwrap_err();
+    let error =
+        Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, None, Clock::start()).unwrap_err();
     let text = error.to_string();
     let port = taken.local_addr().unwrap().port();
     for part in ["gateway.yaml:12:7", &settings.listeners[0].url, &format!("ss -ltnp 'sport = :{port}'"), "mosquitto"] {

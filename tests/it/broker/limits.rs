@@ -60,6 +60,40 @@ async fn a_stalled_subscriber_is_bounded_and_then_disconnected_while_others_get_
 }
 
 #[tokio::test]
+async fn many_stalled_subscribers_share_one_bound_and_the_worst_has_to_go() {
+    let limits = Limits { queue_bytes: 1 << 20, queued_bytes: 2 << 20, ..Limits::default() };
+    let test = start(limits, Vec::new());
+    let mut stalled = Vec::new();
+    for n in 0..4 {
+        let mut client = Client::connect(test.address, Connect::new(Version::V5, format!("stalled-{n}"))).await;
+        client.subscribe("t", QoS::AtLeastOnce).await;
+        stalled.push(client);
+    }
+    let mut healthy = Client::connect(test.address, Connect::new(Version::V311, "healthy")).await;
+    healthy.subscribe("t", QoS::AtLeastOnce).await;
+    let mut publisher = Client::connect(test.address, Connect::new(Version::V311, "p")).await;
+    for _ in 0..1_500 {
+        assert!(!publisher.publish_acked("t", vec![b'x'; 1_000], false).await.is_failure());
+        let message = healthy.message().await;
+        healthy.acknowledge(message.packet_id).await;
+    }
+    // Of four with a mebibyte each, two fit; all are still within their own time.
+    assert!(test.broker.status().clients < 6, "{:?}", test.broker.status());
+    let mut gone = 0;
+    for mut client in stalled {
+        for _ in 0..100 {
+            client.message().await;
+        }
+        client.send(&Packet::PingReq).await;
+        gone += usize::from(matches!(
+            client.receive().await,
+            Some(Packet::Disconnect(disconnect)) if disconnect.reason == Reason::QUOTA_EXCEEDED
+        ));
+    }
+    assert!((1..=3).contains(&gone), "{gone}");
+}
+
+#[tokio::test]
 async fn more_clients_than_allowed_are_turned_away_and_a_place_is_given_again() {
     let test = start(Limits { connections: 2, ..Limits::default() }, Vec::new());
     let first = Client::connect(test.address, Connect::new(Version::V311, "1")).await;

@@ -30,7 +30,8 @@ pub struct TestBroker {
 pub fn start(limits: Limits, outlets: Vec<Outlet>) -> TestBroker {
     let (to_store, appends) = mpsc::channel(64);
     let (reports, from_store) = mpsc::channel(64);
-    let broker = Broker::start(&config("127.0.0.1:0"), limits, outlets, to_store, from_store, Clock::start()).unwrap();
+    let broker =
+        Broker::start(&config("127.0.0.1:0"), limits, outlets, to_store, from_store, None, Clock::start()).unwrap();
     let address = broker.addresses()[0];
     TestBroker { broker, address, appends, reports }
 }
@@ -39,7 +40,7 @@ pub fn start(limits: Limits, outlets: Vec<Outlet>) -> TestBroker {
 pub fn config(address: &str) -> BrokerConfig {
     let url = format!("mqtt://{address}");
     let listener = ListenerConfig { url, address: address.parse().unwrap(), place: None };
-    BrokerConfig { listeners: vec![listener], server_keep_alive: None }
+    BrokerConfig { listeners: vec![listener], ..BrokerConfig::default() }
 }
 
 /// One connection.

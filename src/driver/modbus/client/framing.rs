@@ -23,6 +23,14 @@ pub enum Collector {
 }
 
 impl Framing {
+    /// Characters a byte.
+    pub fn characters(self) -> u32 {
+        match self {
+            Framing::Rtu => 1,
+            Framing::Ascii => 2,
+        }
+    }
+
     /// The frame that carries a PDU to `unit`.
     pub fn frame(self, unit: u8, pdu: &[u8]) -> Vec<u8> {
         match self {

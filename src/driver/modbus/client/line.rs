@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::super::stream::{Echo, Wire, line_settings};
 use super::super::super::{Failure, LineError, Request, WriteFailure};
-use super::super::plan;
+use super::super::cost;
 use super::framing::Framing;
 use super::pdu::{Answer, Ask};
 use super::rtu::{self, Broken, Rtu, Timing};
@@ -25,7 +25,7 @@ impl Line {
     pub fn new(bus: &Bus, framing: Framing, clock: Clock) -> Line {
         let line = line_settings(&bus.transport);
         let timing =
-            Timing { character: plan::character_time(&line), silence: plan::silence(&line), timeout: bus.timeout };
+            Timing { character: cost::character_time(&line), silence: cost::silence(&line), timeout: bus.timeout };
         // Behind a network nothing is exact.
         let alarm = if matches!(bus.transport, Transport::Serial(_)) { Alarm::precise() } else { Alarm::coarse() };
         let wire = Wire::new(&bus.transport, bus.timeout, clock);
@@ -68,14 +68,15 @@ impl Line {
         }
     }
 
-    /// One write and its answer, sent at most once. The wire is closed when it fails before the request has gone out.
+    /// One write and its answer; it goes out at most once. The wire is closed when it fails before that.
     pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
         if !self.wire.is_usable() && self.wire.is_dialled() {
             self.open().await?;
         }
         self.requests += 1;
         let Some(stream) = self.wire.stream() else { return Err(self.wire.fail(&"it is not open").into()) };
-        match self.rtu.write(stream, unit, ask).await {
+        let outcome = self.rtu.write(stream, unit, ask).await;
+        match outcome {
             Ok(()) => {
                 self.wire.heard(true);
                 Ok(())

@@ -127,6 +127,11 @@ impl Ask {
         }
     }
 
+    /// Whether the answer can be the same bytes as the request.
+    pub fn may_be_answer(&self) -> bool {
+        self.answer == Shape::Echo(self.pdu.len())
+    }
+
     /// The byte count that the answer has after its function; `None` when it has none.
     pub fn byte_count(&self) -> Option<u8> {
         match self.answer {

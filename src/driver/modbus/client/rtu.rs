@@ -103,40 +103,30 @@ impl Rtu {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let ask = Ask::read(request);
-        let (frame, sent) = self.ask(stream, unit, &ask).await?;
-        let mut collector = self.framing.collector(unit, &ask);
-        let mut filter = self.echo.filter(&frame, false);
-        let answer = self.listen(stream, &ask, &mut collector, &mut filter, sent).await?;
-        let outcome = match answer {
-            Some(answer) => pdu::answer(request, &answer),
-            None => Err(Failure::NoAnswer(collector.verdict())),
-        };
-        self.echo.learn(&filter, outcome.is_ok());
-        self.note(unit, ask, matches!(outcome, Err(Failure::NoAnswer(_))));
+        let sent = self.ask(stream, unit, &ask).await?;
+        let heard = self.hear(stream, unit, &ask, sent, |answer| pdu::answer(request, answer)).await?;
+        let outcome = heard.unwrap_or_else(|fault| Err(Failure::NoAnswer(fault)));
+        self.settle(unit, ask, matches!(outcome, Err(Failure::NoAnswer(_))));
         outcome.map_err(Broken::Failure)
     }
 
-    /// Writes and waits for the answer. The request goes out once. May be dropped half-way, as [`Rtu::read`].
+    /// Writes to `unit` and waits for the answer. The request goes out once. [`Broken::Stream`] means that it did not.
     pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<(), Broken<WriteFailure>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let (frame, sent) = self.ask(stream, unit, ask).await?;
-        let mut collector = self.framing.collector(unit, ask);
-        // The answer to a write is its request, or begins like it: an echo must not be taken for it.
-        let mut filter = self.echo.filter(&frame, frame.len() == self.framing.answer_len(ask));
-        let outcome = match self.listen(stream, ask, &mut collector, &mut filter, sent).await {
-            Ok(Some(answer)) => ask.written(&answer),
-            Ok(None) => Err(WriteFailure::Unanswered(collector.verdict())),
-            // It has gone out, and the line after it.
+        let sent = self.ask(stream, unit, ask).await?;
+        let outcome = match self.hear(stream, unit, ask, sent, |answer| ask.written(answer)).await {
+            Ok(heard) => heard.unwrap_or_else(|fault| Err(WriteFailure::Unanswered(fault))),
+            // It has gone out, and the stream after it.
             Err(_) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
         };
-        self.note(unit, ask.clone(), matches!(outcome, Err(WriteFailure::Unanswered(_))));
+        self.settle(unit, ask.clone(), matches!(outcome, Err(WriteFailure::Unanswered(_))));
         outcome.map_err(Broken::Failure)
     }
 
-    /// Sends a request once nothing can be confused with its answer; returns its frame, and when its last character will have left.
-    async fn ask<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> io::Result<(Vec<u8>, Monotonic)>
+    /// Sends a request once nothing can be confused with its answer; returns when its last character will have left.
+    async fn ask<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> io::Result<Monotonic>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -147,13 +137,31 @@ impl Rtu {
         self.was_heard = false;
         self.hush(stream, settled).await?;
         self.asked = Some((unit, ask.clone()));
-        let frame = self.framing.frame(unit, ask.pdu());
-        let sent = self.send(stream, &frame).await?;
-        Ok((frame, sent))
+        self.send(stream, &self.framing.frame(unit, ask.pdu())).await
     }
 
-    /// Remembers a request whose answer may still come.
-    fn note(&mut self, unit: u8, ask: Ask, is_silent: bool) {
+    /// Waits for the answer and understands it; the error says why there is none.
+    async fn hear<T: AsyncRead + Unpin, A, F>(
+        &mut self,
+        stream: &mut T,
+        unit: u8,
+        ask: &Ask,
+        sent: Monotonic,
+        understand: impl FnMut(&[u8]) -> Result<A, F>,
+    ) -> io::Result<Result<Result<A, F>, Fault>> {
+        let frame = self.framing.frame(unit, ask.pdu());
+        let mut collector = self.framing.collector(unit, ask);
+        let mut filter = self.echo.filter(&frame, ask.may_be_answer());
+        let heard = self.listen(stream, &mut collector, &mut filter, ask, sent, understand).await?;
+        // What looks like an answer to a write may be its echo: that teaches nothing.
+        if !ask.may_be_answer() {
+            self.echo.learn(&filter, matches!(heard, Ok(Ok(_))));
+        }
+        Ok(heard)
+    }
+
+    /// The exchange is over: whether its answer, or another one, may still come.
+    fn settle(&mut self, unit: u8, ask: Ask, is_silent: bool) {
         self.asked = None;
         // What answered a repetition may have been the late answer to the first try; then another one is on its way.
         let is_repeated = self.unanswered.iter().any(|late| late.unit == unit && late.ask == ask);
@@ -208,15 +216,15 @@ impl Rtu {
         Ok(self.last_byte)
     }
 
-    /// The PDU of the answer; `None` when the time is over.
-    async fn listen<T: AsyncRead + Unpin>(
+    async fn listen<T: AsyncRead + Unpin, A>(
         &mut self,
         stream: &mut T,
-        ask: &Ask,
         collector: &mut Collector,
         filter: &mut Filter<'_>,
+        ask: &Ask,
         sent: Monotonic,
-    ) -> io::Result<Option<Vec<u8>>> {
+        mut understand: impl FnMut(&[u8]) -> A,
+    ) -> io::Result<Result<A, Fault>> {
         let begin = sent + self.timing.timeout;
         let end = begin + characters(self.timing, self.framing.answer_len(ask));
         let mut until = begin;
@@ -238,12 +246,12 @@ impl Rtu {
             self.was_heard |= !held_back.is_empty() || !rest.is_empty();
             for bytes in [held_back, rest] {
                 if let Some(answer) = collector.push(bytes) {
-                    return Ok(Some(answer.to_vec()));
+                    return Ok(Ok(understand(answer)));
                 }
             }
             // A stream without a pause always has something to hear: the clock ends it.
             if heard == 0 || now >= end {
-                return Ok(None);
+                return Ok(Err(collector.verdict()));
             }
             until = end;
             if collector.is_damaged() {

@@ -74,7 +74,7 @@ impl Tcp {
             Err(Ended::NotSent | Ended::Closed { .. }) => Err(Failure::NoAnswer(Fault::Disconnected)),
         };
         if let Err(Failure::NoAnswer(fault)) = answer {
-            self.give_up(fault);
+            self.lost(fault);
         }
         answer
     }
@@ -97,20 +97,19 @@ impl Tcp {
             Err(Ended::NotSent | Ended::Closed { .. }) => Err(WriteFailure::Unanswered(Fault::Disconnected)),
         };
         if let Err(WriteFailure::Unanswered(fault)) = written {
-            self.give_up(fault);
+            self.lost(fault);
         }
         written
     }
 
-    /// What an answer that did not come means for the connection.
-    fn give_up(&mut self, fault: Fault) {
+    /// No answer came, for this reason: what the connection says from now on is hardly an answer.
+    fn lost(&mut self, fault: Fault) {
         match fault {
             Fault::Timeout | Fault::Framing if self.connector.is_listening() && self.in_step => {
                 // It may have dialled in again because the connection that we know is dead.
                 self.stream = self.connector.newest().or(self.stream.take());
             }
             Fault::Timeout | Fault::Framing | Fault::Disconnected => self.stream = None,
-            // Somebody has answered.
             _ => {}
         }
     }

@@ -1,16 +1,19 @@
 //! What has been sent and not acknowledged, in the order of sending, found by packet id.
 //!
 //! A doubly linked list laid in a vector, and a table from id to place: an acknowledgement costs the same wherever its message
-//! stands, and nothing moves. Memory follows the most that were in flight at once and the highest id used.
+//! stands, and nothing moves. The table is found by the low bits of the id and doubles when two ids in use share them: ids are given out in
+//! a row, so it stays as small as the distance between the oldest and the newest, whatever their numbers.
 
 /// No place.
 const NONE: u16 = u16::MAX;
+/// Ids in the first table.
+const LEAST: usize = 16;
 
 /// Items by packet id, in order of insertion. Holds at most 65,534.
 #[derive(Debug)]
 pub(super) struct InFlight<T> {
     slots: Vec<Slot<T>>,
-    /// The place of each id, [`NONE`] when it is not in use; as long as the highest id so far needs.
+    /// By the low bits of an id, the place of the one in use that has them, or [`NONE`]. Its length is a power of two, or 0.
     by_id: Vec<u16>,
     free: u16,
     first: u16,
@@ -39,14 +42,36 @@ impl<T> InFlight<T> {
     }
 
     fn place(&self, id: u16) -> Option<usize> {
-        match self.by_id.get(usize::from(id)) {
-            Some(&place) if place != NONE => Some(usize::from(place)),
-            _ => None,
+        let place = *self.by_id.get(self.low_bits(id))?;
+        (place != NONE && self.slots[usize::from(place)].id == id).then_some(usize::from(place))
+    }
+
+    fn low_bits(&self, id: u16) -> usize {
+        usize::from(id) & self.by_id.len().saturating_sub(1)
+    }
+
+    /// Makes the table large enough that nobody else in use has the low bits of `id`.
+    fn make_room(&mut self, id: u16) {
+        while self.by_id.get(self.low_bits(id)).is_none_or(|place| *place != NONE) {
+            let len = (self.by_id.len() * 2).max(LEAST);
+            self.by_id.clear();
+            self.by_id.resize(len, NONE);
+            let mut at = self.first;
+            while at != NONE {
+                let slot = &self.slots[usize::from(at)];
+                let (bits, next) = (self.low_bits(slot.id), slot.next);
+                self.by_id[bits] = at;
+                at = next;
+            }
         }
     }
 
     pub fn contains(&self, id: u16) -> bool {
         self.place(id).is_some()
+    }
+
+    pub fn get(&self, id: u16) -> Option<&T> {
+        self.slots[self.place(id)?].item.as_ref()
     }
 
     pub fn get_mut(&mut self, id: u16) -> Option<&mut T> {
@@ -59,6 +84,7 @@ impl<T> InFlight<T> {
         if self.contains(id) || (self.free == NONE && self.slots.len() >= usize::from(NONE)) {
             return Err(item);
         }
+        self.make_room(id);
         let slot = Slot { id, previous: self.last, next: NONE, item: Some(item) };
         let place = if self.free == NONE {
             self.slots.push(slot);
@@ -74,10 +100,8 @@ impl<T> InFlight<T> {
             last => self.slots[usize::from(last)].next = place,
         }
         self.last = place;
-        if self.by_id.len() <= usize::from(id) {
-            self.by_id.resize(usize::from(id) + 1, NONE);
-        }
-        self.by_id[usize::from(id)] = place;
+        let bits = self.low_bits(id);
+        self.by_id[bits] = place;
         self.len += 1;
         Ok(())
     }
@@ -93,7 +117,8 @@ impl<T> InFlight<T> {
             NONE => self.last = previous,
             next => self.slots[usize::from(next)].previous = previous,
         }
-        self.by_id[usize::from(id)] = NONE;
+        let bits = self.low_bits(id);
+        self.by_id[bits] = NONE;
         self.len -= 1;
         let slot = &mut self.slots[place];
         slot.next = self.free;
@@ -158,5 +183,18 @@ mod tests {
             }
             prop_assert!(tested.slots.len() <= 40);
         }
+    }
+
+    #[test]
+    fn ids_that_go_round_need_a_table_for_their_window_alone() {
+        let mut tested = InFlight::default();
+        for n in 0..200_000u32 {
+            tested.push(1 + (n % 60_000) as u16, n).unwrap();
+            if n >= 100 {
+                assert_eq!(tested.remove(1 + ((n - 100) % 60_000) as u16), Some(n - 100));
+            }
+        }
+        // At the wrap, ids from both ends of the range are in flight together.
+        assert_eq!((tested.len(), tested.by_id.len(), tested.slots.len()), (100, 1_024, 101));
     }
 }

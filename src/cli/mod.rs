@@ -6,6 +6,7 @@ pub mod plan;
 pub mod read;
 pub mod run;
 pub mod templates;
+pub mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     Read(read::ReadArgs),
     /// List the devices that there are templates for, or show a template
     Templates(templates::TemplatesArgs),
+    /// Set a point of a running gateway and wait for the result
+    Write(write::WriteArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -76,6 +79,7 @@ impl Cli {
             Command::Plan(args) => plan::run(&args),
             Command::Read(args) => read::run(&args),
             Command::Templates(args) => templates::run(&args),
+            Command::Write(args) => write::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

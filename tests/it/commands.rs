@@ -5,13 +5,14 @@ mod outcomes;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fieldway::model::{Filter, Message, QoS, Topic};
 use fieldway::mqtt::{Connect, Packet, Publish, Subscribe, SubscribeOptions, Version, Will};
 use serde_json::{Value, json};
 
-use crate::support::gateway::GatewayProcess;
+use crate::support::gateway::{FIELDWAY, GatewayProcess};
 use crate::support::mqtt::Client;
 use crate::support::wait::free_port;
 use crate::support::writable_device::{Mood, WritableDevice, Written};
@@ -244,4 +245,42 @@ async fn commands_go_before_polls_and_are_quick_under_full_load() {
         assert_eq!((&result["status"], &result["value"]), (&json!("done"), &json!(n)));
     }
     drop(plant.folder);
+}
+
+#[tokio::test]
+async fn the_command_line_writes_through_the_running_gateway() {
+    let plant = Plant::start("60s").await;
+    let write = |args: &[&str]| {
+        let config = plant.folder.path().join("gateway.yaml");
+        let output = Command::new(FIELDWAY).arg("write").arg("--config").arg(config).args(args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let told = |text: &str| (Some(0), text.to_owned(), String::new());
+    assert_eq!(write(&["boiler", "setpoint", "45.5"]), told("boiler setpoint: done, and reads 45.5"));
+    assert_eq!(write(&["boiler", "mode", "auto"]), told("boiler mode: done, and reads \"auto\""));
+    let counter = "18446744073709551615";
+    let (code, json, _) = write(&["boiler", "counter", counter, "--json"]);
+    assert!(code == Some(0) && json.contains(&format!("\"value\":{counter}")), "{code:?} {json}");
+    let (code, said, _) = write(&["boiler", "setpoint", "-5"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(1), "boiler setpoint: rejected: -5 is less than 30, the least that is allowed")
+    );
+    for (args, complaint) in [
+        (&["oven", "setpoint", "5"], "there is no device `oven`; there are boiler"),
+        (&["boiler", "nosuch", "5"], "`boiler` has no point `nosuch`; writable are setpoint, speed,"),
+        (&["boiler", "flow", "5"], "`flow` is read only; `write: true` makes it writable."),
+    ] {
+        let (code, _, said) = write(args);
+        assert!(code == Some(2) && said.contains(complaint), "{code:?} {said}");
+    }
+    assert_eq!(plant.writes(), [(6, 1, vec![455]), (6, 20, vec![1]), (16, 10, vec![0xFFFF; 4])]);
+    plant.gateway.stop();
+    let config = plant.folder.path().join("gateway.yaml");
+    let output =
+        Command::new(FIELDWAY).args(["write", "boiler", "speed", "1", "--config"]).arg(config).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("does the gateway run?"), "{said}");
+    assert_eq!(plant.device.take_writes(), []);
 }

@@ -83,10 +83,6 @@ impl WritableDevice {
         self.state().holding[usize::from(address)] = value;
     }
 
-    pub fn coil(&self, address: u16) -> bool {
-        self.state().coils[usize::from(address)]
-    }
-
     /// The writes since the last call.
     pub fn take_writes(&self) -> Vec<Written> {
         std::mem::take(&mut self.state().writes)

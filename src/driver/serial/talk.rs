@@ -101,6 +101,7 @@ impl Talk {
     /// The devices whose points may come unasked.
     pub fn attach(&mut self, devices: &[Arc<Device>]) {
         self.ears = Ears::new(devices);
+        self.ears.opened(self.clock.now());
     }
 
     /// Opens the wire.

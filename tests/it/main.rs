@@ -11,6 +11,7 @@ mod config_hostile;
 mod config_values;
 mod crash;
 mod demo;
+mod field;
 mod gateway;
 mod kills;
 mod modbus;

@@ -11,7 +11,6 @@ mod crash;
 mod demo;
 mod gateway;
 mod kills;
-mod kills;
 mod modbus;
 mod outage;
 mod pipeline;

@@ -83,7 +83,7 @@ impl Hub {
             None => self.enter(greeting, expiry_s, now),
         };
         if let Some(will) = will {
-            self.publish(Origin::Will, &by, will, None, now);
+            self.publish(Origin::Elsewhere, &by, will, None, now);
         }
         key
     }
@@ -201,7 +201,7 @@ impl Hub {
         self.part(key);
         self.leave(key.seat(), now);
         if let (Some(will), true) = (will, lost) {
-            self.publish(Origin::Will, &by, will, None, now);
+            self.publish(Origin::Elsewhere, &by, will, None, now);
         }
     }
 

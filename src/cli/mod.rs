@@ -5,6 +5,8 @@ pub mod demo;
 pub mod plan;
 pub mod read;
 pub mod run;
+pub mod templates;
+pub mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +41,10 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Read points of one device once, and show them
     Read(read::ReadArgs),
+    /// List the devices that there are templates for, or show a template
+    Templates(templates::TemplatesArgs),
+    /// Set a point of a running gateway and wait for the result
+    Write(write::WriteArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -72,6 +78,8 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
             Command::Read(args) => read::run(&args),
+            Command::Templates(args) => templates::run(&args),
+            Command::Write(args) => write::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

@@ -91,15 +91,7 @@ pub(super) static TOP: Shape = Shape {
     what: "the top level",
     example: "gateway: { id: plant-7 }",
     depth: 0,
-    keys: &[
-        key("gateway"),
-        key("broker"),
-        key("web"),
-        key("buses"),
-        key("devices"),
-        key("uplinks"),
-        later("include", "put everything into this one file"),
-    ],
+    keys: &[key("gateway"), key("broker"), key("web"), key("buses"), key("devices"), key("uplinks"), key("include")],
     foreign: &[("mqtt", "broker"), ("bridges", "uplinks"), ("cloud", "uplinks"), ("http", "web")],
 };
 
@@ -201,7 +193,7 @@ pub(super) static DEVICE: Shape = Shape {
         key("qos"),
         key("retain"),
         key("points"),
-        later("template", "list the device's points under `points:`"),
+        key("template"),
         key("deadband"),
         key("max_silence"),
     ],
@@ -289,6 +281,15 @@ pub(super) static POINT: Shape = Shape {
         ("na_value", "invalid"),
         ("error_value", "invalid"),
     ],
+};
+
+/// Of a template; a configuration has no such key.
+pub(super) static ABOUT: Shape = Shape {
+    what: "`about`",
+    example: "{ maker: Eastron, model: SDM120, source: \"SDM120 Modbus protocol, V2.4\" }",
+    depth: 1,
+    keys: &[key("maker"), key("model"), key("source"), key("line"), key("note")],
+    foreign: &[("manufacturer", "maker"), ("vendor", "maker"), ("device", "model"), ("url", "source")],
 };
 
 pub(super) static SCALE_FROM: Shape = Shape {

@@ -3,6 +3,7 @@
 
 mod broker;
 mod broker_state;
+mod commands;
 mod config;
 mod config_check;
 mod config_hostile;

@@ -19,28 +19,27 @@ use std::path::{Path, PathBuf};
 
 use super::Outside;
 use super::fields::Fields;
+use super::files::Files;
 use super::keys;
 use super::problem::{Problem, Problems};
-use super::report;
 use super::tree::{Node, Span};
 use super::types::{Config, Place};
 
 /// What a check may look at besides the tree.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
-    pub(super) file: &'a Path,
-    pub(super) text: &'a str,
+    pub(super) files: &'a Files,
     pub(super) outside: &'a Outside<'a>,
 }
 
 impl Context<'_> {
-    /// A path of the file, made to start at the folder of the file.
-    pub(super) fn relative(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
+    /// A path that is written at `at`, made to start at the folder of the file it is written in.
+    pub(super) fn relative(&self, at: &Span, path: &str) -> PathBuf {
+        self.files.path(at.start).parent().unwrap_or(Path::new("")).join(path)
     }
 
     fn place(&self, span: &Span) -> Place {
-        report::place(self.file, self.text, span.start)
+        self.files.place(span.start)
     }
 }
 
@@ -62,7 +61,7 @@ pub(super) fn config(root: &Node, context: &Context<'_>, problems: &mut Problems
     let devices = device::check(&top, &buses, problems);
     let uplinks = uplink::check(&top, gateway.as_ref(), context, problems);
     Some(Config {
-        file: context.file.into(),
+        file: context.files.first().into(),
         gateway: gateway?,
         broker,
         web,

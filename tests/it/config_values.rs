@@ -88,6 +88,7 @@ fn every_key_reaches_its_place() {
             (RegisterTable::Coil, 0, PointType::Bool),
             (RegisterTable::Discrete, 0, PointType::Bool),
             (RegisterTable::Holding, 200, PointType::U16),
+            (RegisterTable::Coil, 9, PointType::Bool),
             (RegisterTable::Holding, 12, PointType::Bool),
             (RegisterTable::Holding, 65_535, PointType::U16),
         ]

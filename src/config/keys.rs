@@ -188,6 +188,7 @@ pub(super) static DEVICE: Shape = Shape {
         key("single_requests"),
         key("pause"),
         key("max_in_flight"),
+        key("write_and_read"),
         key("publish"),
         key("report"),
         key("qos"),

@@ -74,6 +74,15 @@ pub trait Driver: Send {
         Box::pin(async { Err(WriteFailure::Refused(Fault::IllegalFunction)) })
     }
 
+    /// Asks whoever has this unit id who it is: object numbers of the Modbus device identification (0 vendor, 1 product code, 2
+    /// revision, 3 URL, 4 product name, 5 model name) and their texts. Nothing when it is there and does not say.
+    ///
+    /// Errors with [`Failure::NoAnswer`] when nobody is there, and refuses where there are no unit ids.
+    fn identify(&mut self, unit_id: u8) -> Pending<'_, Result<Vec<(u8, String)>, Failure>> {
+        let _ = unit_id;
+        Box::pin(async { Err(Failure::Refused(Fault::IllegalFunction)) })
+    }
+
     /// The other way to read, for lines that take several requests at a time. `None` when this one does not.
     fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
         None

@@ -8,11 +8,13 @@ mod device;
 mod factor;
 mod forward;
 mod gateway;
+mod listener;
 mod names;
 mod point;
 mod publish;
 mod register;
 mod uplink;
+mod users;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -84,6 +86,8 @@ mod tests {
             "`gateway`" => "gateway: {{}}",
             "`broker`" => "broker: {{}}",
             "a listener" => "broker: { listeners: [{{}}] }",
+            "a user of the broker" => "broker: { users: [{{}}] }",
+            "`limits` of the broker" => "broker: { limits: {{}} }",
             "`web`" => "web: {{}}",
             "a bus" => "buses: { b: {{}} }",
             "a device" => "devices: { d: {{}} }",
@@ -101,6 +105,7 @@ mod tests {
     fn beside(key: &str) -> &'static str {
         match key {
             "baud" | "data_bits" | "parity" | "stop_bits" => "serial: /dev/ttyUSB0, ",
+            "certificate" | "private_key" | "client_ca" => "url: mqtts://127.0.0.1:8883, ",
             "to" => "topic: a, ",
             "enum" | "bits" | "invalid" => "holding: 1, ",
             _ => "",

@@ -202,6 +202,14 @@ impl Driver for Modbus {
         })
     }
 
+    fn identify(&mut self, unit_id: u8) -> Pending<'_, Result<Vec<(u8, String)>, Failure>> {
+        Box::pin(async move {
+            let objects = self.client.identify(unit_id).await?.unwrap_or_default();
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).to_owned();
+            Ok(objects.into_iter().map(|(id, bytes)| (id, text(bytes))).collect())
+        })
+    }
+
     fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
         self.client.overlapped().is_some().then_some(self as &mut dyn Pipeline)
     }

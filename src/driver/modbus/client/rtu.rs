@@ -110,6 +110,18 @@ impl Rtu {
         outcome.map_err(Broken::Failure)
     }
 
+    /// Asks `unit` anything that changes nothing, and waits for its answer as it is.
+    pub async fn question<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<Vec<u8>, Broken<Failure>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let sent = self.ask(stream, unit, ask).await?;
+        let heard = self.hear(stream, unit, ask, sent, |answer| pdu::raw_answer(ask.function(), answer)).await?;
+        let outcome = heard.unwrap_or_else(|fault| Err(Failure::NoAnswer(fault)));
+        self.settle(unit, ask.clone(), matches!(outcome, Err(Failure::NoAnswer(_))));
+        outcome.map_err(Broken::Failure)
+    }
+
     /// Writes to `unit` and waits for the answer. The request goes out once. [`Broken::Stream`] means that it did not.
     pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<Vec<u16>, Broken<WriteFailure>>
     where

@@ -123,7 +123,7 @@ impl Rtu {
     }
 
     /// Writes to `unit` and waits for the answer. The request goes out once. [`Broken::Stream`] means that it did not.
-    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<(), Broken<WriteFailure>>
+    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<Vec<u16>, Broken<WriteFailure>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -499,7 +499,7 @@ mod tests {
     async fn write(line: &mut Line, address: u16, value: u16) -> Result<(), WriteFailure> {
         let ask = Ask::write(&Change::Registers { address, values: vec![value] }, Form::Single);
         match line.rtu.write(&mut line.near, 1, &ask).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(Broken::Failure(failure)) => Err(failure),
             Err(Broken::Stream(error)) => panic!("{error}"),
         }

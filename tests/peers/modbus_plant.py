@@ -2,7 +2,8 @@
 """A Modbus server (pymodbus) that holds what a JSON file says.
 
     modbus_plant.py PLANT.json tcp      prints the port that it listens on
-    modbus_plant.py PLANT.json rtu      prints the path of a pty that it answers on
+    modbus_plant.py PLANT.json rtu      prints the path of a pty that it answers on; `ascii` likewise
+    modbus_plant.py PLANT.json rtu-over-tcp     as through a converter: prints its port; `ascii-over-tcp` likewise
 
 PLANT.json is {"unit_id": N, "points": [{"table", "address", "type", "byte_order", "value"}, …]}. The values are put into
 registers by pymodbus and struct, not by the project's code. Addresses that no point has do not exist: registers there are
@@ -81,13 +82,15 @@ def pty_pair():
 async def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         context = device(json.load(file))
-    if sys.argv[2] == "tcp":
-        server = ModbusTcpServer(context, address=("127.0.0.1", 0))
+    over_tcp = {"tcp": FramerType.SOCKET, "rtu-over-tcp": FramerType.RTU, "ascii-over-tcp": FramerType.ASCII}
+    if framer := over_tcp.get(sys.argv[2]):
+        server = ModbusTcpServer(context, framer=framer, address=("127.0.0.1", 0))
         await server.serve_forever(background=True)
         print(server.transport.sockets[0].getsockname()[1], flush=True)
     else:
         ours, theirs = pty_pair()
-        server = ModbusSerialServer(context, framer=FramerType.RTU, port=ours, baudrate=19200, ignore_missing_devices=True)
+        framer = {"rtu": FramerType.RTU, "ascii": FramerType.ASCII}[sys.argv[2]]
+        server = ModbusSerialServer(context, framer=framer, port=ours, baudrate=19200, ignore_missing_devices=True)
         await server.serve_forever(background=True)
         print(theirs, flush=True)
     await server.serving

@@ -9,7 +9,7 @@ use bigdecimal::{BigDecimal, ToPrimitive, Zero};
 /// Scales, offsets and limits are written by people; more digits than this are a mistake or an attack.
 const MAX_TYPED_LEN: usize = 64;
 /// Powers of ten beyond this can't come from a register, and would let a short text ask for a huge number.
-const MAX_TYPED_EXPONENT: i64 = 400;
+const MAX_TYPED_EXPONENT: u64 = 400;
 
 /// An exact decimal number. Printing keeps the digits that its making gave it: 210 × 0.1 prints as `21.0`.
 ///
@@ -132,12 +132,12 @@ impl FromStr for Decimal {
         if text.len() > MAX_TYPED_LEN {
             return Err(DecimalError::TooLong(text.into()));
         }
-        // bigdecimal also takes `1_000` and `+.5e+1`; a YAML number has no underscores, so neither have we.
-        if text.contains('_') {
+        // bigdecimal also takes `1_000`, `+.5e+1`, and `.-5` as -0.05; a YAML number has no underscores, so neither have we.
+        if text.contains('_') || text.contains(".+") || text.contains(".-") {
             return Err(DecimalError::Syntax(text.into()));
         }
         let parsed = BigDecimal::from_str(text).map_err(|_| DecimalError::Syntax(text.into()))?;
-        if parsed.fractional_digit_count().abs() > MAX_TYPED_EXPONENT {
+        if parsed.fractional_digit_count().unsigned_abs() > MAX_TYPED_EXPONENT {
             return Err(DecimalError::TooLong(text.into()));
         }
         Ok(Decimal::of(parsed))
@@ -204,10 +204,14 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_decimals_are_refused() {
-        for bad in ["", "abc", "0x10", "1_000", "1.2.3", "NaN", "inf"] {
+        for bad in ["", "abc", "0x10", "1_000", "1.2.3", ".-5", "+.+5", "NaN", "inf"] {
             assert_eq!(bad.parse::<Decimal>(), Err(DecimalError::Syntax(bad.into())));
         }
         assert!(matches!("1e99999".parse::<Decimal>(), Err(DecimalError::TooLong(_))));
         assert!(matches!("1".repeat(65).parse::<Decimal>(), Err(DecimalError::TooLong(_))));
+        // The exponents at the ends of 64 bits.
+        for huge in ["1e9223372036854775807", "1e9223372036854775808", "-1e-9223372036854775807"] {
+            assert!(matches!(huge.parse::<Decimal>(), Err(DecimalError::TooLong(_))), "{huge}");
+        }
     }
 }

@@ -72,4 +72,12 @@ impl Collector {
             Collector::Frames(frames) => frames.clear(),
         }
     }
+
+    /// Forgets what has begun, on a line on which somebody may be speaking already: what comes first may be the rest of something.
+    pub fn join(&mut self) {
+        match self {
+            Collector::Lines(lines) => lines.join(),
+            Collector::Frames(frames) => frames.join(),
+        }
+    }
 }

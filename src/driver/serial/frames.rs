@@ -69,6 +69,12 @@ impl FrameCollector {
         self.waits_for_pause = false;
     }
 
+    /// Somebody may be speaking already: where nothing tells a frame's first byte, only a pause does.
+    pub fn join(&mut self) {
+        self.kept.clear();
+        self.waits_for_pause = !self.tells_first_byte() && self.format.end.is_empty();
+    }
+
     fn scan(&mut self, is_over: bool, found: &mut dyn FnMut(Piece<'_>)) {
         let (mut from, mut damage) = (0, None);
         while from < self.kept.len() {
@@ -99,10 +105,14 @@ impl FrameCollector {
         self.kept.drain(..from);
     }
 
+    /// Whether a frame can be told by itself, wherever it begins.
+    fn tells_first_byte(&self) -> bool {
+        !self.format.start.is_empty() || self.format.checksum.is_some_and(|checksum| checksum.kind.width() >= 2)
+    }
+
     /// How far behind a place where no frame begins the next one may; `None` when only a pause will tell.
     fn next_place(&self, from: usize) -> Option<usize> {
-        let checksum = self.format.checksum.map_or(0, |checksum| checksum.kind.width());
-        if !self.format.start.is_empty() || checksum >= 2 {
+        if self.tells_first_byte() {
             return Some(1);
         }
         let end = &self.format.end;
@@ -269,6 +279,9 @@ mod tests {
             cut(format.clone(), &[&stray, &good, &[&good[..], &good].concat()], 3),
             ["!crc", "01020407", "01020407", "01020407"]
         );
+        let mut joined = FrameCollector::new(FrameFormat { checksum: None, ..format.clone() });
+        joined.join();
+        joined.push(&[4, 7, 1, 2], &mut |piece| panic!("it may have begun before: {piece:?}"));
         // Nothing but pauses.
         let pauses = FrameFormat { checksum: checked(ChecksumKind::Xor), ..super::tests::format() };
         assert_eq!(cut(pauses, &[&good, &good[..3], &good, &[0; 90]], 3), ["01020407", "!crc", "01020407", "!framing"]);

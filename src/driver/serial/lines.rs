@@ -6,6 +6,9 @@ use super::collector::Piece;
 use super::nmea;
 use crate::model::{Delimiter, Fault, LineFormat};
 
+/// A device that speaks has no pause this long within a line; USB adapters hand over bytes every 16 ms.
+const BETWEEN_LINES: Duration = Duration::from_millis(50);
+
 /// Collects lines. An empty one is none.
 #[derive(Debug)]
 pub struct LineCollector {
@@ -14,12 +17,14 @@ pub struct LineCollector {
     kept: Vec<u8>,
     /// It was too long: what comes is passed over up to its end.
     is_passed_over: bool,
+    /// Nobody knows yet whether what comes first is the beginning of a line.
+    is_joining: bool,
 }
 
 impl LineCollector {
     /// Nothing was heard yet.
     pub fn new(format: LineFormat) -> LineCollector {
-        LineCollector { format, kept: Vec::new(), is_passed_over: false }
+        LineCollector { format, kept: Vec::new(), is_passed_over: false, is_joining: false }
     }
 
     /// Takes bytes from the line; `found` gets what they complete, in order.
@@ -46,7 +51,10 @@ impl LineCollector {
 
     /// See [`Collector::awaited_pause`](super::collector::Collector::awaited_pause).
     pub fn awaited_pause(&self) -> Option<Duration> {
-        self.format.idle.filter(|_| self.has_begun())
+        match self.is_joining {
+            true => Some(self.format.idle.unwrap_or(BETWEEN_LINES)),
+            false => self.format.idle.filter(|_| self.has_begun()),
+        }
     }
 
     /// Whether a line has begun.
@@ -63,6 +71,14 @@ impl LineCollector {
     pub fn clear(&mut self) {
         self.kept.clear();
         self.is_passed_over = false;
+        self.is_joining = false;
+    }
+
+    /// Somebody may be speaking already: what comes is passed over up to the end of a line, or a pause.
+    pub fn join(&mut self) {
+        self.kept.clear();
+        self.is_passed_over = true;
+        self.is_joining = true;
     }
 
     fn end(&mut self, found: &mut dyn FnMut(Piece<'_>)) {
@@ -152,6 +168,24 @@ mod tests {
             assert_eq!(cut(&mut lines, &endless, piece), ["!framing", "next", "12345678", "!framing"]);
             assert!(lines.kept.capacity() < 64);
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_line_that_began_unheard_is_no_line() {
+        for piece in [1, 3, 100] {
+            let mut lines = LineCollector::new(LineFormat::default());
+            lines.join();
+            assert_eq!(cut(&mut lines, b"2.50 kg\r\n12.60 kg\r\n", piece), ["12.60 kg"]);
+            // After a pause a line begins.
+            lines.join();
+            assert_eq!(lines.awaited_pause(), Some(BETWEEN_LINES));
+            lines.pause(&mut |piece| panic!("{piece:?}"));
+            assert_eq!(lines.awaited_pause(), None);
+            assert_eq!(cut(&mut lines, b"12.70 kg\n", piece), ["12.70 kg"]);
+        }
+        let mut long = LineCollector::new(format(Some(b"\r\n")));
+        long.join();
+        assert_eq!(cut(&mut long, b"the rest of a long line\r\nnext\r\n", 5), ["next"]);
     }
 
     #[test]

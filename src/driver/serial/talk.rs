@@ -107,7 +107,10 @@ impl Talk {
     /// Opens the wire.
     pub async fn open(&mut self) -> Result<(), LineError> {
         self.wire.open().await?;
-        self.collector.clear();
+        match self.wire.is_serial() {
+            true => self.collector.join(),
+            false => self.collector.clear(),
+        }
         self.echo.forget();
         self.requests = 0;
         self.last_byte = self.clock.now();

@@ -103,6 +103,11 @@ impl Wire {
         matches!(&self.place, Place::Tcp(connector) if !connector.is_listening())
     }
 
+    /// Whether it is a serial port, on which somebody may be speaking when it is opened.
+    pub fn is_serial(&self) -> bool {
+        matches!(self.place, Place::Serial(_))
+    }
+
     /// Whether the device dials in.
     pub fn is_listening(&self) -> bool {
         matches!(&self.place, Place::Tcp(connector) if connector.is_listening())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fieldway::model::Fault;
 
+use super::vanishing::Cable;
 use super::{Bench, Field, read_until, say, stamps};
 
 fn scale(port: u16, device: &str) -> String {
@@ -31,6 +32,30 @@ async fn every_line_of_a_scale_is_a_reading_as_it_comes_and_other_lines_are_none
     assert_eq!(field.readings(2).await, ["weight=12.50", "weight=12.60"]);
     say(&mut far, "   0.10 kg\r\nST,GS,+ ..  kg\r\n").await;
     assert_eq!(field.readings(2).await, ["weight=0.10", "weight=!not_a_number"]);
+    field.stop().await;
+}
+
+#[tokio::test]
+async fn a_serial_port_that_is_opened_in_mid_line_gives_no_half_of_a_number() {
+    let bench = Bench::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let port = folder.path().join("scale");
+    let _cable = Cable::plug_in(&port, bench.port);
+    let mut far = bench.connection().await;
+    let mut field = Field::start(&format!(
+        "buses: {{ scale: {{ serial: '{}', protocol: lines }} }}\n\
+         devices: {{ weighbridge: {{ bus: scale, max_age: 1m, points: {{ weight: {{ match: '^[0-9.]+' }} }} }} }}\n",
+        port.display()
+    ));
+    // The scale does not pause, so the port is opened somewhere in 112.50.
+    let speaking = tokio::spawn(async move {
+        loop {
+            say(&mut far, "50\r\n112.").await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert_eq!(field.readings(3).await, ["weight=112.50"; 3]);
+    speaking.abort();
     field.stop().await;
 }
 

@@ -56,10 +56,10 @@ impl Drop for Units {
 }
 
 /// A pty at `path` whose other end is a TCP port.
-struct Cable(Child);
+pub(super) struct Cable(Child);
 
 impl Cable {
-    fn plug_in(path: &Path, port: u16) -> Cable {
+    pub(super) fn plug_in(path: &Path, port: u16) -> Cable {
         let socat = Command::new("socat")
             .arg(format!("pty,raw,echo=0,link={}", path.display()))
             .arg(format!("tcp:127.0.0.1:{port},nodelay"))

@@ -108,6 +108,9 @@ fn fault(read: Option<&Sample>) -> Option<Fault> {
 fn not_sent(why: &NotSent) -> (Status, String) {
     match why {
         NotSent::Unfit(why) => (Status::Rejected, why.clone()),
+        NotSent::BesideUnfit => {
+            (Status::Rejected, "not sent, because another value of the same command can't be written".into())
+        }
         NotSent::TooLate => (Status::Expired, "it expired while it waited for the bus, and was not sent".into()),
         NotSent::Offline(fault) => (Status::Failed, format!("the device is offline ({fault}); it was not sent")),
         NotSent::LineDown(why) => (Status::Failed, format!("it was not sent: {why}")),

@@ -37,7 +37,7 @@ impl Scheduler {
     pub fn refuse_order(&mut self, order: &Order, unfit: &Unfit) {
         let why = |point: usize| match point == unfit.point {
             true => NotSent::Unfit(unfit.why.clone()),
-            false => NotSent::AfterFailure,
+            false => NotSent::BesideUnfit,
         };
         let written = order.values.iter().map(|&(point, _)| Written {
             point,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::Limits;
+use super::access::Rights;
 use super::hub::Hub;
 use super::machine::Machine;
 use super::words::{Key, ToClient};
@@ -222,6 +223,7 @@ impl World {
             if let Some((key, index)) = old.and_then(|key| Some((key, *self.seats.get(&key)?))) {
                 self.hub.note_sent(key, self.clients[index].machine.sent);
             }
+            self.clients[index].machine.grant(Rights::everything(), None).expect("everything is allowed");
             let key = self.hub.connect(greeting, now);
             self.seats.insert(key, index);
             self.clients[index].key = Some(key);

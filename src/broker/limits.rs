@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use crate::config::LimitsConfig;
+
 /// Limits. What is over one of them is refused, dropped or disconnected, and counted; never buffered.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Clients connected at once.
     pub connections: usize,
+    /// Those from one address other than loopback.
+    pub connections_per_address: usize,
     /// Bytes of a packet, fixed header included.
     pub packet_size: usize,
-    /// Time from the connection to a whole CONNECT.
+    /// Time from the connection to a whole CONNECT; handshakes of TLS and WebSocket are part of it.
     pub connect_within: Duration,
     /// QoS 1 and 2 messages in flight to a client; its Receive Maximum may lower it.
     pub in_flight_out: u16,
@@ -46,6 +50,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 1_000,
+            connections_per_address: 100,
             packet_size: 1 << 20,
             connect_within: Duration::from_secs(10),
             in_flight_out: 100,
@@ -62,6 +67,17 @@ impl Default for Limits {
             topic_levels: 128,
             retained_messages: 100_000,
             retained_bytes: 64 << 20,
+        }
+    }
+}
+
+impl From<&LimitsConfig> for Limits {
+    fn from(config: &LimitsConfig) -> Limits {
+        let default = Limits::default();
+        Limits {
+            connections_per_address: config.connections_per_address.unwrap_or(default.connections_per_address),
+            connect_within: config.connect_timeout.unwrap_or(default.connect_within),
+            ..default
         }
     }
 }

@@ -11,11 +11,14 @@
 //! ([`Memory`]); without a store sessions end with their connections, and MQTT 5 clients are told so. The gateway publishes its own retained
 //! messages again after a restart. At an orderly stop clients are told that the server shuts down, and no will is published.
 
+mod access;
 mod connection;
 mod counters;
 mod durable;
+mod entrance;
 #[doc(hidden)]
 pub mod exercise;
+mod failures;
 mod hub;
 mod hub_handle;
 mod hub_task;
@@ -24,16 +27,20 @@ mod limits;
 mod listeners;
 mod local_reader;
 mod local_room;
+mod logins;
 mod machine;
 mod outbox;
+mod places;
 mod pool;
 mod retained;
 mod routing;
 mod sys;
 mod words;
 
+pub use entrance::{FilesError, certificate_warnings};
 pub use hub::Select;
 pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Subscription};
 pub use hub_task::{Memory, Outlet};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;
+pub use logins::Doorkeeper;

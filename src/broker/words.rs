@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{Filter, Message, Monotonic, QoS};
-use crate::mqtt::{Reason, Received, SubAck, SubscribeOptions};
+use crate::mqtt::{Reason, Received, SubAck, SubscribeOptions, Will};
 
 /// What each queued message is taken to cost beside what its publisher put into it, in bytes.
 const FIXED_COST: usize = 96;
@@ -116,7 +116,7 @@ pub struct Greeting {
     /// Seconds for which the session is to outlive the connection, as it was asked for; `u32::MAX` as long as may be.
     pub expiry_s: u32,
     /// Published when it is lost.
-    pub will: Option<Message>,
+    pub will: Option<Box<Will>>,
 }
 
 /// A client is let in.

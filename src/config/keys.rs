@@ -60,12 +60,15 @@ pub(super) fn is_secret(key: &str) -> bool {
     if matches!(lower.as_str(), "password_file" | "private_key" | "passwd_file") {
         return false;
     }
-    ["pass", "pwd", "secret", "token", "pasword"].iter().any(|word| lower.contains(word))
+    ["pass", "pwd", "secret", "token", "pasword", "hash"].iter().any(|word| lower.contains(word))
         || (6..=10).contains(&lower.len()) && did_you_mean(&lower, ["password"]).is_some()
 }
 
-/// Shapes that have `name` among their keys, the nearest relatives of `near` first.
+/// Shapes that have `name` among their keys, the nearest relatives of `near` first. A word that anything might have says nothing.
 pub(super) fn owners(name: &str, near: &Shape) -> Vec<&'static Shape> {
+    if name == "name" {
+        return Vec::new();
+    }
     let mut owners: Vec<&'static Shape> =
         ALL.iter().copied().filter(|shape| shape.what != near.what && shape.key(name).is_some()).collect();
     owners.sort_by_key(|shape| shape.depth.abs_diff(near.depth));
@@ -107,30 +110,60 @@ pub(super) static BROKER: Shape = Shape {
     what: "`broker`",
     example: "{ listeners: [mqtt://127.0.0.1:1883] }",
     depth: 1,
-    keys: &[
-        key("listeners"),
-        key("server_keep_alive"),
-        key("session_expiry"),
-        later("users", "without users the broker listens on this machine only (127.0.0.1), for anyone on it"),
+    keys: &[key("listeners"), key("server_keep_alive"), key("session_expiry"), key("users"), key("limits")],
+    foreign: &[
+        ("listen", "listeners"),
+        ("listener", "listeners"),
+        ("keep_alive", "server_keep_alive"),
+        ("acl", "users"),
+        ("logins", "users"),
     ],
-    foreign: &[("listen", "listeners"), ("listener", "listeners"), ("keep_alive", "server_keep_alive")],
 };
 
 pub(super) static LISTENER: Shape = Shape {
     what: "a listener",
     example: "{ url: mqtt://127.0.0.1:1883 }",
     depth: 3,
-    keys: &[key("url"), later("certificate", NO_TLS), later("private_key", NO_TLS), later("client_ca", NO_TLS)],
-    foreign: &[("listen", "url"), ("address", "url"), ("bind", "url")],
+    keys: &[key("url"), key("certificate"), key("private_key"), key("client_ca")],
+    foreign: &[
+        ("listen", "url"),
+        ("address", "url"),
+        ("bind", "url"),
+        ("cert", "certificate"),
+        ("certfile", "certificate"),
+        ("cert_file", "certificate"),
+        ("key", "private_key"),
+        ("keyfile", "private_key"),
+        ("key_file", "private_key"),
+        ("ca", "client_ca"),
+        ("cafile", "client_ca"),
+        ("ca_file", "client_ca"),
+    ],
 };
 
-/// Only for hints: `users` as a whole is not there yet.
-static USER: Shape = Shape {
+pub(super) static USER: Shape = Shape {
     what: "a user of the broker",
-    example: "{ name: hmi }",
+    example: "{ name: hmi, password_hash: \"$argon2id$…\", may_subscribe: [\"fieldway/#\"] }",
     depth: 3,
-    keys: &[key("password_hash"), key("may_subscribe"), key("may_publish"), key("deny")],
-    foreign: &[],
+    keys: &[key("name"), key("password_hash"), key("may_subscribe"), key("may_publish"), key("deny")],
+    foreign: &[
+        ("user", "name"),
+        ("username", "name"),
+        ("hash", "password_hash"),
+        ("read", "may_subscribe"),
+        ("subscribe", "may_subscribe"),
+        ("write", "may_publish"),
+        ("publish", "may_publish"),
+        ("forbid", "deny"),
+    ],
+};
+
+pub(super) static LIMITS: Shape = Shape {
+    what: "`limits` of the broker",
+    example: "{ connections_per_address: 100 }",
+    depth: 2,
+    keys: &[key("connections_per_address"), key("connect_timeout")],
+    foreign: &[("connect_within", "connect_timeout")],
 };
 
 pub(super) static WEB: Shape = Shape {
@@ -380,7 +413,7 @@ static BATCH: Shape = Shape {
 };
 
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 15] = [
+pub(super) static ALL: [&Shape; 16] = [
     &TOP,
     &GATEWAY,
     &BROKER,
@@ -393,6 +426,7 @@ pub(super) static ALL: [&Shape; 15] = [
     &FORWARD,
     &LISTENER,
     &USER,
+    &LIMITS,
     &SCALE_FROM,
     &WRITE,
     &BATCH,

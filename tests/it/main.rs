@@ -1,6 +1,7 @@
 //! Behaviour through real sockets, ptys and processes: one binary, one module a subject.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
+mod access;
 mod broker;
 mod broker_state;
 mod commands;

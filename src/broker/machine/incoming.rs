@@ -27,7 +27,8 @@ impl Machine {
         if self.version() == Version::V5 && self.inbound.len() > usize::from(self.limits.in_flight_in) {
             return self.expel(Reason::RECEIVE_MAXIMUM_EXCEEDED, Complaint::ReceiveMaximum);
         }
-        if topic.starts_with('$') {
+        if topic.starts_with('$') || !self.rights.may_publish(&topic) {
+            self.denied = Some(topic.to_string());
             return self.reject(received, Reason::NOT_AUTHORIZED);
         }
         if !is_as_indicated(&publish.payload, publish.properties.as_deref()) {

@@ -22,6 +22,7 @@ fn admitted(connect: Connect) -> (Machine, Codec) {
     let mut input = BytesMut::new();
     client.encode(&Packet::Connect(Box::new(connect)), &mut input).unwrap();
     assert!(machine.receive(&mut input, at(0)).is_some());
+    machine.grant(Rights::everything(), None).expect("everything is allowed");
     machine.admitted(&Admission { key: KEY, session_present: false, expiry_s: 0, kept: false, received: Vec::new() });
     assert!(matches!(sent(&mut machine, &mut client)[..], [Packet::ConnAck(_)]));
     (machine, client)
@@ -374,6 +375,7 @@ fn kept(connect: Connect, received: Vec<u16>) -> (Machine, Codec) {
     let mut input = BytesMut::new();
     client.encode(&Packet::Connect(Box::new(connect)), &mut input).unwrap();
     assert!(machine.receive(&mut input, at(0)).is_some_and(|greeting| greeting.expiry_s > 0 && !greeting.clean_start));
+    machine.grant(Rights::everything(), None).expect("everything is allowed");
     machine.admitted(&Admission { key: KEY, session_present: true, expiry_s: 60, kept: true, received });
     assert!(matches!(&sent(&mut machine, &mut client)[..], [Packet::ConnAck(ack)] if ack.session_present));
     (machine, client)

@@ -8,11 +8,13 @@ mod device;
 mod factor;
 mod forward;
 mod gateway;
+mod listener;
 mod names;
 mod point;
 mod publish;
 mod register;
 mod uplink;
+mod users;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -1,12 +1,14 @@
 //! How connections end: wills, keep-alive, takeover, the broker's stop, and everything that is refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fieldway::broker::{Broker, Limits};
+use fieldway::broker::{Broker, Limits, Outlet};
 use fieldway::clock::Clock;
 use fieldway::config::Place;
 use fieldway::model::{Message, QoS, Topic};
 use fieldway::mqtt::{Auth, Connect, Disconnect, Packet, Reason, Version, Will};
+use fieldway::store::QueueId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::mqtt::{Client, TestBroker, config, start};
@@ -84,15 +86,26 @@ async fn a_server_keep_alive_is_told_and_kept() {
 }
 
 #[tokio::test]
-async fn at_the_stop_clients_are_told_and_no_will_fires() {
-    let test = start(Limits::default(), Vec::new());
-    let mut watcher = watcher(&test).await;
+async fn at_the_stop_clients_are_told_and_their_wills_are_published() {
+    let (live, mut forwarded) = tokio::sync::mpsc::channel(10);
+    let select = |message: &Message| message.topic.starts_with("wills").then(|| message.clone());
+    let live = Outlet {
+        queue: QueueId(0),
+        select: Box::new(move |message| select(message).map(|m| Message { qos: QoS::AtMostOnce, ..m })),
+        live,
+        live_dropped: Arc::default(),
+    };
+    let test = start(Limits::default(), vec![live]);
     let mut client = Client::connect(test.address, with_will(Version::V5, "a")).await;
+    let mut polite = Client::connect(test.address, with_will(Version::V5, "polite")).await;
+    polite.send(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))).await;
+    assert_eq!(polite.closed().await, None);
     let began = tokio::time::Instant::now();
-    let (client_end, watcher_end, ()) = tokio::join!(client.closed(), watcher.receive(), test.broker.stop());
+    let (client_end, ()) = tokio::join!(client.closed(), test.broker.stop());
     assert_eq!(client_end, Some(Reason::SERVER_SHUTTING_DOWN));
-    assert_eq!(watcher_end, None);
     assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(&forwarded.recv().await.unwrap().payload[..], b"a");
+    assert_eq!(forwarded.recv().await, None);
 }
 
 #[tokio::test]

@@ -152,7 +152,7 @@ impl Hub {
             sys: Sys::default(),
             sys_asked: false,
             sys_forwarded: sys::is_forwarded(&outlets),
-            bounds: kept::bounds(&limits),
+            bounds: kept::bounds(&limits, 0),
             seats: Seats::default(),
             clients: HashMap::new(),
             connected: 0,

@@ -106,7 +106,7 @@ impl Hub {
         client.connected = false;
         let mut last_words = std::mem::take(&mut client.list);
         last_words.push(ToClient::Close(Reason::SESSION_TAKEN_OVER));
-        self.connected -= 1;
+        self.count_connected(self.connected - 1);
         self.out.parting.push((key, last_words));
         self.seats.reseat(seat);
         true
@@ -120,7 +120,7 @@ impl Hub {
         let id = greeting.client_id.clone();
         let key = self.seats.seat(Endpoint::Client(new_client(greeting.client_id, greeting.will)));
         self.clients.insert(id, key.seat());
-        self.connected += 1;
+        self.count_connected(self.connected + 1);
         if expiry_s == 0 {
             self.admit(key, true, now);
             return key;
@@ -152,7 +152,6 @@ impl Hub {
             client.turn = Turn::Queued;
             self.feeding.push_back(key);
         }
-        self.connected += 1;
         if let Some(kept) = &mut client.kept {
             kept.expiry_s = expiry_s;
             kept.left_at = None;
@@ -161,6 +160,7 @@ impl Hub {
             }
             kept.outflow.connect();
         }
+        self.count_connected(self.connected + 1);
         self.write_entry(key);
         key
     }
@@ -226,6 +226,11 @@ impl Hub {
         self.seats.occupant(seat).filter(|(_, client)| client.connected).map(|(key, _)| key)
     }
 
+    fn count_connected(&mut self, connected: usize) {
+        self.connected = connected;
+        self.bounds = kept::bounds(&self.limits, connected);
+    }
+
     /// The connection is over.
     fn part(&mut self, key: Key) {
         self.out.removed.push(key);
@@ -233,7 +238,7 @@ impl Hub {
         client.connected = false;
         client.list = Vec::new();
         client.turn = Turn::Idle;
-        self.connected -= 1;
+        self.count_connected(self.connected - 1);
         self.seats.reseat(key.seat());
     }
 

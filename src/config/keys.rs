@@ -186,6 +186,7 @@ pub(super) static DEVICE: Shape = Shape {
         key("match"),
         key("max_age"),
         key("latest_every"),
+        key("write_and_read"),
         key("publish"),
         key("report"),
         key("qos"),

@@ -100,8 +100,13 @@ pub trait Driver: Send {
         Err(Unfit { point: values.first().map_or(0, |(point, _)| *point), why })
     }
 
-    /// Sends one request of [`plan_writes`](Driver::plan_writes), at most once, and waits for its answer.
-    fn write<'a>(&'a mut self, device: &'a Device, request: &'a WriteRequest) -> Pending<'a, Result<(), WriteFailure>> {
+    /// Sends one request of [`plan_writes`](Driver::plan_writes), at most once, and waits for its answer. Where that tells what the device
+    /// holds now, it comes as points and their samples; what it does not tell has to be read.
+    fn write<'a>(
+        &'a mut self,
+        device: &'a Device,
+        request: &'a WriteRequest,
+    ) -> Pending<'a, Result<Seen, WriteFailure>> {
         let _ = (device, request);
         Box::pin(async { Err(WriteFailure::Refused(Fault::IllegalFunction)) })
     }
@@ -208,6 +213,9 @@ pub struct WriteRequest {
     pub points: Vec<(usize, Value)>,
 }
 
+/// Points, as indices into [`Device::points`], and what they hold.
+pub type Seen = Vec<(usize, Sample)>;
+
 /// A change of cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -237,6 +245,11 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it is about coils.
+    pub fn is_coils(&self) -> bool {
+        matches!(self, Change::Coils { .. })
+    }
+
     /// Whether it is one coil or one whole register.
     pub fn is_single(&self) -> bool {
         match self {

@@ -45,10 +45,15 @@ const POINTS: &str = r#"
 
 impl Plant {
     async fn start(poll: &str) -> Plant {
+        Plant::start_with(poll, "").await
+    }
+
+    /// `more` is in the device's configuration.
+    async fn start_with(poll: &str, more: &str) -> Plant {
         let device = WritableDevice::start();
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
-        let gateway = Plant::gateway(folder.path(), port, device.port(), poll);
+        let gateway = Plant::gateway(folder.path(), port, device.port(), poll, more);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut client = connect(address, "hmi-3").await;
         let wanted = ["fw/+/+/result", "fw/+/result", "fw/boiler", "fw/boiler/availability"];
@@ -63,11 +68,11 @@ impl Plant {
         plant
     }
 
-    fn gateway(folder: &Path, port: u16, device: u16, poll: &str) -> GatewayProcess {
+    fn gateway(folder: &Path, port: u16, device: u16, poll: &str, more: &str) -> GatewayProcess {
         let yaml = format!(
             "gateway: {{ id: t, topic_root: fw, data_dir: data }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{port}'] }}\n\
              buses: {{ plc: {{ tcp: '127.0.0.1:{device}', protocol: modbus-tcp, timeout: 200ms, retries: 0 }} }}\n\
-             devices:\n  boiler:\n    bus: plc\n    poll: {poll}\n    points:{POINTS}"
+             devices:\n  boiler:\n    bus: plc\n    poll: {poll}\n{more}    points:{POINTS}"
         );
         GatewayProcess::start(folder, &yaml, port)
     }

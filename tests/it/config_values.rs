@@ -4,14 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fieldway::config::{self, Config, Durability, MqttVersion, Outside, Report, WhenFull};
+use fieldway::config::{self, Config, Durability, MqttVersion, Outside, WhenFull};
 use fieldway::model::{
-    ByteOrder, DataBits, Device, Encoding, Half, MaxGap, Naming, Parity, PointType, Protocol, PublishMode, QoS, Quirks,
-    RegisterSource, RegisterTable, Sentinel, StopBits, Transport,
+    ByteOrder, DataBits, Deadband, Device, Encoding, Half, MaxGap, Naming, Parity, PointType, Protocol, PublishMode,
+    QoS, Quirks, RegisterSource, RegisterTable, Report, ReportMode, Sentinel, StopBits, Transport, Write,
 };
 use fieldway::route::RetainRule;
 
-fn parse(text: &str) -> Result<Config, Report> {
+fn parse(text: &str) -> Result<Config, config::Report> {
     config::parse(text.as_bytes(), Path::new("plant/gateway.yaml"), &Outside::nothing())
 }
 
@@ -88,10 +88,26 @@ fn every_key_reaches_its_place() {
             (RegisterTable::Coil, 0, PointType::Bool),
             (RegisterTable::Discrete, 0, PointType::Bool),
             (RegisterTable::Holding, 200, PointType::U16),
+            (RegisterTable::Coil, 9, PointType::Bool),
             (RegisterTable::Holding, 12, PointType::Bool),
             (RegisterTable::Holding, 65_535, PointType::U16),
         ]
     );
+    let point = |name: &str| boiler.points.iter().find(|point| point.name.as_str() == name).expect("a point");
+    let decimal = |text: &str| text.parse().ok();
+    let limits = Write { min: decimal("30"), max: decimal("80.5"), step: decimal("0.5"), only: false };
+    assert_eq!(point("setpoint").write, Some(limits));
+    assert_eq!(point("reset").write, Some(Write { only: true, ..Write::default() }));
+    assert_eq!((&point("pump").write, &point("running").write), (&Some(Write::default()), &None));
+    let report = |name: &str| {
+        let Report { mode, deadband, max_silence } = point(name).report.clone();
+        (mode, deadband, max_silence.map(|silence| silence.as_secs()))
+    };
+    let percent = decimal("2").map(Deadband::Percent);
+    assert_eq!(report("valve"), (ReportMode::Change, percent.clone(), Some(60)));
+    assert_eq!(report("setpoint"), (ReportMode::Change, decimal("0.2").map(Deadband::Absolute), Some(60)));
+    assert_eq!(report("running"), (ReportMode::Every, percent, Some(60)));
+    assert_eq!(meter.points[0].report.mode, ReportMode::Every);
 
     let [cloud, other] = config.uplinks.as_slice() else { panic!("two uplinks") };
     assert_eq!((cloud.host.as_str(), cloud.port, cloud.client_id.as_str()), ("broker.example.com", 1883, "plant-7"));
@@ -160,7 +176,7 @@ fn merge_keys_take_over_what_is_not_there_already() {
 }
 
 /// The configuration of a computer with this name.
-fn on_host(name: &'static str) -> Result<Config, Report> {
+fn on_host(name: &'static str) -> Result<Config, config::Report> {
     let read = move |path: &Path| match path == Path::new("/proc/sys/kernel/hostname") {
         true => Ok(name.as_bytes().to_vec()),
         false => Err(io::ErrorKind::NotFound.into()),
@@ -283,7 +299,8 @@ fn every_type_and_its_keys_reach_the_driver() {
     );
     assert_eq!(config.buses[0].in_flight, 8);
     let device = &config.devices[0];
-    let quirks = Quirks { single_requests: true, pause: Duration::from_millis(50), max_in_flight: Some(2) };
+    let pause = Duration::from_millis(50);
+    let quirks = Quirks { single_requests: true, pause, max_in_flight: Some(2), write_and_read: false };
     assert_eq!(device.quirks, quirks);
     let point = |name: &str| device.points.iter().find(|point| point.name.as_str() == name).expect("a point");
     let register = |name: &str| point(name).register().expect("a Modbus device");

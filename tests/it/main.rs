@@ -4,11 +4,13 @@
 mod access;
 mod broker;
 mod broker_state;
+mod clients;
 mod commands;
 mod config;
 mod config_check;
 mod config_hostile;
 mod config_values;
+mod conformance;
 mod crash;
 mod demo;
 mod field;

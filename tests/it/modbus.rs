@@ -209,6 +209,26 @@ async fn every_value_over_tcp_is_what_pymodbus_holds() {
 }
 
 #[tokio::test]
+async fn every_value_through_converters_is_what_pymodbus_holds() {
+    for (seed, framing, protocol) in
+        [(3, "rtu-over-tcp", Protocol::ModbusRtu), (4, "ascii-over-tcp", Protocol::ModbusAscii)]
+    {
+        let plant = Plant::new(seed);
+        let mut peer = Peer::start("modbus_plant.py", &plant.args(framing));
+        let port = peer.line().parse().unwrap();
+        every_value_is_what_pymodbus_holds(plant, (protocol, tcp(port).1)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_value_over_ascii_is_what_pymodbus_holds() {
+    let plant = Plant::new(5);
+    let mut peer = Peer::start("modbus_plant.py", &plant.args("ascii"));
+    let (_, transport) = rtu(&peer.line());
+    every_value_is_what_pymodbus_holds(plant, (Protocol::ModbusAscii, transport)).await;
+}
+
+#[tokio::test]
 async fn every_value_over_rtu_is_what_pymodbus_holds() {
     let plant = Plant::new(2);
     let mut peer = Peer::start("modbus_plant.py", &plant.args("rtu"));

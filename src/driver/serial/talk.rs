@@ -127,7 +127,10 @@ impl Talk {
 
     /// What was heard unasked since the last call.
     pub fn heard(&mut self) -> Vec<Heard> {
-        self.ears.advance(self.clock.stamp());
+        // On a line that is gone nothing is overdue: it is known why nothing comes.
+        if self.wire.stream().is_some() {
+            self.ears.advance(self.clock.stamp());
+        }
         self.ears.take()
     }
 
@@ -150,8 +153,8 @@ impl Talk {
             if self.wire.is_listening() {
                 let now = self.clock.now();
                 until = until.min(now + LOOK_EVERY);
-                if now.since(self.last_byte) >= SILENT_CALLER {
-                    self.wire.heard(false);
+                if now.since(self.last_byte) >= SILENT_CALLER && self.wire.heard(false) {
+                    self.collector.clear();
                 }
             }
             if let Err(error) = self.hear(until, None).await {
@@ -200,7 +203,8 @@ impl Talk {
             Answer { device, points, request, samples: vec![None; points.len()], fault: None, is_open: false };
         let heard = self.collect(&mut answer, request, sent).await?;
         self.asked = None;
-        if !heard {
+        // A connection that others are listened to on is not closed for the silence of one.
+        if !heard && !self.ears.is_needed() {
             self.wire.heard(false);
         }
         let is_silent = answer.samples.iter().all(Option::is_none);

@@ -109,18 +109,21 @@ impl Wire {
     }
 
     /// A request had no byte in answer, or (`heard`) some. A TCP connection that stays silent is closed, and a device
-    /// that has dialled in again meanwhile takes over from its own dead connection.
-    pub fn heard(&mut self, heard: bool) {
+    /// that has dialled in again meanwhile takes over from its own dead connection; returns whether it did.
+    pub fn heard(&mut self, heard: bool) -> bool {
         self.silent_requests = if heard { 0 } else { self.silent_requests + 1 };
         if heard {
-            return;
+            return false;
         }
-        let Place::Tcp(connector) = &mut self.place else { return };
+        let Place::Tcp(connector) = &mut self.place else { return false };
         if let Some(newest) = connector.newest() {
             self.stream = Some(Stream::Tcp(newest));
-        } else if self.silent_requests >= SILENT_REQUESTS && !connector.is_listening() {
+            return true;
+        }
+        if self.silent_requests >= SILENT_REQUESTS && !connector.is_listening() {
             self.stream = None;
         }
+        false
     }
 
     /// Closes it because it failed, and says so.

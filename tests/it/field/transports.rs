@@ -200,3 +200,20 @@ devices:
     serve.abort();
     field.stop().await;
 }
+
+#[tokio::test]
+async fn a_device_that_dials_in_and_speaks_by_itself_takes_over_from_its_own_dead_connection() {
+    let port = free_port();
+    let mut field = Field::start(&format!(
+        "buses: {{ modem: {{ listen: '127.0.0.1:{port}', protocol: lines }} }}\n\
+         devices: {{ well: {{ bus: modem, max_age: 1m, points: {{ level: {{ match: 'L=(?<value>[0-9.]+)' }} }} }} }}\n"
+    ));
+    let mut first = dial(port).await;
+    say(&mut first, "L=1.5\nL=").await;
+    assert_eq!(field.readings(1).await, ["level=1.5"]);
+    // It lost its network in mid-line, and dials again.
+    let mut again = dial(port).await;
+    say(&mut again, "L=2.5\n").await;
+    assert_eq!(field.readings(1).await, ["level=2.5"]);
+    field.stop().await;
+}

@@ -1,6 +1,8 @@
 //! Lines that go and come back: ptys and TCP servers, twenty times, under polling.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::Field;
+use crate::support::gateway::GatewayProcess;
 use crate::support::wait::{free_port, wait_for};
 
 const TIMES: usize = 20;
@@ -86,6 +89,65 @@ fn line(place: &str) -> String {
         "buses: {{ line: {{ {place}, protocol: modbus-rtu, timeout: 100ms, retries: 0 }} }}\n\
          devices: {{ pump: {{ bus: line, unit_id: 7, poll: 100ms, points: {{ flow: {{ holding: 1 }} }} }} }}\n"
     )
+}
+
+/// How often the gateway says that so many devices are online, by its metrics.
+fn until_online(web: u16, count: usize) {
+    wait_for("the devices", Duration::from_secs(10), || {
+        let mut stream = TcpStream::connect(("127.0.0.1", web)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let is_online = |line: &&str| {
+            let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+            line.starts_with("fieldway_device_online{") && value == Some(1.0)
+        };
+        (text.lines().filter(is_online).count() == count).then_some(())
+    });
+}
+
+/// Open descriptors, and resident memory in KiB.
+fn holdings(pid: u32) -> (usize, u64) {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    (descriptors, resident.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_lines_come_and_go_holds_no_more_than_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let tty = folder.path().join("tty");
+    let (port, lines, web, broker) = (free_port(), free_port(), free_port(), free_port());
+    let _units = Units::on(port).await;
+    let yaml = format!(
+        "gateway: {{ id: leaks, data_dir: data }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{broker}'] }}\n\
+         web: {{ listen: '127.0.0.1:{web}' }}\n\
+         buses:\n\
+         \x20 line: {{ serial: {}, protocol: modbus-rtu, timeout: 100ms }}\n\
+         \x20 net: {{ tcp: '127.0.0.1:{lines}', protocol: modbus-rtu, timeout: 100ms }}\n\
+         devices:\n\
+         \x20 pump: {{ bus: line, unit_id: 7, poll: 100ms, points: {{ flow: {{ holding: 1 }} }} }}\n\
+         \x20 fan: {{ bus: net, unit_id: 7, poll: 100ms, points: {{ speed: {{ holding: 1 }} }} }}\n",
+        tty.display()
+    );
+    let gateway = GatewayProcess::start(folder.path(), &yaml, broker);
+    let mut before = (0, 0);
+    for n in 0..TIMES {
+        let (cable, units) = (Cable::plug_in(&tty, port), Units::on(lines).await);
+        tokio::task::block_in_place(|| until_online(web, 2));
+        if n == TIMES / 4 {
+            before = holdings(gateway.id());
+        } else if n + 1 == TIMES {
+            let (descriptors, resident) = holdings(gateway.id());
+            assert!(descriptors <= before.0 + 2, "{} descriptors have become {descriptors}", before.0);
+            assert!(resident <= before.1 + 2048, "{} KiB have become {resident}", before.1);
+        }
+        cable.unplug(&tty);
+        drop(units);
+        tokio::task::block_in_place(|| until_online(web, 0));
+    }
+    gateway.kill();
 }
 
 /// Descriptors of this process that are of this kind: other tests have theirs open meanwhile, but none of these.

@@ -123,7 +123,7 @@ impl Rtu {
     }
 
     /// Writes to `unit` and waits for the answer. The request goes out once. [`Broken::Stream`] means that it did not.
-    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<(), Broken<WriteFailure>>
+    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<Vec<u16>, Broken<WriteFailure>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -499,7 +499,7 @@ mod tests {
     async fn write(line: &mut Line, address: u16, value: u16) -> Result<(), WriteFailure> {
         let ask = Ask::write(&Change::Registers { address, values: vec![value] }, Form::Single);
         match line.rtu.write(&mut line.near, 1, &ask).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(Broken::Failure(failure)) => Err(failure),
             Err(Broken::Stream(error)) => panic!("{error}"),
         }
@@ -566,5 +566,32 @@ mod tests {
         let mut line = Line { rtu: Rtu { framing: Framing::Ascii, ..rtu(clock) }, near };
         assert_eq!(read(&mut line, 1, 10).await, reading(10));
         assert_eq!(read(&mut line, 1, 10).await, Err(Fault::Crc));
+    }
+
+    #[tokio::test]
+    async fn no_gap_is_shorter_than_the_silence_however_fast_the_device_is() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let clock = Clock::start();
+        let device = tokio::spawn(async move {
+            let (mut request, mut answered, mut shortest) = ([0; 8], None, Duration::MAX);
+            while far.read_exact(&mut request).await.is_ok() {
+                let now = clock.now();
+                shortest = answered.map_or(shortest, |before| shortest.min(now.since(before)));
+                // Before it is sent: what the other end measures begins later.
+                answered = Some(clock.now());
+                far.write_all(&good(1, 10)).await.unwrap();
+            }
+            shortest
+        });
+        let silence = Duration::from_micros(1750);
+        let timing = Timing { character: Duration::from_micros(87), silence, timeout: Duration::from_secs(5) };
+        let rtu = Rtu::new(Framing::Rtu, timing, Echo::new(false), Alarm::precise(), clock);
+        let mut line = Line { rtu, near };
+        for _ in 0..50 {
+            assert_eq!(read(&mut line, 1, 10).await, reading(10));
+        }
+        drop(line);
+        let shortest = device.await.unwrap();
+        assert!(shortest >= silence, "{shortest:?}");
     }
 }

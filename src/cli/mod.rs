@@ -2,9 +2,11 @@
 
 pub mod check;
 pub mod demo;
+pub mod passwd;
 pub mod plan;
 pub mod read;
 pub mod run;
+pub mod scan;
 pub mod templates;
 pub mod write;
 
@@ -41,10 +43,14 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Read points of one device once, and show them
     Read(read::ReadArgs),
+    /// Ask every unit id of a bus who is there
+    Scan(scan::ScanArgs),
     /// List the devices that there are templates for, or show a template
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
     Write(write::WriteArgs),
+    /// Make the hash of a password for a user of the broker
+    Passwd(passwd::PasswdArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -78,8 +84,10 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
             Command::Read(args) => read::run(&args),
+            Command::Scan(args) => scan::run(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
+            Command::Passwd(args) => passwd::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

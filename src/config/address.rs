@@ -8,8 +8,14 @@ use super::tree::Scalar;
 use super::yaml::short;
 use crate::model::Network;
 
-/// MQTT without TLS, as registered with IANA.
+/// MQTT without and with TLS, as registered with IANA.
 const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
+/// WebSocket is HTTP to begin with (RFC 6455 §3).
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+/// Where MQTT clients look unless they are told otherwise.
+const WEB_SOCKET_PATH: &str = "/mqtt";
 /// The longest DNS name (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 253;
 
@@ -102,20 +108,60 @@ impl Read for FromNetwork {
     }
 }
 
-/// A listener of the broker: `mqtt://127.0.0.1:1883`.
+/// A listener of the broker: `mqtt://127.0.0.1:1883`, `wss://0.0.0.0:9001/mqtt`.
 pub(super) struct ListenerUrl;
 
+/// What a listener's address says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListenerAddress {
+    pub(super) address: SocketAddr,
+    pub(super) encrypted: bool,
+    /// The path of a WebSocket.
+    pub(super) web_socket: Option<String>,
+}
+
 impl Read for ListenerUrl {
-    type Out = SocketAddr;
+    type Out = ListenerAddress;
 
     fn wanted(&self) -> String {
         "an address such as mqtt://127.0.0.1:1883".into()
     }
 
-    fn read(&self, scalar: &Scalar) -> Result<SocketAddr, Wrong> {
-        let address = socket(&mqtt_url(&scalar.text)?)?;
-        on_loopback(address, "the broker has no users yet, so anyone who reaches it may do anything", "mqtt://")
+    fn read(&self, scalar: &Scalar) -> Result<ListenerAddress, Wrong> {
+        let text = scalar.text.as_str();
+        if has_login(text) {
+            return Err(Wrong::helped("a user name or password is in it", "who may log in stands in `broker.users`"));
+        }
+        let (scheme, rest) = scheme(text)?;
+        let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+        let (encrypted, default_port) = match scheme {
+            "mqtt" => (false, MQTT_PORT),
+            "mqtts" => (true, MQTTS_PORT),
+            "ws" => (false, HTTP_PORT),
+            "wss" => (true, HTTPS_PORT),
+            _ => return Err(not_mqtt(scheme, rest)),
+        };
+        let web_socket = match (scheme, path) {
+            ("ws" | "wss", Some(path)) => Some(web_socket_path(path)?),
+            ("ws" | "wss", None) => Some(WEB_SOCKET_PATH.into()),
+            (_, Some(path)) => return Err(path_without_web_socket(scheme, authority, path)),
+            (_, None) => None,
+        };
+        let address = socket(&host_port(authority, default_port)?)?;
+        Ok(ListenerAddress { address, encrypted, web_socket })
     }
+}
+
+/// `/path` of a request, as it is compared: no query, nothing that would have to be decoded.
+fn web_socket_path(path: &str) -> Result<String, Wrong> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    if path.len() <= 256 && path.bytes().all(fits) {
+        return Ok(format!("/{path}"));
+    }
+    Err(Wrong::helped(
+        format!("`/{}` can't be the path of a WebSocket", short(path)),
+        "letters, digits and `-._~/` make a path, for example /mqtt",
+    ))
 }
 
 /// `web.listen`: `127.0.0.1:8080`.
@@ -142,7 +188,7 @@ impl Read for WebAddress {
             let port = if address == text { "8080" } else { text };
             return Err(Wrong::helped("it takes an address and a port", format!("write {}:{port}", short(address))));
         }
-        on_loopback(socket(&host_port(text, 0)?)?, "there are no users yet who could log in", "")
+        socket(&host_port(text, 0)?)
     }
 }
 
@@ -169,12 +215,7 @@ fn mqtt_url(text: &str) -> Result<HostPort, Wrong> {
             "write `username:` and `password_file:` beside it",
         ));
     }
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(Wrong::helped(
-            format!("`{}` has no `mqtt://`", short(text)),
-            format!("write mqtt://{}", short(text)),
-        ));
-    };
+    let (scheme, rest) = scheme(text)?;
     let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
     match scheme {
         "mqtt" => {}
@@ -187,18 +228,27 @@ fn mqtt_url(text: &str) -> Result<HostPort, Wrong> {
                 format!("use mqtt://{} for now, and only over a network that you trust", host_of(authority)),
             ));
         }
-        _ => {
-            return Err(Wrong::helped(
-                format!("`{}://` is not MQTT", short(scheme)),
-                format!("write mqtt://{}", short(rest)),
-            ));
-        }
+        _ => return Err(not_mqtt(scheme, rest)),
     }
-    if let Some(path) = path {
-        let help = format!("write mqtt://{}", short(authority));
-        return Err(Wrong::helped(format!("`/{}` has no meaning without WebSocket", short(path)), help));
+    match path {
+        Some(path) => Err(path_without_web_socket("mqtt", authority, path)),
+        None => host_port(authority, MQTT_PORT),
     }
-    host_port(authority, MQTT_PORT)
+}
+
+fn scheme(text: &str) -> Result<(&str, &str), Wrong> {
+    text.split_once("://").ok_or_else(|| {
+        Wrong::helped(format!("`{}` has no `mqtt://`", short(text)), format!("write mqtt://{}", short(text)))
+    })
+}
+
+fn not_mqtt(scheme: &str, rest: &str) -> Wrong {
+    Wrong::helped(format!("`{}://` is not MQTT", short(scheme)), format!("write mqtt://{}", short(rest)))
+}
+
+fn path_without_web_socket(scheme: &str, authority: &str, path: &str) -> Wrong {
+    let help = format!("write {scheme}://{}", short(authority));
+    Wrong::helped(format!("`/{}` has no meaning without WebSocket", short(path)), help)
 }
 
 /// Without its port.
@@ -281,17 +331,6 @@ fn socket(place: &HostPort) -> Result<SocketAddr, Wrong> {
     }
 }
 
-fn on_loopback(address: SocketAddr, why: &str, scheme: &str) -> Result<SocketAddr, Wrong> {
-    if address.ip().is_loopback() {
-        return Ok(address);
-    }
-    Err(Wrong::told(
-        "listening beyond this machine is not there yet in this version",
-        format!("{address} can be reached from the network"),
-        format!("{why}; write {scheme}127.0.0.1:{}", address.port()),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +360,14 @@ mod tests {
         }
         assert_eq!(read(&UplinkUrl, "mqtt://broker.example.com"), at("broker.example.com", 1883));
         assert_eq!(read(&UplinkUrl, "mqtt://[::1]:1884"), at("::1", 1884));
-        assert_eq!(read(&ListenerUrl, "mqtt://127.0.0.1:1883"), Ok(([127, 0, 0, 1], 1883).into()));
+        let listener = |text: &str| {
+            let listener = read(&ListenerUrl, text).unwrap();
+            (listener.address.to_string(), listener.encrypted, listener.web_socket)
+        };
+        assert_eq!(listener("mqtt://127.0.0.1"), ("127.0.0.1:1883".into(), false, None));
+        assert_eq!(listener("mqtts://[::]"), ("[::]:8883".into(), true, None));
+        assert_eq!(listener("ws://127.0.0.1:9001"), ("127.0.0.1:9001".into(), false, Some("/mqtt".into())));
+        assert_eq!(listener("wss://0.0.0.0:9001/a/b"), ("0.0.0.0:9001".into(), true, Some("/a/b".into())));
         assert_eq!(read(&WebAddress, "[::1]:80").map(|a| a.to_string()), Ok("[::1]:80".into()));
     }
 
@@ -349,17 +395,17 @@ mod tests {
             assert!(read(&BusAddress, wrong).is_err(), "{wrong}");
         }
         for wrong in [
-            "mqtts://127.0.0.1:8883",
-            "ws://127.0.0.1",
             "127.0.0.1:1883",
-            "mqtt://0.0.0.0:1883",
+            "mqtts://127.0.0.1:8883/x",
+            "ws://127.0.0.1/mqtt?x",
+            "ws://127.0.0.1/a b",
             "mqtt://localhost:1883",
             "mqtt://127.0.0.1/x",
             "http://127.0.0.1",
         ] {
             assert!(read(&ListenerUrl, wrong).is_err(), "{wrong}");
         }
-        for wrong in ["8080", "127.0.0.1", "0.0.0.0:8080", "http://127.0.0.1:8080", "[::1]", "127.0.0.1:0"] {
+        for wrong in ["8080", "127.0.0.1", "http://127.0.0.1:8080", "[::1]", "127.0.0.1:0"] {
             assert!(read(&WebAddress, wrong).is_err(), "{wrong}");
         }
     }

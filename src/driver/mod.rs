@@ -100,10 +100,24 @@ pub trait Driver: Send {
         Err(Unfit { point: values.first().map_or(0, |(point, _)| *point), why })
     }
 
-    /// Sends one request of [`plan_writes`](Driver::plan_writes), at most once, and waits for its answer.
-    fn write<'a>(&'a mut self, device: &'a Device, request: &'a WriteRequest) -> Pending<'a, Result<(), WriteFailure>> {
+    /// Sends one request of [`plan_writes`](Driver::plan_writes), at most once, and waits for its answer. Where that tells what the device
+    /// holds now, it comes as points and their samples; what it does not tell has to be read.
+    fn write<'a>(
+        &'a mut self,
+        device: &'a Device,
+        request: &'a WriteRequest,
+    ) -> Pending<'a, Result<Seen, WriteFailure>> {
         let _ = (device, request);
         Box::pin(async { Err(WriteFailure::Refused(Fault::IllegalFunction)) })
+    }
+
+    /// Asks whoever has this unit id who it is: object numbers of the Modbus device identification (0 vendor, 1 product code, 2
+    /// revision, 3 URL, 4 product name, 5 model name) and their texts. Nothing when it is there and does not say.
+    ///
+    /// Errors with [`Failure::NoAnswer`] when nobody is there, and refuses where there are no unit ids.
+    fn identify(&mut self, unit_id: u8) -> Pending<'_, Result<Vec<(u8, String)>, Failure>> {
+        let _ = unit_id;
+        Box::pin(async { Err(Failure::Refused(Fault::IllegalFunction)) })
     }
 
     /// The other way to read, for lines that take several requests at a time. `None` when this one does not.
@@ -199,6 +213,9 @@ pub struct WriteRequest {
     pub points: Vec<(usize, Value)>,
 }
 
+/// Points, as indices into [`Device::points`], and what they hold.
+pub type Seen = Vec<(usize, Sample)>;
+
 /// A change of cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -228,6 +245,11 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it is about coils.
+    pub fn is_coils(&self) -> bool {
+        matches!(self, Change::Coils { .. })
+    }
+
     /// Whether it is one coil or one whole register.
     pub fn is_single(&self) -> bool {
         match self {

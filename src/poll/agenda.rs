@@ -51,6 +51,8 @@ pub struct Agenda {
     pub turn: Option<Turn>,
     /// Not before then is it asked anything: some devices need a pause after an answer.
     pub rests_until: Monotonic,
+    /// When it last answered anything.
+    pub answered_at: Option<Monotonic>,
     /// For status.
     pub status: DeviceStatus,
     /// The points that come unasked: they are in no group.
@@ -100,6 +102,7 @@ impl Agenda {
             device,
             turn: None,
             rests_until: Monotonic::default(),
+            answered_at: None,
             status,
             unasked: Vec::new(),
             groups,
@@ -334,6 +337,7 @@ impl Agenda {
     /// The device answered something.
     fn is_there(&mut self, stamp: Stamp, shared: &mut Shared) {
         self.status.last_answer = Some(stamp.wall);
+        self.answered_at = Some(stamp.monotonic);
         if let Some(turn) = &mut self.turn {
             turn.is_answered = true;
             turn.patience = Patience::None;

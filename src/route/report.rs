@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::model::{Deadband, Decimal, Monotonic, Point, Reading, ReportMode, Sample, Value};
 
-/// What was published last of each point on one kind of topic.
+/// What was published last of each point on one kind of topic. Most points report every reading and need no memory of it.
 #[derive(Debug)]
-pub(super) struct Published(Vec<Option<(Sample, Monotonic)>>);
+pub(super) struct Published(Vec<Option<Box<(Sample, Monotonic)>>>);
 
 impl Published {
     /// Nothing, for so many points.
@@ -23,7 +23,7 @@ impl Published {
         if report.mode == ReportMode::Every {
             return true;
         }
-        let Some((last, at)) = &self.0[reading.point] else { return true };
+        let Some((last, at)) = self.0[reading.point].as_deref() else { return true };
         let is_silent_too_long = report.max_silence.is_some_and(|most| {
             // Readings come when they come: half an interval early is nearer than half an interval late.
             let tolerance = (point.poll / 2).min(most / 2);
@@ -35,7 +35,7 @@ impl Published {
     /// The reading is in a message.
     pub(super) fn note(&mut self, point: &Point, index: usize, sample: &Sample, at: Monotonic) {
         if point.report.mode == ReportMode::Change {
-            self.0[index] = Some((sample.clone(), at));
+            self.0[index] = Some(Box::new((sample.clone(), at)));
         }
     }
 }

@@ -5,7 +5,8 @@
     modbus_plant.py PLANT.json rtu      prints the path of a pty that it answers on; `ascii` likewise
     modbus_plant.py PLANT.json rtu-over-tcp     as through a converter: prints its port; `ascii-over-tcp` likewise
 
-PLANT.json is {"unit_id": N, "points": [{"table", "address", "type", "byte_order", "value"}, …]}. The values are put into
+PLANT.json is {"unit_id": N, "points": [{"table", "address", "type", "byte_order", "value"}, …], "identity": {…}}. The identity is
+optional, with the names that pymodbus has for it. The values are put into
 registers by pymodbus and struct, not by the project's code. Addresses that no point has do not exist: registers there are
 refused with exception 2.
 """
@@ -17,7 +18,7 @@ import sys
 import threading
 import tty
 
-from pymodbus import FramerType
+from pymodbus import FramerType, ModbusDeviceIdentification
 from pymodbus.client.mixin import ModbusClientMixin
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -81,16 +82,20 @@ def pty_pair():
 
 async def main():
     with open(sys.argv[1], encoding="utf-8") as file:
-        context = device(json.load(file))
+        plant = json.load(file)
+    context = device(plant)
+    identity = ModbusDeviceIdentification(info_name=plant["identity"]) if "identity" in plant else None
     over_tcp = {"tcp": FramerType.SOCKET, "rtu-over-tcp": FramerType.RTU, "ascii-over-tcp": FramerType.ASCII}
     if framer := over_tcp.get(sys.argv[2]):
-        server = ModbusTcpServer(context, framer=framer, address=("127.0.0.1", 0))
+        server = ModbusTcpServer(context, framer=framer, identity=identity, address=("127.0.0.1", 0))
         await server.serve_forever(background=True)
         print(server.transport.sockets[0].getsockname()[1], flush=True)
     else:
         ours, theirs = pty_pair()
         framer = {"rtu": FramerType.RTU, "ascii": FramerType.ASCII}[sys.argv[2]]
-        server = ModbusSerialServer(context, framer=framer, port=ours, baudrate=19200, ignore_missing_devices=True)
+        server = ModbusSerialServer(
+            context, framer=framer, identity=identity, port=ours, baudrate=19200, ignore_missing_devices=True
+        )
         await server.serve_forever(background=True)
         print(theirs, flush=True)
     await server.serving

@@ -75,6 +75,7 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
     let max_registers = fields.read("max_registers", &Whole(1..=MAX_REGISTERS), problems).unwrap_or(MAX_REGISTERS);
     let max_registers = max_registers as u16;
     let quirks = Quirks {
+        write_and_read: fields.read("write_and_read", &Switch, problems).unwrap_or(false),
         single_requests: fields.read("single_requests", &Switch, problems).unwrap_or(false),
         pause: fields.read("pause", &Span::millis(1..=60_000), problems).unwrap_or_default(),
         max_in_flight: fields.read("max_in_flight", &Whole(1..=MAX_IN_FLIGHT), problems).map(|most| most as u16),

@@ -10,6 +10,7 @@ mod factor;
 mod format;
 mod forward;
 mod gateway;
+mod listener;
 mod names;
 mod point;
 mod publish;
@@ -17,6 +18,7 @@ mod register;
 mod telegram;
 mod transport;
 mod uplink;
+mod users;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -88,6 +90,8 @@ mod tests {
             "`gateway`" => "gateway: {{}}",
             "`broker`" => "broker: {{}}",
             "a listener" => "broker: { listeners: [{{}}] }",
+            "a user of the broker" => "broker: { users: [{{}}] }",
+            "`limits` of the broker" => "broker: { limits: {{}} }",
             "`web`" => "web: {{}}",
             "a bus" => "buses: { b: {{}} }",
             "a device" => "devices: { d: {{}} }",
@@ -109,6 +113,7 @@ mod tests {
     fn beside(shape: &Shape, key: &str) -> &'static str {
         match key {
             "baud" | "data_bits" | "parity" | "stop_bits" | "rs485" => "serial: /dev/ttyUSB0, ",
+            "certificate" | "private_key" | "client_ca" => "url: mqtts://127.0.0.1:8883, ",
             "from" if shape.what == "a bus" => "listen: '0.0.0.0:4001', ",
             "frame" => "protocol: frames, ",
             "add" | "byte_order" if shape.what == "`length` of a frame" => "at: 1, ",

@@ -20,7 +20,7 @@ use crate::config::tree::{Entry, Node, Scalar, Span, Value};
 /// The deepest configuration of ours has seven levels.
 const MAX_DEPTH: usize = 24;
 /// Values in a file, aliases counted each time they are used: room for more than 20,000 points.
-const MAX_VALUES: usize = 200_000;
+const MAX_VALUES: usize = 1_000_000;
 /// Where a merge key asks for other mappings' entries.
 const MERGE: &str = "<<";
 

@@ -47,6 +47,11 @@ impl GatewayProcess {
         GatewayProcess { child, log }
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -63,11 +68,6 @@ impl GatewayProcess {
     pub fn ended(mut self) -> (ExitStatus, String) {
         let status = wait_for("the gateway's end", Duration::from_secs(6), || self.child.try_wait().unwrap());
         (status, self.log())
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// Sends a signal by name.

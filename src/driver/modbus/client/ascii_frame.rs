@@ -34,8 +34,7 @@ pub fn answer_len(ask: &Ask) -> usize {
 pub struct Collector {
     unit: u8,
     function: u8,
-    /// Bytes of the PDU that would be the answer.
-    answer_len: usize,
+    ask: Ask,
     /// The frame that has begun, decoded; `None` between frames.
     bytes: Option<Vec<u8>>,
     /// The first of two digits.
@@ -47,8 +46,8 @@ pub struct Collector {
 impl Collector {
     /// Waits for the answer of `unit` to `ask`, or a refusal.
     pub fn new(unit: u8, ask: &Ask) -> Collector {
-        let (function, answer_len) = (ask.function(), ask.answer_len());
-        Collector { unit, function, answer_len, bytes: None, half: None, heard: false, damaged: false }
+        let (function, ask) = (ask.function(), ask.clone());
+        Collector { unit, function, ask, bytes: None, half: None, heard: false, damaged: false }
     }
 
     /// Takes bytes from the line; returns the PDU of the answer once it is complete and its checksum right.
@@ -78,7 +77,7 @@ impl Collector {
         // Seven data bits arrive as eight when the port leaves the parity bit in.
         let character = character & 0x7F;
         if character == b':' {
-            (self.bytes, self.half) = (Some(Vec::with_capacity(self.answer_len + 2)), None);
+            (self.bytes, self.half) = (Some(Vec::with_capacity(self.ask.answer_len() + 2)), None);
             return false;
         }
         let Some(bytes) = &mut self.bytes else { return false };
@@ -102,7 +101,8 @@ impl Collector {
         let is_answer = match bytes {
             [unit, function, _, .., _] if *unit == self.unit => {
                 let refusal = *function == self.function | pdu::EXCEPTION && bytes.len() == 1 + pdu::EXCEPTION_LEN + 1;
-                refusal || (*function == self.function && bytes.len() == 1 + self.answer_len + 1)
+                let pdu = &bytes[1..bytes.len() - 1];
+                refusal || (*function == self.function && self.ask.whole_len(pdu) == Some(pdu.len()))
             }
             _ => false,
         };

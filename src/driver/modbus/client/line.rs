@@ -68,8 +68,22 @@ impl Line {
         }
     }
 
+    /// One question that changes nothing, and its answer as it is. The wire is closed when it fails.
+    pub async fn question(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u8>, Failure> {
+        if !self.wire.is_usable() && self.wire.is_dialled() {
+            self.open().await?;
+        }
+        self.requests += 1;
+        let Some(stream) = self.wire.stream() else { return Err(self.wire.fail(&"it is not open").into()) };
+        match self.rtu.question(stream, unit, ask).await {
+            Ok(answer) => Ok(answer),
+            Err(Broken::Failure(failure)) => Err(failure),
+            Err(Broken::Stream(error)) => Err(self.wire.fail(&error).into()),
+        }
+    }
+
     /// One write and its answer; it goes out at most once. The wire is closed when it fails before that.
-    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u16>, WriteFailure> {
         if !self.wire.is_usable() && self.wire.is_dialled() {
             self.open().await?;
         }
@@ -77,9 +91,9 @@ impl Line {
         let Some(stream) = self.wire.stream() else { return Err(self.wire.fail(&"it is not open").into()) };
         let outcome = self.rtu.write(stream, unit, ask).await;
         match outcome {
-            Ok(()) => {
+            Ok(seen) => {
                 self.wire.heard(true);
-                Ok(())
+                Ok(seen)
             }
             Err(Broken::Failure(failure)) => {
                 self.wire.heard(self.rtu.was_heard());

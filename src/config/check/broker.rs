@@ -68,7 +68,7 @@ fn listener<'a>(item: &'a Node, context: &Context<'_>, problems: &mut Problems) 
     };
     let address = read_value(node, "a listener", &ListenerUrl, problems)?;
     let url = node.scalar()?.text.clone();
-    Some((node, ListenerConfig { url, address, place: Some(context.place(&node.span)) }))
+    Some((node, ListenerConfig { url: url.to_string(), address, place: Some(context.place(&node.span)) }))
 }
 
 fn default_listener() -> ListenerConfig {

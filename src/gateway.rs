@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::broker::{Broker, HubHandle, Limits};
+use crate::broker::{Broker, Doorkeeper, HubHandle, Limits};
 use crate::clock::Clock;
 use crate::command::Desk;
 use crate::config::Config;
@@ -66,7 +66,8 @@ impl Gateway {
 
         let mut keeping = Keeping::open(&config, &topics, clock).await?;
         let Ends { outlets, appends, reports, memory } = keeping.broker_ends();
-        let broker = match Broker::start(&config.broker, Limits::default(), outlets, appends, reports, memory, clock) {
+        let limits = Limits::from(&config.broker.limits);
+        let broker = match Broker::start(&config.broker, limits, outlets, appends, reports, memory, clock) {
             Ok(broker) => Arc::new(broker),
             Err(error) => {
                 keeping.close().await;
@@ -133,7 +134,8 @@ impl Gateway {
             let board = self.board.clone();
             let cancel = CancellationToken::new();
             let source = move || board.snapshot();
-            let started = web::start(web.listen, web.place.clone(), source, cancel.clone()).await?;
+            let guard = (!web.listen.ip().is_loopback()).then(|| guard(self.broker.doorkeeper()));
+            let started = web::start_guarded(web.listen, web.place.clone(), source, guard, cancel.clone()).await?;
             info!(address = %started.address(), "web pages, health and metrics are served");
             self.web = Some((started, cancel));
         }
@@ -165,6 +167,11 @@ impl Gateway {
     /// Where the broker listens.
     pub fn broker_addresses(&self) -> &[SocketAddr] {
         self.broker.addresses()
+    }
+
+    /// Reads the broker's certificates again; see [`Broker::reload_certificates`].
+    pub async fn reload_certificates(&self) {
+        self.broker.reload_certificates().await;
     }
 
     /// How everything is doing now.
@@ -210,6 +217,14 @@ impl Gateway {
     }
 }
 
+/// The web pages beyond loopback are for the broker's users.
+fn guard(doorkeeper: Doorkeeper) -> web::Guard {
+    Arc::new(move |peer, name, password| {
+        let doorkeeper = doorkeeper.clone();
+        Box::pin(async move { doorkeeper.is_user(peer, name, password).await })
+    })
+}
+
 fn initial_status(bus: Name, devices: &[Arc<Device>]) -> BusStatus {
     let devices = devices.iter().map(|device| DeviceStatus {
         device: device.name.clone(),
@@ -220,5 +235,5 @@ fn initial_status(bus: Name, devices: &[Arc<Device>]) -> BusStatus {
         failures: 0,
         skipped: 0,
     });
-    BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, devices: devices.collect() }
+    BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, damaged: 0, devices: devices.collect() }
 }

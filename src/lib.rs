@@ -14,6 +14,7 @@
 //! | --- | --- |
 //! | [`model`] | the field's words: bus, device, point, reading, message, topic; no I/O |
 //! | [`clock`] | the only file that asks the time |
+//! | [`password`] | hashes of users' passwords |
 //! | [`random`], [`process`] | the only files that draw lots, and that ask the system about this process |
 //! | [`config`] | from YAML to a checked [`config::Config`], or a report of everything that is wrong with it |
 //! | [`driver`] | the table of drivers; Modbus: planner, decoder, TCP and RTU lines |
@@ -23,6 +24,7 @@
 //! | [`mqtt`] | packets, codec and session state that the broker and the uplinks share; sans I/O |
 //! | [`broker`] | the local broker: the hub, connections, retained messages, wills |
 //! | [`store`] | what must not be lost, in SQLite: a queue an uplink, one writer with group commit |
+//! | [`transport`] | TLS and WebSocket under MQTT |
 //! | [`uplink`] | delivers a queue to a cloud broker, in order, at least once |
 //! | [`web`] | health, readiness and metrics over HTTP |
 //! | [`gateway`] | builds and wires all of it; the order of start and stop |
@@ -42,10 +44,12 @@ pub mod gateway;
 pub mod log;
 pub mod model;
 pub mod mqtt;
+pub mod password;
 pub mod poll;
 pub mod process;
 pub mod random;
 pub mod route;
 pub mod store;
+pub mod transport;
 pub mod uplink;
 pub mod web;

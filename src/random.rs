@@ -15,6 +15,16 @@ pub fn unique() -> u128 {
     rand::random()
 }
 
+/// A key that nobody can guess.
+pub fn key() -> [u8; 32] {
+    rand::random()
+}
+
+/// What makes the hashes of equal passwords differ.
+pub fn salt() -> [u8; 16] {
+    rand::random()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,24 +1,27 @@
 //! The task of one client: moves bytes between its socket and its machine, and words between its machine and the hub.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::{debug, info};
 
 use super::Limits;
 use super::counters::Counters;
 use super::hub_task::{Goodbye, Input};
-use super::machine::{Freed, Machine};
+use super::logins::{Logins, Origin};
+use super::machine::{Complaint, Freed, Machine};
 use super::outbox::Outbox;
+use super::places::Known;
 use super::pool::Pool;
-use super::words::{Greeting, Key, ToClient};
+use super::words::{Greeting, Key, Shown, ToClient};
 use crate::clock::Clock;
 use crate::model::Monotonic;
 use crate::mqtt::Reason;
@@ -39,6 +42,7 @@ const FAR: Duration = Duration::from_secs(300);
 #[derive(Clone)]
 pub(super) struct Shared {
     pub limits: Limits,
+    pub logins: Arc<Logins>,
     pub server_keep_alive_s: Option<u16>,
     pub inputs: mpsc::Sender<Input>,
     pub counters: Arc<Counters>,
@@ -47,11 +51,20 @@ pub(super) struct Shared {
     pub stop: CancellationToken,
 }
 
+/// Whoever has come through the handshakes.
+pub(super) struct Visitor {
+    pub origin: Origin,
+    /// When the connection was accepted.
+    pub at: Monotonic,
+    /// To be set when it is somebody.
+    pub known: Known,
+}
+
 /// Serves one client until it or the broker ends the connection. `goodbye` is kept for a task that ends out of order.
 pub(super) async fn serve<R, W>(
     reader: R,
     writer: W,
-    peer: SocketAddr,
+    visitor: Visitor,
     shared: Shared,
     goodbye: mpsc::OwnedPermit<Goodbye>,
 ) where
@@ -59,8 +72,7 @@ pub(super) async fn serve<R, W>(
     W: AsyncWrite + Unpin,
 {
     Counters::add(&shared.counters.sockets, 1);
-    let now = shared.clock.now();
-    let machine = Machine::new(shared.limits, shared.server_keep_alive_s, random::unique(), now);
+    let machine = Machine::new(shared.limits, shared.server_keep_alive_s, random::unique(), visitor.at);
     let outbox = Arc::new(Outbox::new(shared.limits.queue_messages, shared.limits.queue_bytes, shared.pool.clone()));
     let mut connection = Connection {
         reader,
@@ -72,9 +84,11 @@ pub(super) async fn serve<R, W>(
         read_size: READ_LEAST,
         guard: Guard { permit: Some(goodbye), key: None },
         client_id: None,
+        visitor,
+        told_denial: false,
     };
     connection.run().await;
-    connection.end(peer).await;
+    connection.end().await;
 }
 
 struct Connection<R, W> {
@@ -87,6 +101,8 @@ struct Connection<R, W> {
     read_size: usize,
     guard: Guard,
     client_id: Option<Arc<str>>,
+    visitor: Visitor,
+    told_denial: bool,
 }
 
 /// Says goodbye to the hub if the task ends without having done so, by a panic for instance.
@@ -169,12 +185,29 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         taken.drain(..).for_each(|what| self.machine.hub_says(what));
         let freed = self.machine.pump(now);
         self.account(freed, now);
+        self.tell_denial();
     }
 
-    /// Asks the hub to let the client in.
-    async fn ask(&mut self, greeting: Greeting) {
-        let (admitted, answer) = oneshot::channel();
+    /// Asks who it is, then asks the hub to let it in.
+    async fn ask(&mut self, mut greeting: Greeting) {
+        let login = self.machine.take_login();
+        let by = self.visitor.at + self.shared.limits.connect_within;
+        let admitted = tokio::select! {
+            admitted = Box::pin(self.shared.logins.admit(&self.visitor.origin, login, &greeting.client_id, by)) => admitted,
+            () = self.shared.stop.cancelled() => return self.machine.close(Reason::SERVER_SHUTTING_DOWN),
+        };
         self.client_id = Some(greeting.client_id.clone());
+        if let Ok(rights) = &admitted {
+            greeting.client_id = rights.owned(&greeting.client_id);
+        }
+        let granted =
+            admitted.and_then(|rights| self.machine.grant(rights, greeting.will.as_ref().map(|will| &will.message)));
+        if let Err(refusal) = granted {
+            return self.machine.deny(refusal);
+        }
+        // Before the hub hears of it: from now on nobody may cut it off for a newcomer.
+        self.visitor.known.store(true, Ordering::Relaxed);
+        let (admitted, answer) = oneshot::channel();
         let input = Input::Connect { greeting, outbox: self.outbox.clone(), admitted };
         let sent = self.shared.inputs.send(input).await;
         match (sent, answer.await) {
@@ -228,12 +261,29 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         Counters::add(&counters.packets_out, tally.packets_out);
     }
 
+    /// Who may not do something learns it from its answers, if its protocol has any; whoever set it up learns it here, once.
+    fn tell_denial(&mut self) {
+        let Some(denied) = self.machine.denied.take() else { return };
+        let (peer, client) = (self.visitor.origin.peer, self.client_id.as_deref().map(|id| display(Shown(id))));
+        let denied = Shown(&denied);
+        if std::mem::replace(&mut self.told_denial, true) {
+            debug!(%peer, client, topic = %denied, "a client may not do this");
+        } else {
+            info!(%peer, client, topic = %denied, "a client may not publish or subscribe to this; more of the kind is not told");
+        }
+    }
+
     /// Says goodbye to the hub and to the client.
-    async fn end(&mut self, peer: SocketAddr) {
+    async fn end(&mut self) {
+        let peer = self.visitor.origin.peer;
         let closing = self.machine.closing().cloned();
-        let client = self.client_id.as_deref();
+        let client = self.client_id.as_deref().map(|id| display(Shown(id)));
         match closing.as_ref().and_then(|closing| closing.complaint.as_ref()) {
-            Some(complaint) => info!(%peer, client, error = %complaint, "a client was disconnected"),
+            // Why has been told already, and somebody who keeps trying is told of seldom.
+            Some(Complaint::Refused(why)) => debug!(%peer, error = why, "a client was not let in"),
+            Some(complaint) => {
+                info!(%peer, client, error = %Shown(&complaint.to_string()), "a client was disconnected")
+            }
             None => debug!(%peer, client, "a client is gone"),
         }
         let lost = closing.is_none_or(|closing| closing.lost);
@@ -309,19 +359,22 @@ mod tests {
     async fn a_connection_that_panics_is_taken_leave_of_all_the_same() {
         let (inputs, mut hub) = mpsc::channel(1);
         let (goodbyes, mut left) = mpsc::channel(1);
+        let clock = Clock::start();
         let shared = Shared {
             limits: Limits::default(),
+            logins: Arc::new(Logins::new(&[], clock)),
             server_keep_alive_s: None,
             inputs,
             counters: Arc::default(),
             pool: Arc::new(Pool::new(1 << 20)),
-            clock: Clock::start(),
+            clock,
             stop: CancellationToken::new(),
         };
         let goodbye = goodbyes.reserve_owned().await.unwrap();
         let reader = Broken { words: b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x00\x00\x01a" };
-        let peer = "127.0.0.1:1".parse().unwrap();
-        let task = tokio::spawn(serve(reader, tokio::io::sink(), peer, shared, goodbye));
+        let origin = Origin { peer: "127.0.0.1:1".parse().unwrap(), on_loopback: true, certificate: None };
+        let visitor = Visitor { origin, at: clock.now(), known: Known::default() };
+        let task = tokio::spawn(serve(reader, tokio::io::sink(), visitor, shared, goodbye));
         let key = Key { slot: 7, generation: 1 };
         match hub.recv().await {
             Some(Input::Connect { admitted, .. }) => {

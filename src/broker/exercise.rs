@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::Limits;
+use super::access::Rights;
 use super::hub::Hub;
 use super::machine::Machine;
 use super::words::{Key, ToClient};
@@ -222,6 +223,7 @@ impl World {
             if let Some((key, index)) = old.and_then(|key| Some((key, *self.seats.get(&key)?))) {
                 self.hub.note_sent(key, self.clients[index].machine.sent);
             }
+            self.clients[index].machine.grant(Rights::everything(), None).expect("everything is allowed");
             let key = self.hub.connect(greeting, now);
             self.seats.insert(key, index);
             self.clients[index].key = Some(key);
@@ -335,6 +337,14 @@ mod tests {
         let noise = (0u8..11, prop::collection::vec(any::<u8>(), 0..20))
             .prop_map(|(who, noise)| [&[who, noise.len() as u8], &noise[..]].concat());
         prop::collection::vec(prop_oneof![8 => word, 3 => event, 1 => noise], 0..80).prop_map(|parts| parts.concat())
+    }
+
+    #[test]
+    fn the_corpus_of_the_fuzz_target_passes() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/mqtt_connection");
+        let scripts: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(scripts.len() > 100, "found only {}", scripts.len());
+        scripts.iter().for_each(|script| exercise(&std::fs::read(script).unwrap()));
     }
 
     proptest! {

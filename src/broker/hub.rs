@@ -17,6 +17,7 @@ mod subscriptions;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod wills;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub(super) struct Hub {
     last_session: SessionId,
     /// Sessions without a connection, by when they end.
     ending: BTreeSet<(Monotonic, Seat)>,
+    /// Wills of clients that are away, by when they are due.
+    wills: BTreeSet<(Monotonic, Seat)>,
     routes: Routes,
     retained: Retained,
     sys: Sys,
@@ -149,7 +152,7 @@ impl Hub {
             sys: Sys::default(),
             sys_asked: false,
             sys_forwarded: sys::is_forwarded(&outlets),
-            bounds: kept::bounds(&limits),
+            bounds: kept::bounds(&limits, 0),
             seats: Seats::default(),
             clients: HashMap::new(),
             connected: 0,
@@ -158,6 +161,7 @@ impl Hub {
             session_expiry_s: None,
             last_session: SessionId(0),
             ending: BTreeSet::new(),
+            wills: BTreeSet::new(),
             routes: Routes::default(),
             retained: Retained::new(limits.retained_messages, limits.retained_bytes),
             outlets,
@@ -223,7 +227,8 @@ impl Hub {
     /// became of it.
     pub fn publish_local(&mut self, by: &Publisher, message: Message, token: Option<u64>, now: Monotonic) {
         self.sys.stir();
-        self.publish(Origin::Gateway, by, message, token.map(AckTo::Local), now);
+        let from = if *by == Publisher::Gateway { Origin::Gateway } else { Origin::Elsewhere };
+        self.publish(from, by, message, token.map(AckTo::Local), now);
     }
 
     /// A subscription of the gateway itself. It sees messages as they are published, retain flag included, and none from before.
@@ -246,20 +251,22 @@ impl Hub {
     /// When there is something to do for no other reason than the time.
     pub fn next_due(&self) -> Option<Monotonic> {
         let session = self.ending.first().map(|(at, _)| *at);
+        let will = self.wills.first().map(|(at, _)| *at);
         let sys = self.sys.next_due(self.is_sys_watched());
-        [self.retained.next_expiry(), session, self.again_at, sys].into_iter().flatten().min()
+        [self.retained.next_expiry(), session, will, self.again_at, sys].into_iter().flatten().min()
     }
 
-    /// Forgets retained messages and sessions that have expired, and tries again what was refused.
+    /// Forgets retained messages and sessions that have expired, publishes wills whose time has come, and tries again what was refused.
     pub fn expire(&mut self, now: Monotonic) {
         for topic in self.retained.expire(now) {
             self.write(BrokerWrite::Unretained(topic), Urgency::Batched, AckTo::Nobody);
         }
+        self.publish_due_wills(now);
         while let Some((at, seat)) = self.ending.first().copied()
             && at <= now
         {
             self.expired += 1;
-            self.end_session(seat);
+            self.end_session(seat, now);
         }
         if self.again_at.is_some_and(|at| at <= now) {
             self.again_at = None;

@@ -17,7 +17,9 @@ use tracing::error;
 
 use super::connection::Shared;
 use super::counters::Counters;
+use super::entrance::{Entrance, FilesError};
 use super::hub_task::HubTask;
+use super::logins::{Doorkeeper, Logins};
 use super::pool::Pool;
 use super::{HubHandle, Limits, Memory, Outlet, listeners};
 use crate::clock::Clock;
@@ -27,6 +29,8 @@ use crate::store::{Append, CommitReport};
 
 /// Batches from clients that the hub may have before it. Small: each can hold a read buffer full of messages.
 const HUB_ROOM: usize = 64;
+/// For passwords, of which few are checked at a time; nothing else of the broker blocks.
+const BLOCKING_THREADS: usize = 4;
 /// How long the hub may take to hand its last messages to the store.
 const HUB_WITHIN: Duration = Duration::from_secs(2);
 
@@ -45,6 +49,16 @@ pub enum BrokerError {
         /// What the system said. No `source`: the text has it already.
         cause: io::Error,
     },
+    /// The certificate or key of a listener can't be used.
+    #[error("{}can't listen on {url}: {cause}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Certificate {
+        /// The listener as the configuration has it.
+        url: String,
+        /// Where the configuration has it; `None` for a default.
+        place: Option<Place>,
+        /// Which file, what is wrong and what to try. No `source`: the text has it already.
+        cause: Box<FilesError>,
+    },
     /// The system gave no thread or no event queue.
     #[error("can't start the broker's thread: {0}; is the limit of threads or open files (`ulimit -a`) reached?")]
     Thread(#[source] io::Error),
@@ -54,6 +68,9 @@ pub enum BrokerError {
 #[derive(Debug)]
 pub struct Broker {
     addresses: Vec<SocketAddr>,
+    entrances: Vec<Arc<Entrance>>,
+    logins: Arc<Logins>,
+    clock: Clock,
     handle: HubHandle,
     counters: Arc<Counters>,
     stop: DropGuard,
@@ -75,18 +92,23 @@ impl Broker {
         clock: Clock,
     ) -> Result<Broker, BrokerError> {
         let runtime = OwnRuntime::new().map_err(BrokerError::Thread)?;
+        let entrances = config.listeners.iter().map(|listener| Entrance::new(listener, clock).map(Arc::new));
+        let entrances = entrances.collect::<Result<Vec<_>, _>>()?;
         let bound = {
             let _inside = runtime.get().enter();
             config.listeners.iter().map(listeners::bind).collect::<Result<Vec<_>, _>>()?
         };
         let addresses = bound.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let bound = bound.into_iter().zip(entrances.iter().cloned()).collect();
         let counters = Arc::new(Counters::default());
         let (inputs, hub_inputs) = mpsc::channel(HUB_ROOM);
-        // A place for each connection, so that a goodbye never waits.
-        let (goodbyes, hub_goodbyes) = mpsc::channel(limits.connections.max(1));
+        // A place for each connection, so that a goodbye never waits; and some for those that make room for another and are not gone yet.
+        let (goodbyes, hub_goodbyes) = mpsc::channel(2 * limits.connections.max(1));
         let (stop, stop_hub) = (CancellationToken::new(), CancellationToken::new());
+        let logins = Arc::new(Logins::new(&config.users, clock));
         let shared = Shared {
             limits,
+            logins: logins.clone(),
             server_keep_alive_s: config.server_keep_alive.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX)),
             inputs: inputs.clone(),
             counters: counters.clone(),
@@ -107,12 +129,36 @@ impl Broker {
             let _ = end.send(());
         };
         thread.spawn(run).map_err(BrokerError::Thread)?;
-        Ok(Broker { addresses, handle: HubHandle { inputs }, counters, stop: stop.drop_guard(), ended })
+        Ok(Broker {
+            addresses,
+            entrances,
+            logins,
+            clock,
+            handle: HubHandle { inputs },
+            counters,
+            stop: stop.drop_guard(),
+            ended,
+        })
     }
 
     /// Where it listens, in the order of the configuration; with the port that the system chose where 0 was asked for.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Reads the files of listeners with TLS again. New handshakes use the new ones; where they can't be used, the log says why and the old
+    /// ones stay. Connections that there are go on.
+    pub async fn reload_certificates(&self) {
+        let (entrances, clock) = (self.entrances.clone(), self.clock);
+        let reload = move || entrances.iter().for_each(|entrance| entrance.reload(clock));
+        if let Err(error) = tokio::task::spawn_blocking(reload).await {
+            error!(%error, "reading the certificates again failed");
+        }
+    }
+
+    /// For others who ask for a user and a password.
+    pub fn doorkeeper(&self) -> Doorkeeper {
+        Doorkeeper(self.logins.clone())
     }
 
     /// The gateway's own way in.
@@ -141,7 +187,11 @@ struct OwnRuntime(Option<runtime::Runtime>);
 
 impl OwnRuntime {
     fn new() -> io::Result<OwnRuntime> {
-        runtime::Builder::new_current_thread().enable_all().build().map(|runtime| OwnRuntime(Some(runtime)))
+        runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()
+            .map(|runtime| OwnRuntime(Some(runtime)))
     }
 
     fn get(&self) -> &runtime::Runtime {

@@ -2,8 +2,8 @@
 //!
 //! The task around it ([`super::connection`]) moves bytes, asks the time and does nothing else.
 //!
-//! Choices that the standard leaves open: a client's PUBLISH to a `$` topic is refused with 0x87 in MQTT 5, and acknowledged but
-//! dropped in 3.1.1, which knows no refusal.
+//! Choices that the standard leaves open: a client's PUBLISH to a `$` topic, or to one that it has no right to, is refused with 0x87 in
+//! MQTT 5, and acknowledged but dropped in 3.1.1, which knows no refusal.
 
 mod admission;
 mod closing;
@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use super::Limits;
+use super::access::Rights;
+use super::logins::Login;
 use super::routing::Wanted;
 use super::words::{FromClient, Greeting, ToClient};
 use crate::model::Monotonic;
@@ -25,7 +27,8 @@ use crate::mqtt::{
     TopicAliases, Unsubscribe, Version,
 };
 
-use closing::{Closing, Complaint};
+use closing::Closing;
+pub(super) use closing::Complaint;
 
 /// The largest CONNECT, in bytes: the identifier, will, user name and password of an ordinary client are far below.
 const CONNECT_LIMIT: usize = 128 << 10;
@@ -47,6 +50,9 @@ pub(super) struct Machine {
     state: State,
     /// For a client that comes without an identifier.
     random: u128,
+    /// As it came in CONNECT.
+    login: Login,
+    rights: Rights,
     inbound: Inbound,
     /// With the number of each delivery; 0 in a session that is not kept.
     outbound: Outbound<u64>,
@@ -75,6 +81,8 @@ pub(super) struct Machine {
     pub expiry_at_end: Option<u32>,
     /// PUBLISH packets written, and messages not written because they were too large or too old.
     pub tally: Tally,
+    /// What it was last refused for want of a right: a topic or a filter.
+    pub denied: Option<String>,
 }
 
 enum State {
@@ -112,6 +120,8 @@ impl Machine {
             codec: Codec::server(CONNECT_LIMIT.min(limits.packet_size)),
             state: State::AwaitsConnect,
             random,
+            login: Login::default(),
+            rights: Rights::nothing(),
             inbound: Inbound::default(),
             outbound: Outbound::new(limits.in_flight_out.min(*OUT_IDS.end()), OUT_IDS),
             kept: false,
@@ -130,6 +140,7 @@ impl Machine {
             sent: 0,
             expiry_at_end: None,
             tally: Tally::default(),
+            denied: None,
         }
     }
 
@@ -213,15 +224,21 @@ impl Machine {
             let complaint = Complaint::Protocol("No Local makes no sense in a shared subscription [MQTT-3.8.3-4]");
             return self.expel(Reason::PROTOCOL_ERROR, complaint);
         }
+        let mut denied = None;
         let filters = subscribe.filters.into_iter().map(|(filter, options)| {
             // [MQTT-4.8.2-1] A group without a name, or nothing to share.
             let Ok(wanted) = Wanted::of(&filter) else { return Err(Reason::TOPIC_FILTER_INVALID) };
             match self.check_topic(wanted.filter) {
+                Ok(()) if !self.rights.may_subscribe(&filter) => {
+                    denied = Some(filter.to_string());
+                    Err(Reason::NOT_AUTHORIZED)
+                }
                 Ok(()) => Ok((filter, options)),
                 Err(_) => Err(Reason::TOPIC_FILTER_INVALID),
             }
         });
         let filters = filters.collect();
+        self.denied = denied.or(self.denied.take());
         self.to_hub.push(FromClient::Subscribe {
             packet_id: subscribe.packet_id,
             id: subscribe.subscription_id,
@@ -330,8 +347,9 @@ impl Machine {
 
     /// The broker wants the client to go.
     pub fn close(&mut self, reason: Reason) {
-        // At a takeover the hub has published the will already.
-        self.end(reason, None, reason != Reason::SERVER_SHUTTING_DOWN);
+        // At a takeover the hub has dealt with the will already. At the broker's stop it is published like after any end that the client did
+        // not want: what says that the client is there must not outlive the broker.
+        self.end(reason, None, true);
     }
 
     /// The client did something that ends the connection.

@@ -4,7 +4,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::{self, Config, Look, Report};
+use crate::broker;
+use crate::clock::Clock;
+use crate::config::{self, Config, Look, Place, Report};
+use crate::model::Timestamp;
 
 /// Where the package installs its configuration.
 pub const DEFAULT_FILE: &str = "/etc/fieldway/gateway.yaml";
@@ -30,13 +33,25 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let file = args.file.as_deref().unwrap_or(&args.config);
     let result = config::load(file, &|name| std::env::var(name).ok());
+    let warnings = result.as_ref().map(|config| warnings(config, Clock::start().wall())).unwrap_or_default();
     let exit = if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_WRONG) };
     match &result {
-        _ if args.json => writeln!(io::stdout(), "{:#}", json(file, &result))?,
-        Ok(config) => writeln!(io::stdout(), "{}", summary(config))?,
+        _ if args.json => writeln!(io::stdout(), "{:#}", json(file, &result, &warnings))?,
+        Ok(config) => {
+            for (place, warning) in &warnings {
+                let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+                writeln!(io::stderr(), "warning: {place}{warning}")?;
+            }
+            writeln!(io::stdout(), "{}", summary(config))?;
+        }
         Err(report) => io::stderr().write_all(report.render(look()).as_bytes())?,
     }
     Ok(exit)
+}
+
+/// What is not wrong, but not as it should be either.
+fn warnings(config: &Config, now: Timestamp) -> Vec<(Option<Place>, String)> {
+    broker::certificate_warnings(&config.broker.listeners, now)
 }
 
 /// Colours where someone looks, unless they asked for none (no-color.org).
@@ -61,10 +76,16 @@ fn counts(config: &Config) -> [(&'static str, &'static str, usize); 4] {
     ]
 }
 
-fn json(file: &Path, result: &Result<Config, Report>) -> serde_json::Value {
+fn json(file: &Path, result: &Result<Config, Report>, warnings: &[(Option<Place>, String)]) -> serde_json::Value {
     let mut out = serde_json::json!({ "file": file.display().to_string(), "ok": result.is_ok() });
     match result {
-        Ok(config) => counts(config).into_iter().for_each(|(_, many, n)| out[many] = n.into()),
+        Ok(config) => {
+            counts(config).into_iter().for_each(|(_, many, n)| out[many] = n.into());
+            let warnings = warnings.iter().map(|(place, warning)| {
+                serde_json::json!({ "line": place.as_ref().map(|place| place.line), "message": warning })
+            });
+            out["warnings"] = warnings.collect();
+        }
         Err(report) => {
             let problems = report.problems().iter().map(|problem| {
                 let place = report.place(problem);
@@ -94,13 +115,13 @@ mod tests {
 
     #[test]
     fn json_has_what_the_report_has() {
-        let wrong = json(Path::new("gateway.yaml"), &parse("gateway: { id: a }\nbusses: {}\n"));
+        let wrong = json(Path::new("gateway.yaml"), &parse("gateway: { id: a }\nbusses: {}\n"), &[]);
         assert_eq!(wrong["ok"], false);
         assert_eq!(wrong["count"], 1);
         assert_eq!(wrong["problems"][0]["line"], 2);
         assert_eq!(wrong["problems"][0]["column"], 1);
         assert_eq!(wrong["problems"][0]["help"][0], "did you mean `buses`?");
-        let right = json(Path::new("gateway.yaml"), &parse("gateway: { id: a }\n"));
+        let right = json(Path::new("gateway.yaml"), &parse("gateway: { id: a }\n"), &[]);
         assert_eq!(right["ok"], true);
         assert_eq!(right["points"], 0);
     }

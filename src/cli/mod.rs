@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod passwd;
 pub mod plan;
 pub mod read;
 pub mod run;
@@ -48,6 +49,8 @@ enum Command {
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
     Write(write::WriteArgs),
+    /// Make the hash of a password for a user of the broker
+    Passwd(passwd::PasswdArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -84,6 +87,7 @@ impl Cli {
             Command::Scan(args) => scan::run(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
+            Command::Passwd(args) => passwd::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::config;
 use crate::gateway::Gateway;
+use crate::process;
 
 use super::check::look;
 use super::{ConfigArg, FAILED, MISUSED};
@@ -19,6 +20,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the gateway; returns when it has been stopped.
 pub fn run(args: &ConfigArg) -> anyhow::Result<ExitCode> {
+    process::return_memory();
     let config = match config::load(&args.config, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(report) => {
@@ -40,7 +42,10 @@ async fn until_stopped(config: config::Config) -> anyhow::Result<ExitCode> {
         tokio::select! {
             _ = terminate.recv() => break ExitCode::SUCCESS,
             _ = interrupt.recv() => break ExitCode::SUCCESS,
-            _ = hangup.recv() => warn!("SIGHUP does not re-read the configuration in this version; restart to use a changed file"),
+            _ = hangup.recv() => {
+                info!("SIGHUP: reading the certificates again; a changed configuration takes a restart in this version");
+                gateway.reload_certificates().await;
+            }
             failure = gateway.failed() => {
                 error!(error = %failure, "a part of the gateway stopped by itself; stopping the rest");
                 break ExitCode::from(FAILED);

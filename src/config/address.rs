@@ -6,11 +6,16 @@ use super::scalar::{Read, Wrong};
 use super::secrets::has_login;
 use super::tree::Scalar;
 use super::yaml::short;
+use crate::model::Network;
 
-/// Modbus TCP (Modbus Messaging on TCP/IP 1.0b §4.2).
-const MODBUS_PORT: u16 = 502;
-/// MQTT without TLS, as registered with IANA.
+/// MQTT without and with TLS, as registered with IANA.
 const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
+/// WebSocket is HTTP to begin with (RFC 6455 §3).
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+/// Where MQTT clients look unless they are told otherwise.
+const WEB_SOCKET_PATH: &str = "/mqtt";
 /// The longest DNS name (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 253;
 
@@ -23,43 +28,140 @@ pub(super) struct HostPort {
     pub(super) port: u16,
 }
 
+/// A host, and its port if one is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HostMaybePort {
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+}
+
 /// `tcp:` of a bus.
 pub(super) struct BusAddress;
 
 impl Read for BusAddress {
-    type Out = HostPort;
+    type Out = HostMaybePort;
 
     fn wanted(&self) -> String {
         "an address such as 192.168.1.50:502".into()
     }
 
-    fn read(&self, scalar: &Scalar) -> Result<HostPort, Wrong> {
+    fn read(&self, scalar: &Scalar) -> Result<HostMaybePort, Wrong> {
         let text = scalar.text.as_str();
         if has_login(text) {
-            return Err(Wrong::new("a user name or password is in it, and Modbus has none"));
+            return Err(Wrong::new("a user name or password is in it, and field devices have none"));
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             let help = format!("write {}", short(rest));
             return Err(Wrong::helped(format!("`{}://` is too much", short(scheme)), help));
         }
-        host_port(text, MODBUS_PORT)
+        // Nobody can write port 0.
+        let HostPort { host, port } = host_port(text, 0)?;
+        Ok(HostMaybePort { host, port: (port != 0).then_some(port) })
     }
 }
 
-/// A listener of the broker: `mqtt://127.0.0.1:1883`.
+/// `listen:` of a bus: `0.0.0.0:4001`.
+pub(super) struct ListenAddress;
+
+impl Read for ListenAddress {
+    type Out = SocketAddr;
+
+    fn wanted(&self) -> String {
+        "an address and a port such as 0.0.0.0:4001".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<SocketAddr, Wrong> {
+        let text = scalar.text.as_str();
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(Wrong::helped(format!("`{}://` is too much", short(scheme)), format!("write {}", short(rest))));
+        }
+        if text.parse::<u16>().is_ok() {
+            return Err(Wrong::helped("that is a port alone", format!("write 0.0.0.0:{text} for all networks")));
+        }
+        let place = host_port(text, 0)?;
+        if place.port == 0 {
+            return Err(Wrong::helped("the port is missing", format!("write {}:4001", short(text))));
+        }
+        socket(&place)
+    }
+}
+
+/// One of `from:` of a bus: `10.0.0.0/8`, or a single address.
+pub(super) struct FromNetwork;
+
+impl Read for FromNetwork {
+    type Out = Network;
+
+    fn wanted(&self) -> String {
+        "a network such as 10.0.0.0/8, or an address".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<Network, Wrong> {
+        let text = scalar.text.as_str();
+        let wrong = || Wrong::new(format!("`{}` is no network", short(text)));
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(whole), str::parse).map_err(|_| wrong())?;
+        Network::new(address, prefix)
+            .ok_or_else(|| Wrong::new(format!("`/{prefix}` is too long: there are {whole} bits")))
+    }
+}
+
+/// A listener of the broker: `mqtt://127.0.0.1:1883`, `wss://0.0.0.0:9001/mqtt`.
 pub(super) struct ListenerUrl;
 
+/// What a listener's address says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListenerAddress {
+    pub(super) address: SocketAddr,
+    pub(super) encrypted: bool,
+    /// The path of a WebSocket.
+    pub(super) web_socket: Option<String>,
+}
+
 impl Read for ListenerUrl {
-    type Out = SocketAddr;
+    type Out = ListenerAddress;
 
     fn wanted(&self) -> String {
         "an address such as mqtt://127.0.0.1:1883".into()
     }
 
-    fn read(&self, scalar: &Scalar) -> Result<SocketAddr, Wrong> {
-        let address = socket(&mqtt_url(&scalar.text)?)?;
-        on_loopback(address, "the broker has no users yet, so anyone who reaches it may do anything", "mqtt://")
+    fn read(&self, scalar: &Scalar) -> Result<ListenerAddress, Wrong> {
+        let text = scalar.text.as_str();
+        if has_login(text) {
+            return Err(Wrong::helped("a user name or password is in it", "who may log in stands in `broker.users`"));
+        }
+        let (scheme, rest) = scheme(text)?;
+        let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+        let (encrypted, default_port) = match scheme {
+            "mqtt" => (false, MQTT_PORT),
+            "mqtts" => (true, MQTTS_PORT),
+            "ws" => (false, HTTP_PORT),
+            "wss" => (true, HTTPS_PORT),
+            _ => return Err(not_mqtt(scheme, rest)),
+        };
+        let web_socket = match (scheme, path) {
+            ("ws" | "wss", Some(path)) => Some(web_socket_path(path)?),
+            ("ws" | "wss", None) => Some(WEB_SOCKET_PATH.into()),
+            (_, Some(path)) => return Err(path_without_web_socket(scheme, authority, path)),
+            (_, None) => None,
+        };
+        let address = socket(&host_port(authority, default_port)?)?;
+        Ok(ListenerAddress { address, encrypted, web_socket })
     }
+}
+
+/// `/path` of a request, as it is compared: no query, nothing that would have to be decoded.
+fn web_socket_path(path: &str) -> Result<String, Wrong> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    if path.len() <= 256 && path.bytes().all(fits) {
+        return Ok(format!("/{path}"));
+    }
+    Err(Wrong::helped(
+        format!("`/{}` can't be the path of a WebSocket", short(path)),
+        "letters, digits and `-._~/` make a path, for example /mqtt",
+    ))
 }
 
 /// `web.listen`: `127.0.0.1:8080`.
@@ -86,7 +188,7 @@ impl Read for WebAddress {
             let port = if address == text { "8080" } else { text };
             return Err(Wrong::helped("it takes an address and a port", format!("write {}:{port}", short(address))));
         }
-        on_loopback(socket(&host_port(text, 0)?)?, "there are no users yet who could log in", "")
+        socket(&host_port(text, 0)?)
     }
 }
 
@@ -113,12 +215,7 @@ fn mqtt_url(text: &str) -> Result<HostPort, Wrong> {
             "write `username:` and `password_file:` beside it",
         ));
     }
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(Wrong::helped(
-            format!("`{}` has no `mqtt://`", short(text)),
-            format!("write mqtt://{}", short(text)),
-        ));
-    };
+    let (scheme, rest) = scheme(text)?;
     let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
     match scheme {
         "mqtt" => {}
@@ -131,18 +228,27 @@ fn mqtt_url(text: &str) -> Result<HostPort, Wrong> {
                 format!("use mqtt://{} for now, and only over a network that you trust", host_of(authority)),
             ));
         }
-        _ => {
-            return Err(Wrong::helped(
-                format!("`{}://` is not MQTT", short(scheme)),
-                format!("write mqtt://{}", short(rest)),
-            ));
-        }
+        _ => return Err(not_mqtt(scheme, rest)),
     }
-    if let Some(path) = path {
-        let help = format!("write mqtt://{}", short(authority));
-        return Err(Wrong::helped(format!("`/{}` has no meaning without WebSocket", short(path)), help));
+    match path {
+        Some(path) => Err(path_without_web_socket("mqtt", authority, path)),
+        None => host_port(authority, MQTT_PORT),
     }
-    host_port(authority, MQTT_PORT)
+}
+
+fn scheme(text: &str) -> Result<(&str, &str), Wrong> {
+    text.split_once("://").ok_or_else(|| {
+        Wrong::helped(format!("`{}` has no `mqtt://`", short(text)), format!("write mqtt://{}", short(text)))
+    })
+}
+
+fn not_mqtt(scheme: &str, rest: &str) -> Wrong {
+    Wrong::helped(format!("`{}://` is not MQTT", short(scheme)), format!("write mqtt://{}", short(rest)))
+}
+
+fn path_without_web_socket(scheme: &str, authority: &str, path: &str) -> Wrong {
+    let help = format!("write {scheme}://{}", short(authority));
+    Wrong::helped(format!("`/{}` has no meaning without WebSocket", short(path)), help)
 }
 
 /// Without its port.
@@ -225,17 +331,6 @@ fn socket(place: &HostPort) -> Result<SocketAddr, Wrong> {
     }
 }
 
-fn on_loopback(address: SocketAddr, why: &str, scheme: &str) -> Result<SocketAddr, Wrong> {
-    if address.ip().is_loopback() {
-        return Ok(address);
-    }
-    Err(Wrong::told(
-        "listening beyond this machine is not there yet in this version",
-        format!("{address} can be reached from the network"),
-        format!("{why}; write {scheme}127.0.0.1:{}", address.port()),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,12 +345,29 @@ mod tests {
 
     #[test]
     fn addresses_have_a_host_and_a_port() {
-        assert_eq!(read(&BusAddress, "192.168.1.50:502"), at("192.168.1.50", 502));
-        assert_eq!(read(&BusAddress, "plc-1.local"), at("plc-1.local", 502));
-        assert_eq!(read(&BusAddress, "[fe80::1]:1502"), at("fe80::1", 1502));
+        let bus = |host: &str, port| Ok(HostMaybePort { host: host.into(), port });
+        assert_eq!(read(&BusAddress, "192.168.1.50:502"), bus("192.168.1.50", Some(502)));
+        assert_eq!(read(&BusAddress, "plc-1.local"), bus("plc-1.local", None));
+        assert_eq!(read(&BusAddress, "[fe80::1]:1502"), bus("fe80::1", Some(1502)));
+        assert_eq!(read(&ListenAddress, "0.0.0.0:4001"), Ok(([0, 0, 0, 0], 4001).into()));
+        assert_eq!(read(&ListenAddress, "[::]:4001").map(|a| a.to_string()), Ok("[::]:4001".into()));
+        for wrong in ["4001", "0.0.0.0", "modem:4001", "tcp://0.0.0.0:4001", "0.0.0.0:0"] {
+            assert!(read(&ListenAddress, wrong).is_err(), "{wrong}");
+        }
+        assert!(read(&FromNetwork, "10.0.0.0/8").is_ok() && read(&FromNetwork, "fd00::1").is_ok());
+        for wrong in ["10.0.0.0/33", "10.0.0/8", "modem", "10.0.0.0/", "10.0.0.0/-1", ""] {
+            assert!(read(&FromNetwork, wrong).is_err(), "{wrong}");
+        }
         assert_eq!(read(&UplinkUrl, "mqtt://broker.example.com"), at("broker.example.com", 1883));
         assert_eq!(read(&UplinkUrl, "mqtt://[::1]:1884"), at("::1", 1884));
-        assert_eq!(read(&ListenerUrl, "mqtt://127.0.0.1:1883"), Ok(([127, 0, 0, 1], 1883).into()));
+        let listener = |text: &str| {
+            let listener = read(&ListenerUrl, text).unwrap();
+            (listener.address.to_string(), listener.encrypted, listener.web_socket)
+        };
+        assert_eq!(listener("mqtt://127.0.0.1"), ("127.0.0.1:1883".into(), false, None));
+        assert_eq!(listener("mqtts://[::]"), ("[::]:8883".into(), true, None));
+        assert_eq!(listener("ws://127.0.0.1:9001"), ("127.0.0.1:9001".into(), false, Some("/mqtt".into())));
+        assert_eq!(listener("wss://0.0.0.0:9001/a/b"), ("0.0.0.0:9001".into(), true, Some("/a/b".into())));
         assert_eq!(read(&WebAddress, "[::1]:80").map(|a| a.to_string()), Ok("[::1]:80".into()));
     }
 
@@ -283,17 +395,17 @@ mod tests {
             assert!(read(&BusAddress, wrong).is_err(), "{wrong}");
         }
         for wrong in [
-            "mqtts://127.0.0.1:8883",
-            "ws://127.0.0.1",
             "127.0.0.1:1883",
-            "mqtt://0.0.0.0:1883",
+            "mqtts://127.0.0.1:8883/x",
+            "ws://127.0.0.1/mqtt?x",
+            "ws://127.0.0.1/a b",
             "mqtt://localhost:1883",
             "mqtt://127.0.0.1/x",
             "http://127.0.0.1",
         ] {
             assert!(read(&ListenerUrl, wrong).is_err(), "{wrong}");
         }
-        for wrong in ["8080", "127.0.0.1", "0.0.0.0:8080", "http://127.0.0.1:8080", "[::1]", "127.0.0.1:0"] {
+        for wrong in ["8080", "127.0.0.1", "http://127.0.0.1:8080", "[::1]", "127.0.0.1:0"] {
             assert!(read(&WebAddress, wrong).is_err(), "{wrong}");
         }
     }

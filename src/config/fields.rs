@@ -63,6 +63,11 @@ impl<'a> Fields<'a> {
         exact.or_else(|| self.mistyped.iter().find(|(meant, _)| *meant == key).map(|(_, entry)| *entry))
     }
 
+    /// Whether mappings of this kind have such a key at all.
+    pub(super) fn is_key(&self, key: &str) -> bool {
+        self.shape.names().any(|name| name == key)
+    }
+
     /// Whether a key is written, also one of a later version.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
@@ -148,7 +153,7 @@ impl<'a> Fields<'a> {
             None => {
                 let translated = self.shape.translated(name);
                 let mistyped = self.shape.mistyped(name).filter(|_| translated.is_none());
-                let problem = self.unknown(entry, translated.or(mistyped), problems);
+                let problem = self.unknown(entry, translated, mistyped, problems);
                 problems.push(problem);
                 self.translated.extend(translated);
                 self.mistyped.extend(mistyped.map(|meant| (meant, entry)));
@@ -156,7 +161,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn unknown(&self, entry: &Entry, meant: Option<&'static str>, problems: &mut Problems) -> Problem {
+    fn unknown(
+        &self,
+        entry: &Entry,
+        translated: Option<&'static str>,
+        mistyped: Option<&'static str>,
+        problems: &mut Problems,
+    ) -> Problem {
         let name = entry.key.as_str();
         let title = format!("`{}` is not a key of {}", short(name), self.shape.what);
         let problem = Problem::at(&entry.key_span, title);
@@ -167,7 +178,9 @@ impl<'a> Fields<'a> {
                 .label("no key belongs to it")
                 .help("decimals have a point: 0.1, not 0,1");
         }
-        if let Some(owner) = keys::owners(name, self.shape).first() {
+        // Another's word for a key of this mapping says more than that some other mapping has a key of this name.
+        let owner = if translated.is_some() { None } else { keys::owners(name, self.shape).into_iter().next() };
+        if let Some(owner) = owner {
             problems.mark_misplaced(name);
             return misplaced(problem, name, owner, self.shape);
         }
@@ -177,7 +190,7 @@ impl<'a> Fields<'a> {
                 .label(format!("this looks like {what}"))
                 .help(format!("put it under `{place}:`, indented by two spaces"));
         }
-        match meant {
+        match translated.or(mistyped) {
             Some(meant) => problem.label("unknown key").help(format!("did you mean `{meant}`?")),
             None => {
                 let names: Vec<&str> = self.shape.names().collect();

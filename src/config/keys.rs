@@ -1,6 +1,12 @@
 //! Every key that there is, where it belongs, and whether its feature is there yet.
 
+mod broker;
+mod telegram;
+
 use super::suggest::did_you_mean;
+
+pub(super) use broker::{BROKER, LIMITS, LISTENER, USER};
+pub(super) use telegram::{FRAME, FRAME_CHECKSUM, FRAME_LENGTH, NMEA};
 
 /// A kind of mapping, with its keys.
 #[derive(Debug)]
@@ -60,12 +66,15 @@ pub(super) fn is_secret(key: &str) -> bool {
     if matches!(lower.as_str(), "password_file" | "private_key" | "passwd_file") {
         return false;
     }
-    ["pass", "pwd", "secret", "token", "pasword"].iter().any(|word| lower.contains(word))
+    ["pass", "pwd", "secret", "token", "pasword", "hash"].iter().any(|word| lower.contains(word))
         || (6..=10).contains(&lower.len()) && did_you_mean(&lower, ["password"]).is_some()
 }
 
-/// Shapes that have `name` among their keys, the nearest relatives of `near` first.
+/// Shapes that have `name` among their keys, the nearest relatives of `near` first. A word that anything might have says nothing.
 pub(super) fn owners(name: &str, near: &Shape) -> Vec<&'static Shape> {
+    if name == "name" {
+        return Vec::new();
+    }
     let mut owners: Vec<&'static Shape> =
         ALL.iter().copied().filter(|shape| shape.what != near.what && shape.key(name).is_some()).collect();
     owners.sort_by_key(|shape| shape.depth.abs_diff(near.depth));
@@ -103,36 +112,6 @@ pub(super) static GATEWAY: Shape = Shape {
     foreign: &[("name", "id"), ("base_topic", "topic_root"), ("topic", "topic_root"), ("data", "data_dir")],
 };
 
-pub(super) static BROKER: Shape = Shape {
-    what: "`broker`",
-    example: "{ listeners: [mqtt://127.0.0.1:1883] }",
-    depth: 1,
-    keys: &[
-        key("listeners"),
-        key("server_keep_alive"),
-        key("session_expiry"),
-        later("users", "without users the broker listens on this machine only (127.0.0.1), for anyone on it"),
-    ],
-    foreign: &[("listen", "listeners"), ("listener", "listeners"), ("keep_alive", "server_keep_alive")],
-};
-
-pub(super) static LISTENER: Shape = Shape {
-    what: "a listener",
-    example: "{ url: mqtt://127.0.0.1:1883 }",
-    depth: 3,
-    keys: &[key("url"), later("certificate", NO_TLS), later("private_key", NO_TLS), later("client_ca", NO_TLS)],
-    foreign: &[("listen", "url"), ("address", "url"), ("bind", "url")],
-};
-
-/// Only for hints: `users` as a whole is not there yet.
-static USER: Shape = Shape {
-    what: "a user of the broker",
-    example: "{ name: hmi }",
-    depth: 3,
-    keys: &[key("password_hash"), key("may_subscribe"), key("may_publish"), key("deny")],
-    foreign: &[],
-};
-
 pub(super) static WEB: Shape = Shape {
     what: "`web`",
     example: "{ listen: 127.0.0.1:8080 }",
@@ -148,16 +127,24 @@ pub(super) static BUS: Shape = Shape {
     keys: &[
         key("serial"),
         key("tcp"),
+        key("listen"),
+        key("from"),
         key("protocol"),
         key("baud"),
         key("data_bits"),
         key("parity"),
         key("stop_bits"),
+        key("rs485"),
+        key("echo"),
         key("timeout"),
         key("retries"),
         key("max_gap"),
         key("in_flight"),
-        later("delimiter", "there is only Modbus, RTU on a serial line and TCP"),
+        key("delimiter"),
+        key("idle"),
+        key("max_length"),
+        key("checksum"),
+        key("frame"),
     ],
     foreign: &[
         ("host", "tcp"),
@@ -172,6 +159,13 @@ pub(super) static BUS: Shape = Shape {
         ("databits", "data_bits"),
         ("type", "protocol"),
         ("mode", "protocol"),
+        ("separator", "delimiter"),
+        ("terminator", "delimiter"),
+        ("eol", "delimiter"),
+        ("line_end", "delimiter"),
+        ("bind", "listen"),
+        ("allow", "from"),
+        ("rts", "rs485"),
     ],
 };
 
@@ -188,6 +182,11 @@ pub(super) static DEVICE: Shape = Shape {
         key("single_requests"),
         key("pause"),
         key("max_in_flight"),
+        key("request"),
+        key("match"),
+        key("max_age"),
+        key("latest_every"),
+        key("write_and_read"),
         key("publish"),
         key("report"),
         key("qos"),
@@ -248,7 +247,13 @@ pub(super) static POINT: Shape = Shape {
         key("deadband"),
         key("max_silence"),
         key("write"),
-        later("match", "only Modbus devices can be read yet"),
+        key("match"),
+        key("nmea"),
+        key("at"),
+        key("decimal"),
+        key("request"),
+        key("max_age"),
+        key("latest_every"),
     ],
     foreign: &[
         ("reg", "register"),
@@ -280,6 +285,10 @@ pub(super) static POINT: Shape = Shape {
         ("sentinel", "invalid"),
         ("na_value", "invalid"),
         ("error_value", "invalid"),
+        ("regex", "match"),
+        ("pattern", "match"),
+        ("command", "request"),
+        ("query", "request"),
     ],
 };
 
@@ -380,7 +389,7 @@ static BATCH: Shape = Shape {
 };
 
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 15] = [
+pub(super) static ALL: [&Shape; 20] = [
     &TOP,
     &GATEWAY,
     &BROKER,
@@ -388,11 +397,16 @@ pub(super) static ALL: [&Shape; 15] = [
     &BUS,
     &DEVICE,
     &POINT,
+    &FRAME,
+    &FRAME_LENGTH,
+    &FRAME_CHECKSUM,
+    &NMEA,
     &UPLINK,
     &QUEUE,
     &FORWARD,
     &LISTENER,
     &USER,
+    &LIMITS,
     &SCALE_FROM,
     &WRITE,
     &BATCH,

@@ -8,7 +8,7 @@ use super::problem::Problem;
 
 /// A configuration with 100,000 points, each in a line of its own, has about 5 MiB.
 const MAX_BYTES: u64 = 16 << 20;
-/// A password, a host name, a template, an included file.
+/// A password, a host name, a template, an included file, certificates.
 const MAX_SMALL_BYTES: u64 = 1 << 20;
 /// Files of a folder that `include:` may look through.
 const MAX_LISTED: usize = 10_000;

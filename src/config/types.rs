@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Bus, Device, Name, Topic};
+use crate::model::{Bus, Device, Filter, Name, Topic};
 pub use crate::model::{Durability, WhenFull};
+use crate::password::PasswordHash;
 use crate::route::ForwardRule;
 
 /// A whole, checked configuration. Names are unique, references exist, numbers are in range.
@@ -48,12 +49,22 @@ pub struct BrokerConfig {
     pub server_keep_alive: Option<Duration>,
     /// For how long the session of a client that is away is kept, and the most that an MQTT 5 client may ask for; default 7 days.
     pub session_expiry: Duration,
+    /// Who may do what; without any, everybody everything. Names are unique.
+    pub users: Vec<UserConfig>,
+    /// `limits:`
+    pub limits: LimitsConfig,
 }
 
 impl Default for BrokerConfig {
-    /// No listener, sessions for a week.
+    /// No listener and no user, sessions for a week.
     fn default() -> BrokerConfig {
-        BrokerConfig { listeners: Vec::new(), server_keep_alive: None, session_expiry: Duration::from_secs(7 * 86_400) }
+        BrokerConfig {
+            listeners: Vec::new(),
+            server_keep_alive: None,
+            session_expiry: Duration::from_secs(7 * 86_400),
+            users: Vec::new(),
+            limits: LimitsConfig::default(),
+        }
     }
 }
 
@@ -64,14 +75,93 @@ pub struct ListenerConfig {
     pub url: String,
     /// Where to bind.
     pub address: SocketAddr,
+    /// The path of a WebSocket listener; `None` for MQTT right on the connection.
+    pub web_socket: Option<String>,
+    /// `mqtts://` and `wss://`.
+    pub tls: Option<TlsFiles>,
     /// Where the file says so; `None` for a default.
     pub place: Option<Place>,
+}
+
+impl ListenerConfig {
+    /// `mqtt://ADDRESS`, without a place in a file.
+    pub fn plain(address: SocketAddr) -> ListenerConfig {
+        ListenerConfig { url: format!("mqtt://{address}"), address, web_socket: None, tls: None, place: None }
+    }
+}
+
+/// The files of a listener with TLS. All PEM; their contents are looked at when the file is checked, and read again when the broker starts.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The server's certificate, then those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub private_key: PathBuf,
+    /// The authorities of clients' certificates; with it, clients must show one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The name of the user whose rights clients without a login have, on loopback listeners.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// One entry of `broker.users`.
+#[derive(Debug, Clone)]
+pub struct UserConfig {
+    /// What the client calls itself, or the common name of its certificate.
+    pub name: String,
+    /// Without it, the user comes by certificate alone; [`ANONYMOUS`] has none.
+    pub password_hash: Option<PasswordHash>,
+    /// What it may subscribe to. In these lists `%u` is the user and `%c` the client id.
+    pub may_subscribe: Vec<Filter>,
+    /// What it may publish.
+    pub may_publish: Vec<Filter>,
+    /// What it may neither, whatever the other two say.
+    pub deny: Vec<Filter>,
+}
+
+/// `limits:` of the broker; `None` is the broker's default.
+#[derive(Debug, Clone, Default)]
+pub struct LimitsConfig {
+    /// Clients connected at once.
+    pub connections: Option<usize>,
+    /// Bytes of a packet.
+    pub packet_size: Option<usize>,
+    /// QoS 1 and 2 messages in flight to a client, 1 to 4,000.
+    pub in_flight: Option<u16>,
+    /// Those in flight from a client, 1 to 65,535.
+    pub receive_maximum: Option<u16>,
+    /// Messages in memory for one client, and their bytes.
+    pub queue_messages: Option<usize>,
+    /// See `queue_messages`.
+    pub queue_size: Option<usize>,
+    /// Bytes of the messages in memory for all clients together.
+    pub queues_size: Option<usize>,
+    /// How long a client with a full queue may take nothing.
+    pub stalled_after: Option<Duration>,
+    /// Sessions kept.
+    pub sessions: Option<usize>,
+    /// Messages on disk for one session, and their bytes.
+    pub session_messages: Option<usize>,
+    /// See `session_messages`.
+    pub session_size: Option<usize>,
+    /// Subscriptions of one client.
+    pub subscriptions: Option<usize>,
+    /// Levels of a topic or filter.
+    pub topic_levels: Option<usize>,
+    /// Retained messages, and their bytes.
+    pub retained_messages: Option<usize>,
+    /// See `retained_messages`.
+    pub retained_size: Option<usize>,
+    /// Connections from one address other than loopback.
+    pub connections_per_address: Option<usize>,
+    /// From the connection to a whole CONNECT, TLS and WebSocket handshakes included.
+    pub connect_timeout: Option<Duration>,
 }
 
 /// `web:`
 #[derive(Debug, Clone)]
 pub struct WebConfig {
-    /// Where to bind; loopback while there are no users.
+    /// Where to bind. Beyond loopback, users of the broker log in.
     pub listen: SocketAddr,
     /// Where the file says so.
     pub place: Place,

@@ -3,6 +3,7 @@
 //! The only folder that names axum, hyper and prometheus-client. It reads snapshots and changes nothing. A client that is slow or
 //! silent costs a bounded buffer for a bounded time, and delays nobody.
 
+mod guard;
 mod metrics;
 mod pages;
 mod readiness;
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router, middleware};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -37,6 +38,8 @@ const MAX_CONNECTIONS: usize = 64;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// After a stop, what is being answered may finish for so long.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
+
+pub use guard::Guard;
 
 /// Why the pages can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -93,17 +96,34 @@ impl Web {
     }
 }
 
-/// Binds `listen` and serves the pages until `cancel`. `source` is asked for a snapshot at each request: it must be quick.
+/// As [`start_guarded`], for everybody.
+pub async fn start<S>(listen: SocketAddr, place: Place, source: S, cancel: CancellationToken) -> Result<Web, WebError>
+where
+    S: Fn() -> Snapshot + Send + Sync + 'static,
+{
+    start_guarded(listen, place, source, None, cancel).await
+}
+
+/// Binds `listen` and serves the pages until `cancel`, to those whom `guard` lets in. `source` is asked for a snapshot at each request: it must be quick.
 ///
 /// Errors when the address can't be bound, naming `place`.
-pub async fn start<S>(listen: SocketAddr, place: Place, source: S, cancel: CancellationToken) -> Result<Web, WebError>
+pub async fn start_guarded<S>(
+    listen: SocketAddr,
+    place: Place,
+    source: S,
+    guard: Option<Guard>,
+    cancel: CancellationToken,
+) -> Result<Web, WebError>
 where
     S: Fn() -> Snapshot + Send + Sync + 'static,
 {
     let failed = |cause| WebError::Bind { place: place.clone(), listen, cause };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let pages = pages::router(Arc::new(source));
+    let mut pages = pages::router(Arc::new(source));
+    if let Some(guard) = guard {
+        pages = pages.layer(middleware::from_fn_with_state(guard, guard::ask));
+    }
     Ok(Web { address, task: tokio::spawn(accept(listener, pages, cancel)) })
 }
 
@@ -121,12 +141,12 @@ async fn accept(listener: TcpListener, pages: Router, cancel: CancellationToken)
                 oldest_first.retain(|connection| !connection.is_finished());
             }
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failing = false;
                     if oldest_first.len() >= MAX_CONNECTIONS && let Some(oldest) = oldest_first.pop_front() {
                         oldest.abort();
                     }
-                    oldest_first.push_back(connections.spawn(serve(stream, pages.clone(), cancel.clone())));
+                    oldest_first.push_back(connections.spawn(serve(stream, pages.clone().layer(Extension(peer)), cancel.clone())));
                 }
                 Err(error) => {
                     if !failing {

@@ -1,15 +1,19 @@
 //! Behaviour through real sockets, ptys and processes: one binary, one module a subject.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
+mod access;
 mod broker;
 mod broker_state;
+mod clients;
 mod commands;
 mod config;
 mod config_check;
 mod config_hostile;
 mod config_values;
+mod conformance;
 mod crash;
 mod demo;
+mod field;
 mod gateway;
 mod kills;
 mod modbus;

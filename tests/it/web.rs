@@ -34,8 +34,13 @@ fn snapshot() -> Snapshot {
         failures: 2,
         skipped: 1,
     };
-    let bus =
-        |bus, devices| BusStatus { bus: name(bus), state: BusState::Open, busy: Duration::from_millis(1500), devices };
+    let bus = |bus, devices| BusStatus {
+        bus: name(bus),
+        state: BusState::Open,
+        busy: Duration::from_millis(1500),
+        damaged: 0,
+        devices,
+    };
     Snapshot {
         gateway: name("plant-7"),
         version: "0.1.0",
@@ -253,4 +258,37 @@ async fn a_taken_port_is_an_error_that_names_the_place_the_address_and_what_to_t
     for part in ["gateway.yaml:7:11", "web.listen", &address.to_string(), "ss -ltnp", "choose another port"] {
         assert!(error.contains(part), "{part:?} is not in {error:?}");
     }
+}
+
+#[tokio::test]
+async fn beyond_this_machine_the_pages_are_for_those_who_log_in() {
+    let guard: web::Guard =
+        Arc::new(|_, name, password| Box::pin(async move { (name.as_str(), password.as_str()) == ("hmi", "se:cret") }));
+    let cancel = CancellationToken::new();
+    let web = web::start_guarded(any_port(), place(), snapshot, Some(guard), cancel.clone()).await.unwrap();
+    let ask = async |login: &str| {
+        let mut stream = TcpStream::connect(web.address()).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{login}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    };
+    // hmi:se:cret and hmi:wrong
+    assert!(ask("Authorization: Basic aG1pOnNlOmNyZXQ=\r\n").await.starts_with("HTTP/1.1 200"));
+    for login in [
+        "",
+        "Authorization: Basic aG1pOndyb25n\r\n",
+        "Authorization: Basic !!!\r\n",
+        "Authorization: Bearer aG1pOnNlOmNyZXQ=\r\n",
+        "Authorization: Basic\r\n",
+    ] {
+        let answer = ask(login).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 401") && answer.to_lowercase().contains("www-authenticate: basic"),
+            "{answer}"
+        );
+        assert!(!answer.contains("fieldway_"), "{answer}");
+    }
+    cancel.cancel();
 }

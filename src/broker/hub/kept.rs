@@ -9,7 +9,7 @@ use super::super::words::{Delivery, Published, Seat, SubscriptionIds};
 use super::intake::Intake;
 use super::outflow::{Amount, Bounds, Outflow};
 use crate::model::{Filter, Message, Monotonic, Timestamp};
-use crate::mqtt::{RetainHandling, SubscribeOptions};
+use crate::mqtt::{RetainHandling, SubscribeOptions, Will};
 use crate::store::{
     SessionId, SessionRecord, SessionState, StoredDelivery, StoredRetained, StoredSubscription, Ticket,
 };
@@ -18,6 +18,8 @@ use crate::store::{
 const AHEAD: usize = 4;
 /// And their bytes, but for one that is larger.
 const AHEAD_BYTES: usize = 1 << 20;
+/// What may be in memory for one session however many there are, in bytes.
+const LEAST_BYTES: usize = 64 << 10;
 
 /// A session of which the store knows.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(super) struct Kept {
     pub expiry_s: u32,
     /// When it ends, while there is no connection.
     pub ends_at: Option<Monotonic>,
+    /// When its connection ended, if the clock was set.
+    pub left_at: Option<Timestamp>,
     pub outflow: Outflow,
     pub intake: Intake,
     /// The ticket of the last message for it.
@@ -42,6 +46,7 @@ impl Kept {
             id,
             expiry_s,
             ends_at: None,
+            left_at: None,
             outflow: Outflow::new(),
             intake: Intake::default(),
             last_ticket: Ticket::default(),
@@ -60,6 +65,7 @@ impl Kept {
         let mut kept = Kept {
             outflow: Outflow::restored(first_n, state.next_n, &state.recorded, sent, on_disk),
             intake: Intake::restored(state.received.clone()),
+            left_at,
             ..Kept::new(id, expiry_s)
         };
         kept.left(now, elapsed_s(left_at, wall));
@@ -78,17 +84,25 @@ impl Kept {
     }
 
     /// As the store is to have it. `left_at` and `sent` are what [`SessionRecord`] says of them.
-    pub fn record(&self, client_id: Arc<str>, left_at: Option<Timestamp>, sent: u64) -> SessionRecord {
-        SessionRecord { id: self.id, client_id, user: None, expiry_s: self.expiry_s, left_at, sent, will: None }
+    pub fn record(
+        &self,
+        client_id: Arc<str>,
+        left_at: Option<Timestamp>,
+        sent: u64,
+        will: Option<Box<Will>>,
+    ) -> SessionRecord {
+        SessionRecord { id: self.id, client_id, user: None, expiry_s: self.expiry_s, left_at, sent, will }
     }
 }
 
-/// The bounds of a kept session.
-pub(super) fn bounds(limits: &Limits) -> Bounds {
+/// The bounds of a kept session while so many clients are connected: what is in memory for all of them is bounded too, and the more there are
+/// the less each has of that. The rest is on disk.
+pub(super) fn bounds(limits: &Limits, connected: usize) -> Bounds {
+    let share = (limits.queued_bytes / connected.max(1)).max(LEAST_BYTES);
     Bounds {
         owed: Amount { messages: limits.session_messages, bytes: limits.session_bytes },
-        loaded: Amount { messages: limits.queue_messages, bytes: limits.queue_bytes },
-        in_hand: Amount { messages: AHEAD * usize::from(limits.in_flight_out), bytes: AHEAD_BYTES },
+        loaded: Amount { messages: limits.queue_messages, bytes: limits.queue_bytes.min(share) },
+        in_hand: Amount { messages: AHEAD * usize::from(limits.in_flight_out), bytes: AHEAD_BYTES.min(share) },
     }
 }
 
@@ -135,7 +149,7 @@ fn published(mut message: Message, at: Option<Timestamp>, wall: Option<Timestamp
 }
 
 /// Whole seconds from one moment to the other. None when either is not known: a clock that was not set lets nothing expire.
-fn elapsed_s(from: Option<Timestamp>, to: Option<Timestamp>) -> u32 {
+pub(super) fn elapsed_s(from: Option<Timestamp>, to: Option<Timestamp>) -> u32 {
     let (Some(from), Some(to)) = (from, to) else { return 0 };
     u32::try_from(to.0.saturating_sub(from.0).max(0) / 1_000).unwrap_or(u32::MAX)
 }
@@ -168,7 +182,7 @@ mod tests {
 
     fn found(expiry_s: u32, left_at: Option<i64>) -> SessionState {
         SessionState {
-            record: Kept::new(SessionId(1), expiry_s).record("a".into(), left_at.map(Timestamp), 0),
+            record: Kept::new(SessionId(1), expiry_s).record("a".into(), left_at.map(Timestamp), 0, None),
             subscriptions: Vec::new(),
             received: Vec::new(),
             recorded: Vec::new(),

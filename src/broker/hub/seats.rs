@@ -10,7 +10,8 @@ use super::super::local_room::LocalRoom;
 use super::super::routing::Subscription;
 use super::super::words::{Key, Seat, ToClient};
 use super::kept::Kept;
-use crate::model::{Filter, Message, Topic};
+use crate::model::{Filter, Monotonic, Topic};
+use crate::mqtt::Will;
 
 /// All seats.
 #[derive(Default)]
@@ -45,7 +46,9 @@ pub(super) struct Client {
     pub id: Arc<str>,
     /// Whether there is a connection.
     pub connected: bool,
-    pub will: Option<Message>,
+    pub will: Option<Box<Will>>,
+    /// When that is to be published, while the client is away and may come back before.
+    pub will_at: Option<Monotonic>,
     pub subscriptions: HashMap<Filter, Subscription>,
     /// What they cost.
     pub subscription_bytes: usize,
@@ -96,6 +99,12 @@ impl Seats {
         }
         self.slots.push(Slot { generation: 0, endpoint: Some(endpoint), seen: (0, 0) });
         Key { slot: self.slots.len() as u32 - 1, generation: 0 }
+    }
+
+    /// Seats that there are, taken or not.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// The seat is empty from now on.

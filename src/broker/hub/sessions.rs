@@ -11,11 +11,10 @@ use super::super::words::{Admission, Greeting, Key, Seat, ToClient};
 use super::Hub;
 use super::intake::{Arrival, Released};
 use super::kept::{self, Kept};
-use super::publishing::Origin;
 use super::seats::{Client, Endpoint, Turn};
 use super::subscriptions;
-use crate::model::{Message, Monotonic, Publisher};
-use crate::mqtt::{Reason, Received};
+use crate::model::Monotonic;
+use crate::mqtt::{Reason, Received, Will};
 use crate::store::{BrokerState, BrokerWrite, SessionId, Urgency};
 
 impl Hub {
@@ -23,6 +22,7 @@ impl Hub {
     pub fn restore(&mut self, state: BrokerState, session_expiry_s: u32, now: Monotonic) {
         self.session_expiry_s = Some(session_expiry_s);
         self.last_session = SessionId(state.last_session);
+        let mut lost = Vec::new();
         for session in state.sessions {
             let record = &session.record;
             self.last_session = self.last_session.max(record.id);
@@ -34,7 +34,7 @@ impl Hub {
                     .map(|s| (s.filter.clone(), kept::subscription(s)))
                     .collect(),
                 subscription_bytes: session.subscriptions.iter().map(|s| subscriptions::cost(&s.filter)).sum(),
-                ..new_client(record.client_id.clone(), None)
+                ..new_client(record.client_id.clone(), record.will.clone())
             };
             let seat = self.seats.seat(Endpoint::Client(Client { connected: false, ..client })).seat();
             for stored in &session.subscriptions {
@@ -46,6 +46,11 @@ impl Hub {
             if let Some((_, client)) = self.seats.occupant(seat) {
                 client.kept = Some(Box::new(kept));
             }
+            // It was lost with the broker if not before.
+            let since_s = kept::elapsed_s(record.left_at, self.wall);
+            if let Some(will) = self.postpone_will(seat, since_s, now) {
+                lost.push((seat, will));
+            }
         }
         for stored in state.retained {
             let topic = stored.message.topic.clone();
@@ -56,24 +61,31 @@ impl Hub {
                 self.out.retained_refused_topic = Some(topic);
             }
         }
+        for (seat, will) in lost {
+            self.publish_will(Some(will), now);
+            self.write_absence(seat);
+        }
         self.expire(now);
     }
 
     /// A client comes in; [`Outputs::admitted`](super::Outputs::admitted) tells what became of it. One with the same identifier has to go,
-    /// and its will is published [MQTT-3.1.4-3].
+    /// and its will is published [MQTT-3.1.4-3], but for one with a delay when the session goes on.
     pub fn connect(&mut self, greeting: Greeting, now: Monotonic) -> Key {
         self.sys.stir();
         let expiry_s = self.session_expiry_s.map_or(0, |most| greeting.expiry_s.min(most));
-        let by = Publisher::Client { id: greeting.client_id.clone(), user: None };
         let mut will = None;
         let resumed = match self.clients.get(&greeting.client_id).copied() {
             None => None,
             Some(seat) => {
-                will = self.take_over(seat);
+                let was_connected = self.take_over(seat);
                 if !greeting.clean_start && self.is_kept(seat) {
+                    // The client is back before the delay of its will has passed [MQTT-3.1.3-9], unless there is none.
+                    let delayed =
+                        self.seats.occupant(seat).is_some_and(|(_, c)| c.will.as_ref().is_some_and(|w| w.delay_s > 0));
+                    will = self.take_will(seat).filter(|_| was_connected && !delayed);
                     Some(seat)
                 } else {
-                    self.end_session(seat);
+                    self.end_session(seat, now);
                     None
                 }
             }
@@ -82,26 +94,22 @@ impl Hub {
             Some(seat) => self.resume(seat, greeting.will, expiry_s),
             None => self.enter(greeting, expiry_s, now),
         };
-        if let Some(will) = will {
-            self.publish(Origin::Will, &by, will, None, now);
-        }
+        self.publish_will(will, now);
         key
     }
 
-    /// The connection that a session has, if any, is no longer its. Returns its will.
-    fn take_over(&mut self, seat: Seat) -> Option<Message> {
-        let (key, client) = self.seats.occupant(seat)?;
-        if !client.connected {
-            return None;
-        }
+    /// The connection that a session has, if any, is no longer its. Whether there was one.
+    fn take_over(&mut self, seat: Seat) -> bool {
+        let Some((key, client)) = self.seats.occupant(seat).filter(|(_, client)| client.connected) else {
+            return false;
+        };
         client.connected = false;
-        let will = client.will.take();
         let mut last_words = std::mem::take(&mut client.list);
         last_words.push(ToClient::Close(Reason::SESSION_TAKEN_OVER));
-        self.connected -= 1;
+        self.count_connected(self.connected - 1);
         self.out.parting.push((key, last_words));
         self.seats.reseat(seat);
-        will
+        true
     }
 
     fn is_kept(&mut self, seat: Seat) -> bool {
@@ -112,7 +120,7 @@ impl Hub {
         let id = greeting.client_id.clone();
         let key = self.seats.seat(Endpoint::Client(new_client(greeting.client_id, greeting.will)));
         self.clients.insert(id, key.seat());
-        self.connected += 1;
+        self.count_connected(self.connected + 1);
         if expiry_s == 0 {
             self.admit(key, true, now);
             return key;
@@ -132,7 +140,7 @@ impl Hub {
         key
     }
 
-    fn resume(&mut self, seat: Seat, will: Option<Message>, expiry_s: u32) -> Key {
+    fn resume(&mut self, seat: Seat, will: Option<Box<Will>>, expiry_s: u32) -> Key {
         let key = self.seats.reseat(seat);
         let Some((_, client)) = self.seats.occupant(seat) else { return key };
         client.connected = true;
@@ -144,14 +152,15 @@ impl Hub {
             client.turn = Turn::Queued;
             self.feeding.push_back(key);
         }
-        self.connected += 1;
         if let Some(kept) = &mut client.kept {
             kept.expiry_s = expiry_s;
+            kept.left_at = None;
             if let Some(at) = kept.ends_at.take() {
                 self.ending.remove(&(at, seat));
             }
             kept.outflow.connect();
         }
+        self.count_connected(self.connected + 1);
         self.write_entry(key);
         key
     }
@@ -160,7 +169,7 @@ impl Hub {
     fn write_entry(&mut self, key: Key) {
         let Some(client) = self.seats.client(key) else { return };
         let Some(kept) = &client.kept else { return };
-        let record = kept.record(client.id.clone(), None, u64::MAX);
+        let record = kept.record(client.id.clone(), None, u64::MAX, client.will.clone());
         self.write(BrokerWrite::Session(record), Urgency::Awaited, AckTo::Admission(key));
     }
 
@@ -179,12 +188,13 @@ impl Hub {
             self.out.admitted.push((key, Ok(admission)));
             return self.hand(key.seat());
         }
+        client.will = None;
         self.out.admitted.push((key, Err(Reason::QUOTA_EXCEEDED)));
         if session_present {
             self.part(key);
             self.leave(key.seat(), now);
         } else {
-            self.end_session(key.seat());
+            self.end_session(key.seat(), now);
         }
     }
 
@@ -193,16 +203,14 @@ impl Hub {
     pub fn disconnect(&mut self, key: Key, lost: bool, expiry_s: Option<u32>, now: Monotonic) {
         let most = self.session_expiry_s.unwrap_or(0);
         let Some(client) = self.seats.client(key) else { return };
-        let will = client.will.take();
-        let by = Publisher::Client { id: client.id.clone(), user: None };
+        if !lost {
+            client.will = None;
+        }
         if let (Some(kept), Some(asked)) = (&mut client.kept, expiry_s) {
             kept.expiry_s = asked.min(most);
         }
         self.part(key);
         self.leave(key.seat(), now);
-        if let (Some(will), true) = (will, lost) {
-            self.publish(Origin::Will, &by, will, None, now);
-        }
     }
 
     /// A connection has sent messages up to this number of its session.
@@ -218,6 +226,11 @@ impl Hub {
         self.seats.occupant(seat).filter(|(_, client)| client.connected).map(|(key, _)| key)
     }
 
+    fn count_connected(&mut self, connected: usize) {
+        self.connected = connected;
+        self.bounds = kept::bounds(&self.limits, connected);
+    }
+
     /// The connection is over.
     fn part(&mut self, key: Key) {
         self.out.removed.push(key);
@@ -225,7 +238,7 @@ impl Hub {
         client.connected = false;
         client.list = Vec::new();
         client.turn = Turn::Idle;
-        self.connected -= 1;
+        self.count_connected(self.connected - 1);
         self.seats.reseat(key.seat());
     }
 
@@ -234,17 +247,28 @@ impl Hub {
         let wall = self.wall;
         let Some((_, client)) = self.seats.occupant(seat) else { return };
         let Some(kept) = client.kept.as_mut().filter(|kept| kept.expiry_s > 0) else {
-            return self.end_session(seat);
+            return self.end_session(seat, now);
         };
         kept.outflow.rest();
         kept.left(now, 0);
+        kept.left_at = wall;
         self.ending.extend(kept.ends_at.map(|at| (at, seat)));
-        let record = kept.record(client.id.clone(), wall, kept.outflow.sent());
+        let will = self.postpone_will(seat, 0, now);
+        self.publish_will(will, now);
+        self.write_absence(seat);
+    }
+
+    /// Has it written that a session has no connection, and whether a will waits.
+    pub(super) fn write_absence(&mut self, seat: Seat) {
+        let Some((_, client)) = self.seats.occupant(seat) else { return };
+        let Some(kept) = &client.kept else { return };
+        let record = kept.record(client.id.clone(), kept.left_at, kept.outflow.sent(), client.will.clone());
         self.write(BrokerWrite::Session(record), Urgency::Batched, AckTo::Nobody);
     }
 
     /// A session is over, and with it its subscriptions and all that waits for it.
-    pub(super) fn end_session(&mut self, seat: Seat) {
+    pub(super) fn end_session(&mut self, seat: Seat, now: Monotonic) {
+        let will = self.take_will(seat);
         let Some((key, client)) = self.seats.occupant(seat) else { return };
         let connected = client.connected;
         let (id, kept) = (client.id.clone(), client.kept.take());
@@ -263,6 +287,7 @@ impl Hub {
             self.write(BrokerWrite::SessionGone(kept.id), Urgency::Batched, AckTo::Nobody);
         }
         self.seats.vacate(seat);
+        self.publish_will(will, now);
     }
 
     /// A QoS 2 message from a kept session: who waits for it to be safe, or nothing when it is a repetition.
@@ -316,11 +341,12 @@ impl Hub {
 }
 
 /// A client that has just come.
-fn new_client(id: Arc<str>, will: Option<Message>) -> Client {
+fn new_client(id: Arc<str>, will: Option<Box<Will>>) -> Client {
     Client {
         id,
         connected: true,
         will,
+        will_at: None,
         subscriptions: HashMap::new(),
         subscription_bytes: 0,
         feeds: VecDeque::new(),

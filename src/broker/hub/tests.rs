@@ -1,10 +1,12 @@
 //! The hub without tasks: what goes in, and what lies ready to be carried out.
 
+mod kept_sessions;
+
 use super::super::sys::Totals;
 use super::super::words::Greeting;
 use super::*;
 use crate::model::Properties;
-use crate::mqtt::{Received, RetainHandling, SubscribeOptions};
+use crate::mqtt::{Received, RetainHandling, SubscribeOptions, Will};
 use crate::store::{CommitReport, Ticket};
 
 const NOW: Monotonic = Monotonic::from_millis(0);
@@ -16,7 +18,7 @@ fn hub() -> Hub {
 }
 
 fn connect(hub: &mut Hub, id: &str, will: Option<&str>) -> Key {
-    let will = will.map(|topic| message(topic, "will", false));
+    let will = will.map(|topic| Box::new(Will { message: message(topic, "will", false), delay_s: 0 }));
     hub.connect(Greeting { client_id: id.into(), clean_start: true, expiry_s: 0, will }, NOW)
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Closing, Complaint, Machine, OUR_TOPIC_ALIASES, State, TOPIC_ALIASES, incoming};
+use crate::broker::access::Rights;
+use crate::broker::logins::{Login, Refusal};
 use crate::broker::words::{Admission, Greeting};
-use crate::model::Monotonic;
+use crate::model::{Message, Monotonic};
 use crate::mqtt::{Codec, CodecError, ConnAck, Connect, OutgoingAliases, Packet, Reason, ServerKeepAlive, Version};
 
 impl Machine {
@@ -14,13 +16,14 @@ impl Machine {
         self.codec.set_limit(self.limits.packet_size);
         self.codec.set_peer_limit(connect.maximum_packet_size.map_or(usize::MAX, |size| size as usize));
         self.outbound.connected(connect.receive_maximum);
+        self.login = Login { user: connect.username, password: connect.password };
         self.our_aliases = OutgoingAliases::new(connect.topic_alias_maximum.min(OUR_TOPIC_ALIASES));
         if let Some(method) = connect.authentication_method {
             self.turn_away(Reason::BAD_AUTHENTICATION_METHOD, Complaint::Authentication(method));
             return None;
         }
-        let mut will = connect.will.map(|will| will.message);
-        if let Some(will) = &mut will {
+        let mut will = connect.will;
+        if let Some(will) = will.as_mut().map(|will| &mut will.message) {
             // Out of the read buffer, which it would keep in memory for as long as the client is there.
             will.payload = Bytes::copy_from_slice(&will.payload);
             if let Some(data) = will.properties.as_mut().and_then(|p| p.correlation_data.as_mut()) {
@@ -40,7 +43,9 @@ impl Machine {
         }
         let is_v5 = connect.version == Version::V5;
         let assigned = connect.client_id.is_empty().then(|| format!("auto-{:032x}", self.random));
-        let imposed = self.server_keep_alive_s.filter(|_| is_v5);
+        // A shorter one is the client's to choose: it wants to be missed sooner.
+        let is_shorter = |most: u16| connect.keep_alive_s > 0 && connect.keep_alive_s < most;
+        let imposed = self.server_keep_alive_s.filter(|most| is_v5 && !is_shorter(*most));
         self.keep_alive = Some(ServerKeepAlive::new(imposed.unwrap_or(connect.keep_alive_s), now));
         let client_id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
         // In 3.1.1 a session ends with its connection or it doesn't; for how long it is kept then is for the broker to say.
@@ -62,8 +67,30 @@ impl Machine {
             client_id,
             clean_start: connect.clean_start,
             expiry_s: self.expiry_s,
-            will: will.filter(|will| !will.topic.starts_with('$')),
+            will: will.filter(|will| !will.message.topic.starts_with('$')),
         })
+    }
+
+    /// What it said to say who it is. To be asked after [`Machine::receive`] returned a greeting.
+    pub fn take_login(&mut self) -> Login {
+        std::mem::take(&mut self.login)
+    }
+
+    /// It is somebody with these rights. Its will is a publish like any other, so a will that it has no right to keeps it out.
+    pub fn grant(&mut self, rights: Rights, will: Option<&Message>) -> Result<(), Refusal> {
+        if let Some(will) = will
+            && !rights.may_publish(&will.topic)
+        {
+            self.denied = Some(will.topic.to_string());
+            return Err(Refusal { reason: Reason::NOT_AUTHORIZED, why: "it may not publish its will" });
+        }
+        self.rights = rights;
+        Ok(())
+    }
+
+    /// It is not let in, which whoever decided that has logged.
+    pub fn deny(&mut self, refusal: Refusal) {
+        self.turn_away(refusal.reason, Complaint::Refused(refusal.why));
     }
 
     /// The hub has let the client in.

@@ -32,6 +32,8 @@ pub enum Complaint {
     NotKept,
     #[error("it asked for the authentication method {0:?}, and none is offered")]
     Authentication(String),
+    #[error("it was not let in: {0}")]
+    Refused(&'static str),
     #[error("{0}")]
     Protocol(&'static str),
     #[error("its topic has more than {0} levels")]

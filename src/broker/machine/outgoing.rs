@@ -44,6 +44,10 @@ impl Machine {
         self.freed.messages += 1;
         self.freed.bytes += delivery.published.cost();
         let published = &delivery.published;
+        // What it subscribed to may be more than it may read, by a denial or from a time when it had other rights.
+        if !self.rights.may_read(&published.message.topic) {
+            return self.done(delivery.n);
+        }
         let waited_s = u32::try_from(now.since(published.at).as_secs()).unwrap_or(u32::MAX);
         let mut packet = PublishRef {
             dup: delivery.dup,

@@ -43,7 +43,7 @@ impl Cloud {
 
     /// Brings it back on the same port. Errors when something else has taken the port meanwhile.
     pub fn bring_back(&mut self) -> anyhow::Result<()> {
-        let listener = ListenerConfig { url: format!("mqtt://{}", self.address), address: self.address, place: None };
+        let listener = ListenerConfig::plain(self.address);
         let config = BrokerConfig { listeners: vec![listener], ..BrokerConfig::default() };
         // An outlet sees every message from the first on; a subscription would begin a moment too late.
         let outlet = Outlet {

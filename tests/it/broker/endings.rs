@@ -1,12 +1,14 @@
 //! How connections end: wills, keep-alive, takeover, the broker's stop, and everything that is refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fieldway::broker::{Broker, Limits};
+use fieldway::broker::{Broker, Limits, Outlet};
 use fieldway::clock::Clock;
 use fieldway::config::Place;
 use fieldway::model::{Message, QoS, Topic};
 use fieldway::mqtt::{Auth, Connect, Disconnect, Packet, Reason, Version, Will};
+use fieldway::store::QueueId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::mqtt::{Client, TestBroker, config, start};
@@ -71,28 +73,47 @@ async fn a_silent_client_is_lost_after_one_and_a_half_keep_alives() {
 }
 
 #[tokio::test]
-async fn a_server_keep_alive_is_told_and_kept() {
+async fn a_server_keep_alive_is_told_to_whoever_asked_for_none_or_a_longer_one_and_kept() {
     let mut settings = config("127.0.0.1:0");
-    settings.server_keep_alive = Some(Duration::from_secs(1));
+    settings.server_keep_alive = Some(Duration::from_secs(2));
     let (appends, _rest) = tokio::sync::mpsc::channel(1);
     let (_reports, reports) = tokio::sync::mpsc::channel(1);
     let broker =
         Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, None, Clock::start()).unwrap();
-    let (mut client, ack) = Client::connect_ack(broker.addresses()[0], Connect::new(Version::V5, "a")).await;
-    assert_eq!(ack.server_keep_alive_s, Some(1));
-    assert_eq!(client.closed().await, Some(Reason::KEEP_ALIVE_TIMEOUT));
+    for (asked, told) in [(1, None), (2, Some(2)), (120, Some(2)), (0, Some(2))] {
+        let connect = Connect { keep_alive_s: asked, ..Connect::new(Version::V5, "a") };
+        let (mut client, ack) = Client::connect_ack(broker.addresses()[0], connect).await;
+        assert_eq!(ack.server_keep_alive_s, told, "{asked}");
+        if asked < 2 {
+            let began = tokio::time::Instant::now();
+            assert_eq!(client.closed().await, Some(Reason::KEEP_ALIVE_TIMEOUT));
+            let least = Duration::from_millis(1_400) * told.unwrap_or(asked).into();
+            assert!(began.elapsed() > least, "{asked}: {:?}", began.elapsed());
+        }
+    }
 }
 
 #[tokio::test]
-async fn at_the_stop_clients_are_told_and_no_will_fires() {
-    let test = start(Limits::default(), Vec::new());
-    let mut watcher = watcher(&test).await;
+async fn at_the_stop_clients_are_told_and_their_wills_are_published() {
+    let (live, mut forwarded) = tokio::sync::mpsc::channel(10);
+    let select = |message: &Message| message.topic.starts_with("wills").then(|| message.clone());
+    let live = Outlet {
+        queue: QueueId(0),
+        select: Box::new(move |message| select(message).map(|m| Message { qos: QoS::AtMostOnce, ..m })),
+        live,
+        live_dropped: Arc::default(),
+    };
+    let test = start(Limits::default(), vec![live]);
     let mut client = Client::connect(test.address, with_will(Version::V5, "a")).await;
+    let mut polite = Client::connect(test.address, with_will(Version::V5, "polite")).await;
+    polite.send(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))).await;
+    assert_eq!(polite.closed().await, None);
     let began = tokio::time::Instant::now();
-    let (client_end, watcher_end, ()) = tokio::join!(client.closed(), watcher.receive(), test.broker.stop());
+    let (client_end, ()) = tokio::join!(client.closed(), test.broker.stop());
     assert_eq!(client_end, Some(Reason::SERVER_SHUTTING_DOWN));
-    assert_eq!(watcher_end, None);
     assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(&forwarded.recv().await.unwrap().payload[..], b"a");
+    assert_eq!(forwarded.recv().await, None);
 }
 
 #[tokio::test]

@@ -47,6 +47,11 @@ impl GatewayProcess {
         GatewayProcess { child, log }
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -1,5 +1,6 @@
 //! What the tests share: the gateway as a process, its peers, and waiting for a condition.
 
+pub mod certificates;
 pub mod chance;
 pub mod cloud;
 pub mod counting_device;
@@ -10,4 +11,5 @@ pub mod mosquitto;
 pub mod mqtt;
 pub mod peers;
 pub mod wait;
+pub mod wire;
 pub mod writable_device;

@@ -28,18 +28,20 @@ pub struct TestBroker {
 }
 
 pub fn start(limits: Limits, outlets: Vec<Outlet>) -> TestBroker {
+    start_with(&config("127.0.0.1:0"), limits, outlets)
+}
+
+pub fn start_with(config: &BrokerConfig, limits: Limits, outlets: Vec<Outlet>) -> TestBroker {
     let (to_store, appends) = mpsc::channel(64);
     let (reports, from_store) = mpsc::channel(64);
-    let broker =
-        Broker::start(&config("127.0.0.1:0"), limits, outlets, to_store, from_store, None, Clock::start()).unwrap();
+    let broker = Broker::start(config, limits, outlets, to_store, from_store, None, Clock::start()).unwrap();
     let address = broker.addresses()[0];
     TestBroker { broker, address, appends, reports }
 }
 
 /// `broker:` with one listener.
 pub fn config(address: &str) -> BrokerConfig {
-    let url = format!("mqtt://{address}");
-    let listener = ListenerConfig { url, address: address.parse().unwrap(), place: None };
+    let listener = ListenerConfig::plain(address.parse().unwrap());
     BrokerConfig { listeners: vec![listener], ..BrokerConfig::default() }
 }
 

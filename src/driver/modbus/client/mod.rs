@@ -23,10 +23,9 @@ use crate::clock::Clock;
 use crate::model::{Bus, Fault, RegisterTable};
 
 pub use framing::Framing;
-pub use line::settings;
 pub use overlapped::{Over, Overlapped};
 use pdu::Ask;
-pub use pdu::{Answer, Form};
+pub use pdu::{Answer, Form, MAX_WRITE_AND_READ};
 
 /// What the fuzzer feeds: everything here that reads bytes from outside.
 pub mod frames {
@@ -96,8 +95,8 @@ impl Client {
         }
     }
 
-    /// One write to one unit, sent at most once.
-    pub async fn write(&mut self, unit: u8, change: &Change, form: Form) -> Result<(), WriteFailure> {
+    /// One write to one unit, sent at most once. Returns the registers that were read after it, if any.
+    pub async fn write(&mut self, unit: u8, change: &Change, form: Form) -> Result<Vec<u16>, WriteFailure> {
         let ask = Ask::write(change, form);
         match self {
             Client::Line(line) => line.write(unit, &ask).await,

@@ -96,7 +96,7 @@ impl Overlapped {
     }
 
     /// One write, sent at most once, while no other request is under way.
-    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u16>, WriteFailure> {
         self.tcp.write(unit, ask).await
     }
 

@@ -93,7 +93,7 @@ impl Tcp {
     }
 
     /// One write and its answer. It leaves this machine at most once.
-    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u16>, WriteFailure> {
         let used_before = self.is_usable();
         if !used_before {
             self.open().await?;

@@ -4,7 +4,10 @@ pub mod check;
 pub mod demo;
 pub mod passwd;
 pub mod plan;
+pub mod read;
 pub mod run;
+pub mod templates;
+pub mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,8 +40,14 @@ enum Command {
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
     Plan(plan::PlanArgs),
+    /// Read points of one device once, and show them
+    Read(read::ReadArgs),
     /// Make the hash of a password for a user of the broker
     Passwd(passwd::PasswdArgs),
+    /// List the devices that there are templates for, or show a template
+    Templates(templates::TemplatesArgs),
+    /// Set a point of a running gateway and wait for the result
+    Write(write::WriteArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
     Demo(demo::DemoArgs),
 }
@@ -70,8 +79,11 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
-            Command::Plan(args) => plan::run(&args),
             Command::Passwd(args) => passwd::run(&args),
+            Command::Plan(args) => plan::run(&args),
+            Command::Read(args) => read::run(&args),
+            Command::Templates(args) => templates::run(&args),
+            Command::Write(args) => write::run(&args),
             Command::Demo(args) => demo::run(&args),
         }
     }

@@ -93,22 +93,12 @@ pub(super) fn looks_like<'a>(
 }
 
 const NO_TLS: &str = "connections are not encrypted yet";
-const EVERY: &str = "every reading is published (`report: every`)";
-const READ_ONLY: &str = "points are read only";
 
 pub(super) static TOP: Shape = Shape {
     what: "the top level",
     example: "gateway: { id: plant-7 }",
     depth: 0,
-    keys: &[
-        key("gateway"),
-        key("broker"),
-        key("web"),
-        key("buses"),
-        key("devices"),
-        key("uplinks"),
-        later("include", "put everything into this one file"),
-    ],
+    keys: &[key("gateway"), key("broker"), key("web"), key("buses"), key("devices"), key("uplinks"), key("include")],
     foreign: &[("mqtt", "broker"), ("bridges", "uplinks"), ("cloud", "uplinks"), ("http", "web")],
 };
 
@@ -180,9 +170,9 @@ pub(super) static DEVICE: Shape = Shape {
         key("qos"),
         key("retain"),
         key("points"),
-        later("template", "list the device's points under `points:`"),
-        later("deadband", EVERY),
-        later("max_silence", EVERY),
+        key("template"),
+        key("deadband"),
+        key("max_silence"),
     ],
     foreign: &[
         ("slave", "unit_id"),
@@ -232,9 +222,9 @@ pub(super) static POINT: Shape = Shape {
         key("report"),
         key("qos"),
         key("retain"),
-        later("deadband", EVERY),
-        later("max_silence", EVERY),
-        later("write", READ_ONLY),
+        key("deadband"),
+        key("max_silence"),
+        key("write"),
         later("match", "only Modbus devices can be read yet"),
     ],
     foreign: &[
@@ -257,6 +247,10 @@ pub(super) static POINT: Shape = Shape {
         ("sf", "scale_from"),
         ("values", "enum"),
         ("map", "enum"),
+        ("writable", "write"),
+        ("writeable", "write"),
+        ("access", "write"),
+        ("dead_band", "deadband"),
         ("mask", "bit"),
         ("size", "length"),
         ("charset", "encoding"),
@@ -264,6 +258,15 @@ pub(super) static POINT: Shape = Shape {
         ("na_value", "invalid"),
         ("error_value", "invalid"),
     ],
+};
+
+/// Of a template; a configuration has no such key.
+pub(super) static ABOUT: Shape = Shape {
+    what: "`about`",
+    example: "{ maker: Eastron, model: SDM120, source: \"SDM120 Modbus protocol, V2.4\" }",
+    depth: 1,
+    keys: &[key("maker"), key("model"), key("source"), key("line"), key("note")],
+    foreign: &[("manufacturer", "maker"), ("vendor", "maker"), ("device", "model"), ("url", "source")],
 };
 
 pub(super) static SCALE_FROM: Shape = Shape {
@@ -274,13 +277,12 @@ pub(super) static SCALE_FROM: Shape = Shape {
     foreign: &[("reg", "register"), ("address", "holding")],
 };
 
-/// Only for hints: `write` as a whole is not there yet.
-static WRITE: Shape = Shape {
+pub(super) static WRITE: Shape = Shape {
     what: "`write` of a point",
     example: "{ min: 30, max: 80 }",
     depth: 5,
-    keys: &[key("min"), key("max"), key("step")],
-    foreign: &[],
+    keys: &[key("min"), key("max"), key("step"), key("only")],
+    foreign: &[("minimum", "min"), ("maximum", "max"), ("from", "min"), ("to", "max"), ("write_only", "only")],
 };
 
 pub(super) static UPLINK: Shape = Shape {

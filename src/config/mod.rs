@@ -1,15 +1,17 @@
 //! Configuration: from the text of `gateway.yaml` to a [`Config`] in which everything is true, or to a [`Report`]
 //! of everything that is not.
 //!
-//! `source` reads the file, `yaml` makes it a tree with places, `fields` and `check` hold the tree against the keys
-//! of `keys` and collect every problem, `report` shows them inside the user's own lines. Nothing here opens a port,
-//! resolves a name or writes a file.
+//! `source` reads the file, `yaml` makes it a tree with places, `compose` adds included files and templates, `fields` and
+//! `check` hold the tree against the keys of `keys` and collect every problem, `report` shows them inside the user's own
+//! lines. Nothing here opens a port, resolves a name or writes a file.
 //!
 //! Refused: guessing. A key that this version does not know, or whose feature is not there yet, is a problem.
 
 mod address;
 mod check;
+mod compose;
 mod fields;
+mod files;
 mod keys;
 mod problem;
 mod report;
@@ -17,19 +19,21 @@ mod scalar;
 mod secrets;
 mod source;
 mod suggest;
+pub mod templates;
 mod tree;
 mod types;
 mod units;
 mod yaml;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use problem::Problem;
 pub use report::{Look, Report};
 pub use tree::Span;
 pub use types::*;
 
+use files::Files;
 use problem::Problems;
 
 /// What a configuration may ask of the machine, so that tests can answer instead.
@@ -37,14 +41,16 @@ use problem::Problems;
 pub struct Outside<'a> {
     /// A variable of the environment, for `${NAME}`.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// The bytes of a small file: for `password_file:` and the host's name.
+    /// The bytes of a small file: for `password_file:`, templates, included files and the host's name.
     pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// What is in a folder: for `include:` with a pattern.
+    pub list: &'a dyn Fn(&Path) -> io::Result<Vec<PathBuf>>,
 }
 
 impl Outside<'static> {
     /// No environment and no files, for texts that need neither.
     pub fn nothing() -> Outside<'static> {
-        Outside { env: &|_| None, read: &|_| Err(io::ErrorKind::NotFound.into()) }
+        Outside { env: &|_| None, read: &|_| Err(io::ErrorKind::NotFound.into()), list: &|_| Ok(Vec::new()) }
     }
 }
 
@@ -53,8 +59,8 @@ impl Outside<'static> {
 /// The report has every problem of the file, or says why the file can't be read.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Report> {
     match source::read(path) {
-        Ok(bytes) => parse(&bytes, path, &Outside { env, read: &source::read_small }),
-        Err(problem) => Err(Report::new(path, String::new(), single(problem))),
+        Ok(bytes) => parse(&bytes, path, &Outside { env, read: &source::read_small, list: &source::list }),
+        Err(problem) => Err(Report::new(Files::new(path, String::new()), single(problem))),
     }
 }
 
@@ -66,24 +72,27 @@ pub fn parse(text: &[u8], file: &Path, outside: &Outside<'_>) -> Result<Config, 
         Err(refused) => {
             let (text, problem) = *refused;
             let mut problems = single(problem);
-            secrets::hide_in_text(&text, &mut problems);
-            return Err(Report::new(file, text, problems));
+            secrets::hide_in_text(&text, 0..text.len(), &mut problems);
+            return Err(Report::new(Files::new(file, text), problems));
         }
     };
     let mut problems = Problems::default();
-    let config = match yaml::parse(&text, &mut problems) {
+    let all = 0..text.len();
+    let mut files = Files::new(file, text);
+    let config = match yaml::parse(files.text(), all.clone(), &mut problems) {
         Some(root) => {
             secrets::hide_in_tree(&root, &mut problems);
-            check::config(&root, &check::Context { file, text: &text, outside }, &mut problems)
+            let root = compose::compose(root, &mut files, outside, &mut problems);
+            check::config(&root, &check::Context { files: &files, outside }, &mut problems)
         }
         None => {
-            secrets::hide_in_text(&text, &mut problems);
+            secrets::hide_in_text(files.text(), all, &mut problems);
             None
         }
     };
     match config {
         Some(config) if problems.count() == 0 => Ok(config),
-        _ => Err(Report::new(file, text, problems)),
+        _ => Err(Report::new(files, problems)),
     }
 }
 

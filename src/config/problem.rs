@@ -32,6 +32,14 @@ impl Problem {
         Problem { title: title.into(), at: None, label: String::new(), also: Vec::new(), help: Vec::new() }
     }
 
+    /// The same problem of a text that begins at `by`.
+    pub(super) fn shifted(mut self, by: usize) -> Problem {
+        let shift = |span: &mut Span| *span = span.start + by..span.end + by;
+        self.at.iter_mut().for_each(shift);
+        self.also.iter_mut().for_each(|(span, _)| shift(span));
+        self
+    }
+
     pub(super) fn label(mut self, label: impl Into<String>) -> Problem {
         self.label = label.into();
         self

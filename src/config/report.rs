@@ -1,10 +1,11 @@
 //! Problems shown inside the user's own lines, in the look of rustc. The only file that names annotate-snippets.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use super::files::Files;
 use super::problem::{Problem, Problems};
 use super::tree::Span;
 use super::types::Place;
@@ -19,9 +20,8 @@ const MAX_LINE: usize = 1_000;
 /// Everything that is wrong with a configuration. Its `Display` has no colours.
 #[derive(Clone)]
 pub struct Report {
-    file: PathBuf,
     /// As typed, with secrets masked.
-    text: String,
+    files: Files,
     problems: Vec<Problem>,
     total: usize,
 }
@@ -36,19 +36,19 @@ pub enum Look {
 }
 
 impl Report {
-    pub(super) fn new(file: &Path, text: String, problems: Problems) -> Report {
+    pub(super) fn new(files: Files, problems: Problems) -> Report {
         let (mut problems, total, secrets) = problems.into_parts();
         for problem in &mut problems {
             let texts = [&mut problem.title, &mut problem.label].into_iter();
             let texts = texts.chain(problem.also.iter_mut().map(|(_, label)| label)).chain(&mut problem.help);
             texts.for_each(|text| *text = printable(text));
         }
-        Report { file: file.into(), text: mask(&text, &secrets), problems, total }
+        Report { files: files.masked(&secrets), problems, total }
     }
 
     /// The file as it was named.
     pub fn file(&self) -> &Path {
-        &self.file
+        self.files.first()
     }
 
     /// The problems in the order of the file, at most 200.
@@ -63,7 +63,7 @@ impl Report {
 
     /// Where a problem is; `None` when it is about the whole file.
     pub fn place(&self, problem: &Problem) -> Option<Place> {
-        problem.at.as_ref().map(|at| place(&self.file, &self.text, at.start))
+        problem.at.as_ref().map(|at| self.files.place(at.start))
     }
 
     /// The report as text, ending with a line feed.
@@ -82,7 +82,7 @@ impl Report {
     }
 
     fn last_line(&self) -> String {
-        let file = self.file.display();
+        let file = self.file().display();
         match self.total {
             1 => format!("{file}: 1 problem\n"),
             total if total > MAX_SHOWN => format!("{file}: {total} problems; these are {MAX_SHOWN} of them\n"),
@@ -93,7 +93,7 @@ impl Report {
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
         let mut group = Group::with_title(Level::ERROR.primary_title(problem.title.as_str()));
         let Some(at) = &problem.at else {
-            let group = group.element(Origin::path(self.file.display().to_string()));
+            let group = group.element(Origin::path(self.file().display().to_string()));
             return group.elements(problem.help.iter().map(|help| Level::HELP.message(help.as_str())));
         };
         let window = self.window(problem, at);
@@ -102,8 +102,8 @@ impl Report {
             clamp(span.start)..clamp(span.end)
         };
         let mut snippet = Snippet::source(window.text).line_start(window.line);
-        let place = place(&self.file, &self.text, at.start);
-        let path = self.file.display().to_string();
+        let place = self.files.place(at.start);
+        let path = place.file.display().to_string();
         if window.is_cut {
             // The excerpt does not begin with the line, so the place is told by itself.
             group = group.element(Origin::path(path).line(place.line).char_column(place.column));
@@ -138,22 +138,26 @@ impl Window<'_> {
 
 impl Report {
     fn window(&self, problem: &Problem, at: &Span) -> Window<'_> {
-        let spans = || std::iter::once(at).chain(problem.also.iter().map(|(span, _)| span));
+        let file = self.files.range(at.start);
+        let text = self.files.text();
+        // What belongs to it in another file can't be shown in one excerpt.
+        let also = problem.also.iter().map(|(span, _)| span).filter(|span| file.contains(&span.start));
+        let spans = || std::iter::once(at).chain(also.clone());
         let first = spans().map(|span| span.start).min().unwrap_or(0);
         let last = spans().map(|span| span.end).max().unwrap_or(0);
-        let mut start = self.text[..first].rfind('\n').map_or(0, |at| at + 1);
-        let mut end = self.text[last..].find('\n').map_or(self.text.len(), |at| last + at);
-        let is_long = self.text[start..end].split('\n').any(|line| line.len() > MAX_LINE);
+        let mut start = text[file.start..first].rfind('\n').map_or(file.start, |at| file.start + at + 1);
+        let mut end = text[last..file.end].find('\n').map_or(file.end, |at| last + at);
+        let is_long = text[start..end].split('\n').any(|line| line.len() > MAX_LINE);
         let mut is_cut = false;
         if is_long {
-            let around = at.start.saturating_sub(MAX_LINE / 4)..(at.start + MAX_LINE / 2).min(self.text.len());
-            let around = self.text.ceil_char_boundary(around.start)..self.text.floor_char_boundary(around.end);
-            let line = self.text[..at.start].rfind('\n').map_or(0, |at| at + 1);
+            let around = at.start.saturating_sub(MAX_LINE / 4)..(at.start + MAX_LINE / 2).min(file.end);
+            let around = text.ceil_char_boundary(around.start)..text.floor_char_boundary(around.end);
+            let line = text[file.start..at.start].rfind('\n').map_or(file.start, |at| file.start + at + 1);
             start = line.max(around.start);
             is_cut = start > line;
-            end = self.text[at.start..around.end].find('\n').map_or(around.end, |feed| at.start + feed);
+            end = text[at.start..around.end].find('\n').map_or(around.end, |feed| at.start + feed);
         }
-        Window { text: &self.text[start..end], start, line: self.text[..start].matches('\n').count() + 1, is_cut }
+        Window { text: &text[start..end], start, line: text[file.start..start].matches('\n').count() + 1, is_cut }
     }
 }
 
@@ -171,17 +175,6 @@ impl fmt::Debug for Report {
 
 impl std::error::Error for Report {}
 
-/// Line and column of a byte.
-pub(super) fn place(file: &Path, text: &str, at: usize) -> Place {
-    let before = &text[..at.min(text.len())];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    Place {
-        file: file.into(),
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-    }
-}
-
 /// Quoted text may hold anything that YAML can escape; a terminal gets none of it.
 fn printable(text: &str) -> String {
     let safe = |c: char| {
@@ -196,7 +189,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Every character of a secret becomes one that takes as many bytes, so that places stay where they are.
-fn mask(text: &str, secrets: &[Span]) -> String {
+pub(super) fn mask(text: &str, secrets: &[Span]) -> String {
     let mut secrets = secrets.to_vec();
     secrets.sort_by_key(|span| span.start);
     let mut out = String::with_capacity(text.len());

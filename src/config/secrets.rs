@@ -9,7 +9,7 @@ use super::keys::is_secret;
 use super::problem::{Problem, Problems};
 use super::scalar::Text;
 use super::source::reason;
-use super::tree::{Node, Value};
+use super::tree::{Node, Span, Value};
 use super::types::Secret;
 
 /// MQTT carries a password's length in 16 bits (MQTT 5 §3.1.3.6).
@@ -69,8 +69,9 @@ fn from_environment(name: &str, outside: &Outside<'_>) -> Option<String> {
 
 fn from_file(fields: &Fields<'_>, context: &Context<'_>, problems: &mut Problems) -> Option<Secret> {
     let reader = Text { wanted: "the path of a file", max: 4_096 };
-    let path = context.relative(&fields.read("password_file", &reader, problems)?);
+    let written = fields.read("password_file", &reader, problems)?;
     let node = &fields.entry("password_file")?.value;
+    let path = context.relative(&node.span, &written);
     let shown = path.display();
     match (context.outside.read)(&path).map(String::from_utf8) {
         Ok(Ok(text)) => usable(without_line_end(text), node, problems),
@@ -140,11 +141,11 @@ pub(super) fn has_login(url: &str) -> bool {
 }
 
 /// As [`hide_in_tree`] for a text that is no tree: line by line, and rather too much than too little.
-pub(super) fn hide_in_text(text: &str, problems: &mut Problems) {
-    let mut start = 0;
+pub(super) fn hide_in_text(text: &str, part: Span, problems: &mut Problems) {
+    let mut start = part.start;
     // The indentation of a line with a secret; what is indented further may be its continuation.
     let mut inside: Option<usize> = None;
-    for line in text.split_inclusive('\n') {
+    for line in text[part].split_inclusive('\n') {
         let end = start + line.trim_end().len();
         let indent = line.len() - line.trim_start().len();
         if line.trim().is_empty() || inside.is_some_and(|outer| indent > outer) {
@@ -200,7 +201,7 @@ mod tests {
             "- password=hunter2",
         ] {
             let mut problems = Problems::default();
-            hide_in_text(text, &mut problems);
+            hide_in_text(text, 0..text.len(), &mut problems);
             let (_, _, secrets) = problems.into_parts();
             let at = text.find("hunter2").expect("it is there");
             assert!(secrets.iter().any(|s| s.start <= at && s.end >= at + 7), "{text:?} {secrets:?}");

@@ -2,14 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
 
 /// A configuration with 10,000 points has about 1 MiB.
 const MAX_BYTES: u64 = 4 << 20;
-/// A password, a host name, the certificates of some authorities.
+/// A password, a host name, a template, an included file, the certificates of some authorities.
 const MAX_SMALL_BYTES: u64 = 1 << 20;
+/// Files of a folder that `include:` may look through.
+const MAX_LISTED: usize = 10_000;
 
 /// The bytes of a configuration file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
@@ -41,6 +43,13 @@ pub(super) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
         NoFile::NotRegular(what) => io::Error::other(format!("it is {what}, not a file")),
         NoFile::TooLarge => io::Error::other(format!("it has more than {} KiB", MAX_SMALL_BYTES >> 10)),
     })
+}
+
+/// The files of a folder.
+pub(super) fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    // An empty path is the folder we are in.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    fs::read_dir(folder)?.take(MAX_LISTED).map(|entry| entry.map(|entry| entry.path())).collect()
 }
 
 /// An I/O error as a person says it.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::model::Monotonic;
 
-/// A zero interval means "as fast as it goes"; the grid still needs a step.
-const SHORTEST: Duration = Duration::from_millis(1);
+/// Then the next read is due this soon: before the last one has been answered, and not so soon that a device with nothing to
+/// ask for would keep the line spinning.
+const AT_ONCE: Duration = Duration::from_micros(50);
 /// A read off the grid (the first, or a repeated one) makes the next grid point superfluous when it is this close.
 const CLOSE: Duration = Duration::from_millis(500);
 
@@ -18,9 +19,12 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// The shortest interval that can be configured means "as fast as it goes".
+    pub const CONTINUOUS: Duration = Duration::from_millis(1);
+
     /// Due at `start`, then on the grid that begins `offset` after it.
     pub fn new(start: Monotonic, offset: Duration, interval: Duration) -> Grid {
-        Grid { interval: interval.max(SHORTEST), origin: start + offset, due: start }
+        Grid { interval: interval.max(Grid::CONTINUOUS), origin: start + offset, due: start }
     }
 
     /// The interval, never zero.
@@ -35,6 +39,10 @@ impl Grid {
 
     /// The read that is due begins now. Moves on to the next grid point; returns how many passed without a read.
     pub fn take(&mut self, now: Monotonic) -> u64 {
+        if self.interval == Grid::CONTINUOUS {
+            self.due = now + AT_ONCE;
+            return 0;
+        }
         let on_grid = self.after(self.due - Duration::from_nanos(1)) == self.due;
         let mut next = self.after(now);
         if !on_grid && next.since(now) < CLOSE.min(self.interval / 2) {
@@ -98,6 +106,15 @@ mod tests {
         assert_eq!(near.due(), at(1_300));
         let mut far = grid(700);
         assert_eq!((far.take(at(10)), far.due()), (0, at(700)));
+    }
+
+    #[test]
+    fn the_shortest_interval_is_as_fast_as_it_goes_and_skips_nothing() {
+        let mut grid = Grid::new(at(0), Duration::ZERO, Duration::from_millis(1));
+        for now in [0, 7, 8, 300] {
+            assert_eq!(grid.take(at(now)), 0);
+            assert!(grid.due() > at(now) && grid.due() < at(now + 1));
+        }
     }
 
     #[test]

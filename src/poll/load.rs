@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::grid::Grid;
 use super::scheduler::PlannedGroup;
 use crate::driver::{Driver, Request};
 use crate::model::{Bus, Device};
@@ -93,14 +94,16 @@ pub fn load(bus: &Bus, driver: &dyn Driver, devices: &[Arc<Device>]) -> BusLoad 
         })
         .collect();
     let at_a_time = f64::from(bus.in_flight.max(1));
-    let share = |one: &RequestLoad| one.takes.as_secs_f64() / one.interval.as_secs_f64();
-    let share = requests.iter().map(share).sum::<f64>() / at_a_time;
+    // What is read as fast as it goes takes what the others leave.
+    let is_timed = |interval: Duration| interval > Grid::CONTINUOUS;
+    let timed = requests.iter().filter(|one| is_timed(one.interval));
+    let share = timed.map(|one| one.takes.as_secs_f64() / one.interval.as_secs_f64()).sum::<f64>() / at_a_time;
     let mut missed = Vec::new();
     if share > 1.0 {
         missed.push(Missed::Overloaded { share });
     }
     let longest = requests.iter().max_by_key(|one| one.takes);
-    for (device, group) in &groups {
+    for (device, group) in groups.iter().filter(|(_, group)| is_timed(group.interval)) {
         let interval = group.interval;
         let takes = poll_takes(driver, device, &group.requests, bus.in_flight);
         if takes > interval {

@@ -1,7 +1,8 @@
 //! Polling: which device on a bus is asked what and when, and what its answers and silences mean.
 //!
 //! The decisions are a pure state machine: [`scheduler`] for a bus, `agenda` for one of its devices, `group` for the points
-//! of one interval, `liveness`, `grid`, `backoff`, `budget` and `overlap` for what their names say; [`load`] says beforehand what a bus will have to do. [`run`] is the short task around it.
+//! of one interval, `liveness`, `grid`, `backoff`, `budget` and `overlap` for what their names say; [`load`] says beforehand
+//! what a bus will have to do. [`run`] is the short task around it.
 //! It refuses to know protocols (that is `driver`) and topics (that is `route`).
 
 mod agenda;
@@ -11,6 +12,7 @@ mod grid;
 mod group;
 mod liveness;
 pub mod load;
+pub mod once;
 mod orders;
 mod overlap;
 pub mod scheduler;

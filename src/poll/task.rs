@@ -85,7 +85,7 @@ impl Task {
                 self.carry_out(action).await;
             } else if cancel.run_until_cancelled(self.carry_out(action)).await.is_none() {
                 // A read that was sent is not waited for, and the driver is not used after it.
-                self.scheduler.stop();
+                self.stop_writes();
                 return self.report().await;
             }
         }
@@ -155,6 +155,15 @@ impl Task {
             if tokio::time::timeout(left, self.carry_out(action)).await.is_err() {
                 break;
             }
+        }
+        self.stop_writes();
+    }
+
+    /// Nothing is written any more, and each order that has come is told what became of it.
+    fn stop_writes(&mut self) {
+        self.mailbox.orders.close();
+        while let Ok(order) = self.mailbox.orders.try_recv() {
+            self.take_order(order);
         }
         self.scheduler.stop();
     }

@@ -5,10 +5,12 @@ mod gateway_topics;
 mod health;
 mod payload;
 mod readings;
+mod report;
 mod template;
 
 pub use forward::{ForwardRule, Forwarder, RetainRule};
 pub use gateway_topics::GatewayTopics;
 pub use health::{HealthReport, health};
+pub use payload::point as point_payload;
 pub use readings::ReadingRouter;
 pub use template::{Template, TemplateError};

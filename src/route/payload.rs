@@ -29,7 +29,7 @@ pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name,
 }
 
 /// `{"ts":…,"value":21.4,"quality":"good","unit":"°C"}`, or `{"ts":…,"quality":"bad","fault":"timeout"}`.
-pub(super) fn point(stamp: Stamp, sample: &Sample, unit: Option<&str>) -> String {
+pub fn point(stamp: Stamp, sample: &Sample, unit: Option<&str>) -> String {
     let mut out = String::with_capacity(96);
     write_stamp(&mut out, stamp);
     match sample {

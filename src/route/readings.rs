@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Device, Message, Name, QoS, Reading, Round, Sample, Topic, TopicError};
+use crate::model::{Device, Message, Name, Publish, QoS, Round, Sample, Stamp, Topic, TopicError};
 
 use super::payload;
+use super::report::Published;
 
 /// Holds each device's last samples, because a snapshot shows every point as last read.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ struct DeviceRoute {
     availability: Topic,
     points: Vec<Topic>,
     last: Vec<Option<Sample>>,
+    on_points: Published,
+    in_snapshot: Published,
 }
 
 impl ReadingRouter {
@@ -28,31 +31,32 @@ impl ReadingRouter {
         Ok(ReadingRouter { devices: devices.collect::<Result<_, TopicError>>()? })
     }
 
-    /// The messages for one finished poll: points with a topic of their own first, then the snapshot.
+    /// The messages for one finished poll: points with a topic of their own first, then the snapshot. Readings that are no
+    /// news, as their points have it, are in no message; a snapshot that is sent is whole all the same.
     pub fn round(&mut self, round: &Round) -> Vec<Message> {
         let Some(route) = self.devices.get_mut(&round.device.name) else {
             return Vec::new();
         };
+        let device = &round.device;
         let mut messages = Vec::new();
+        let mut newest: Option<Stamp> = None;
+        let mut is_news = false;
         for reading in &round.readings {
-            let point = &round.device.points[reading.point];
-            if point.publish.mode.on_own_topic() {
+            let point = &device.points[reading.point];
+            let Publish { mode, qos, retain } = point.publish;
+            if mode.on_own_topic() && route.on_points.is_news(point, reading) {
+                route.on_points.note(point, reading.point, &reading.sample, reading.stamp.monotonic);
                 let payload = payload::point(reading.stamp, &reading.sample, point.unit.as_deref());
-                let topic = route.points[reading.point].clone();
-                messages.push(Message::new(topic, payload, point.publish.qos, point.publish.retain));
+                messages.push(Message::new(route.points[reading.point].clone(), payload, qos, retain));
+            }
+            if mode.in_snapshot() {
+                is_news = is_news || route.in_snapshot.is_news(point, reading);
+                newest = newest.filter(|newest| newest.monotonic > reading.stamp.monotonic).or(Some(reading.stamp));
             }
             route.last[reading.point] = Some(reading.sample.clone());
         }
-        let in_snapshot = |reading: &&Reading| round.device.points[reading.point].publish.mode.in_snapshot();
-        let stamps = round.readings.iter().filter(in_snapshot).map(|reading| reading.stamp);
-        if let Some(stamp) = stamps.max_by_key(|stamp| stamp.monotonic) {
-            let publish = round.device.publish;
-            let points = round.device.points.iter().zip(&route.last);
-            let known = points
-                .filter(|(point, _)| point.publish.mode.in_snapshot())
-                .filter_map(|(point, last)| last.as_ref().map(|sample| (&point.name, sample)));
-            let payload = payload::snapshot(stamp, known);
-            messages.push(Message::new(route.snapshot.clone(), payload, publish.qos, publish.retain));
+        if let (Some(stamp), true) = (newest, is_news) {
+            messages.push(route.snapshot(device, stamp));
         }
         messages
     }
@@ -66,6 +70,21 @@ impl ReadingRouter {
 }
 
 impl DeviceRoute {
+    /// Every point as last read, which is what was published last from now on.
+    fn snapshot(&mut self, device: &Device, stamp: Stamp) -> Message {
+        let points = device.points.iter().zip(&self.last);
+        let known = points
+            .filter(|(point, _)| point.publish.mode.in_snapshot())
+            .filter_map(|(point, last)| last.as_ref().map(|sample| (&point.name, sample)));
+        let payload = payload::snapshot(stamp, known);
+        for (index, (point, last)) in device.points.iter().zip(&self.last).enumerate() {
+            if let Some(sample) = last {
+                self.in_snapshot.note(point, index, sample, stamp.monotonic);
+            }
+        }
+        Message::new(self.snapshot.clone(), payload, device.publish.qos, device.publish.retain)
+    }
+
     fn new(root: &Topic, device: &Device) -> Result<DeviceRoute, TopicError> {
         let topic = |name: &str| Topic::new(&format!("{root}/{}/{name}", device.name));
         Ok(DeviceRoute {
@@ -73,6 +92,8 @@ impl DeviceRoute {
             availability: topic("availability")?,
             points: device.points.iter().map(|point| topic(&point.name)).collect::<Result<_, _>>()?,
             last: vec![None; device.points.len()],
+            on_points: Published::nothing(device.points.len()),
+            in_snapshot: Published::nothing(device.points.len()),
         })
     }
 }
@@ -81,8 +102,8 @@ impl DeviceRoute {
 mod tests {
     use super::*;
     use crate::model::{
-        Fault, Monotonic, Point, PointType, Publish, PublishMode, Quirks, RegisterSource, RegisterTable, Source, Stamp,
-        Timestamp, Value,
+        Fault, Monotonic, Point, PointType, Publish, PublishMode, Quirks, Reading, RegisterSource, RegisterTable,
+        Report, ReportMode, Source, Stamp, Timestamp, Value,
     };
 
     fn publish(mode: PublishMode) -> Publish {
@@ -156,6 +177,25 @@ mod tests {
         let mut router = ReadingRouter::new(&Topic::new("fw").unwrap(), [&meter].into_iter()).unwrap();
         let readings = vec![reading(0, 1000, Sample::Good(Value::Integer(1)))];
         assert_eq!(router.round(&Round { device: meter, readings }).len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_is_sent_when_any_of_its_points_has_news_and_is_whole() {
+        let change = Report { mode: ReportMode::Change, deadband: None, max_silence: None };
+        let quiet = |name, mode| Point { report: change.clone(), ..point(name, mode) };
+        let meter = device(vec![quiet("a", PublishMode::Both), quiet("b", PublishMode::Device)]);
+        let mut router = ReadingRouter::new(&Topic::new("fw").unwrap(), [&meter].into_iter()).unwrap();
+        let mut topics = |ms, a, b| {
+            let good = |value| Sample::Good(Value::Integer(value));
+            let readings = vec![reading(0, ms, good(a)), reading(1, ms, good(b))];
+            texts(&router.round(&Round { device: meter.clone(), readings }))
+        };
+        assert_eq!(topics(1000, 1, 2).len(), 2);
+        assert_eq!(topics(2000, 1, 2), []);
+        let whole = r#"{"ts":"1970-01-01T00:00:03.000Z","values":{"a":1,"b":3},"bad":{}}"#;
+        assert_eq!(topics(3000, 1, 3), [("fw/meter".to_owned(), whole.to_owned())]);
+        let last: Vec<String> = topics(4000, 7, 3).into_iter().map(|(topic, _)| topic).collect();
+        assert_eq!(last, ["fw/meter/a", "fw/meter"]);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The store: messages on disk until whoever they are for has acknowledged them.
 //!
-//! One SQLite database, `queue.db`, with a queue for each uplink; one task that writes, in group commits; a handle for each
-//! queue's reader. What was reported as committed is there after `kill -9`, and with `durability: full` after a power cut.
+//! One SQLite database, `queue.db`, with a queue for each uplink and the broker's sessions and retained messages; one task that writes, in group
+//! commits; a handle for each queue's reader, and one for what waits for sessions. What was reported as committed is there after
+//! `kill -9`, and with `durability: full` after a power cut.
 //! Rows go when they are acknowledged, or by the queue's policy, which counts, logs and reports what it drops.
 //!
 //! - [`Append`] in, [`CommitReport`] out: the hub's side (`channel`)
 //! - [`Queue`]: the uplink's side: read ahead, acknowledge, put aside
+//! - [`BrokerWrite`] in, [`BrokerState`] out at the start, [`SessionReader`]: what the broker keeps for itself (`state`)
+//! - `plan`, `ranges`: the net effect of many writes; pure. `ledger`: what is on disk of the broker, and which writes can be
 //! - `policy`, `batch`, `episode`, `claims`: what is dropped, when to commit, what is told, what is in flight; pure
-//! - `row`, `properties`: what a row holds, and its checksum
+//! - `row`, `broker_row`, `properties`: what a row holds, and its checksum
 //! - `slot`, `writer`: one queue's part of a group commit, and the task
 //! - `open`, `data_dir`, `salvage`: opening and closing, and what is done with a damaged file
 //! - `sqlite`: the only folder that names sqlx

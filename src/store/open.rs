@@ -103,7 +103,7 @@ impl Store {
         let path = dir.database();
         let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Full);
         let (database, records) = open_or_replace(&dir, durability, &queues, clock).await?;
-        start(dir, database, records, queues, clock).await.map_err(|e| in_database(&path, &e))
+        start(dir, database, records, queues, BROKER_BYTES, clock).await.map_err(|e| in_database(&path, &e))
     }
 
     /// Commits what was handed in, brings the log into the file and closes it, within 2 s. Whoever appends and whoever
@@ -121,11 +121,12 @@ impl Store {
 }
 
 /// Starts the writer on a database that is open.
-async fn start(
+pub(super) async fn start(
     dir: DataDir,
     mut database: Database,
     records: Vec<Record>,
     queues: Vec<QueueSpec>,
+    broker_bytes: u64,
     clock: Clock,
 ) -> Result<Opened, DbError> {
     let path = dir.database();
@@ -158,7 +159,7 @@ async fn start(
         slots.push(slot);
     }
 
-    let (ledger, broker) = Ledger::load(&mut database, BROKER_BYTES).await?;
+    let (ledger, broker) = Ledger::load(&mut database, broker_bytes).await?;
     let sessions = SessionReader::new(&database);
     let (appends, appends_rx) = mpsc::channel(batch::MAX_ROWS);
     let (reports_tx, reports) = mpsc::channel(REPORTS_WAITING);
@@ -219,7 +220,7 @@ fn put_in_place(dir: &DataDir, clock: Clock) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn open_all(
+pub(super) async fn open_all(
     path: &Path,
     durability: Durability,
     check: bool,
@@ -295,7 +296,7 @@ mod tests {
         let (mut database, records) =
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         database.fill_disk(4).await.expect("limited");
-        let mut opened = start(dir, database, records, specs, Clock::start()).await.expect("it starts");
+        let mut opened = start(dir, database, records, specs, BROKER_BYTES, Clock::start()).await.expect("it starts");
         let status = opened.queues[0].status.clone();
 
         let mut kept = 0;

@@ -1,5 +1,8 @@
 //! The task that writes: gathers, commits, reports; and goes on when the disk says no.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -9,11 +9,11 @@ use fieldway::model::{Durability, Filter, Message, Name, Properties, QoS, Timest
 use fieldway::mqtt::{RetainHandling, SubscribeOptions, Will};
 use fieldway::store::{
     Append, BrokerState, BrokerWrite, Entry, Limits, Opened, QueueId, QueueSpec, ROW_OVERHEAD, Refusal, SessionId,
-    SessionRecord, SessionState, Store, StoredDelivery, StoredRetained, StoredSubscription, Ticket, Urgency, Work,
+    SessionRecord, SessionState, StoredDelivery, StoredRetained, StoredSubscription, Ticket, Urgency, Work,
 };
 use proptest::prelude::*;
 
-use crate::store::{block_on, sql};
+use crate::store::{block_on, open, sql};
 
 /// The broker's side of an open store, with tickets counted.
 struct Bench {
@@ -27,7 +27,7 @@ impl Bench {
     }
 
     async fn open_with(dir: &Path, queues: Vec<QueueSpec>) -> Bench {
-        Bench { opened: Store::open(dir, queues, Clock::start()).await.expect("it opens"), ticket: 0 }
+        Bench { opened: open(dir, queues).await, ticket: 0 }
     }
 
     async fn hand_in(&mut self, what: Work, urgency: Urgency) -> Ticket {

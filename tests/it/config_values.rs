@@ -163,7 +163,11 @@ fn on_host(name: &'static str) -> Result<Config, Report> {
         true => Ok(name.as_bytes().to_vec()),
         false => Err(io::ErrorKind::NotFound.into()),
     };
-    config::parse(b"buses: {}\n", Path::new("gateway.yaml"), &Outside { env: &|_| None, read: &read })
+    config::parse(
+        b"buses: {}\n",
+        Path::new("gateway.yaml"),
+        &Outside { env: &|_| None, read: &read, list: &|_| Ok(Vec::new()) },
+    )
 }
 
 #[test]
@@ -189,8 +193,12 @@ fn a_secret_comes_from_systemds_credentials_when_the_environment_has_none() {
     };
     let text =
         "gateway: { id: a }\nuplinks: { u: { url: mqtt://b, password: '${CLOUD}', forward: [{ topic: '#' }] } }\n";
-    let config = config::parse(text.as_bytes(), Path::new("gateway.yaml"), &Outside { env: &env, read: &read })
-        .unwrap_or_else(|report| panic!("{report}"));
+    let config = config::parse(
+        text.as_bytes(),
+        Path::new("gateway.yaml"),
+        &Outside { env: &env, read: &read, list: &|_| Ok(Vec::new()) },
+    )
+    .unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(config.uplinks[0].password.as_ref().map(|p| p.reveal()), Some("s3cret"));
 }
 
@@ -200,7 +208,7 @@ fn a_password_file_that_is_empty_or_no_text_is_a_problem() {
         let read = |_: &Path| Ok(content.to_vec());
         let text =
             "gateway: { id: a }\nuplinks: { u: { url: mqtt://b, password_file: p, forward: [{ topic: '#' }] } }\n";
-        let outside = Outside { env: &|_| None, read: &read };
+        let outside = Outside { env: &|_| None, read: &read, list: &|_| Ok(Vec::new()) };
         let report =
             config::parse(text.as_bytes(), Path::new("plant/gateway.yaml"), &outside).expect_err("no password");
         assert_eq!(report.problems()[0].title, title);

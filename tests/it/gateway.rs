@@ -15,7 +15,9 @@ fn a_gateway_without_devices_or_with_an_empty_bus_is_a_broker_that_keeps_running
     let (port, silent) = (free_port(), TcpListener::bind(("127.0.0.1", 0)).unwrap());
     let plc = silent.local_addr().unwrap();
     for buses in ["", &format!("buses: {{ plc: {{ tcp: '{plc}', protocol: modbus-tcp }} }}\n")] {
-        let yaml = format!("gateway: {{ id: idle }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{port}'] }}\n{buses}");
+        let yaml = format!(
+            "gateway: {{ id: idle, data_dir: . }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{port}'] }}\n{buses}"
+        );
         let gateway = GatewayProcess::start(folder.path(), &yaml, port);
         let mut subscriber = Peer::mosquitto_sub(port, &["-t", "fieldway/idle/gateway/state"]);
         assert_eq!(subscriber.line(), "fieldway/idle/gateway/state online");
@@ -32,9 +34,9 @@ fn a_taken_port_is_an_error_that_names_the_line_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
-    let broker = format!("gateway: {{ id: a }}\nbroker:\n  listeners:\n    - mqtt://127.0.0.1:{port}\n");
+    let broker = format!("gateway: {{ id: a, data_dir: . }}\nbroker:\n  listeners:\n    - mqtt://127.0.0.1:{port}\n");
     let web = format!(
-        "gateway: {{ id: a }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{}'] }}\nweb:\n  listen: 127.0.0.1:{port}\n",
+        "gateway: {{ id: a, data_dir: . }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{}'] }}\nweb:\n  listen: 127.0.0.1:{port}\n",
         free_port()
     );
     for (yaml, place) in [(broker, "gateway.yaml:4:7"), (web, "gateway.yaml:4:11")] {
@@ -61,10 +63,26 @@ fn a_wrong_configuration_is_told_and_nothing_is_started() {
 }
 
 #[test]
+fn a_broker_that_has_nowhere_to_keep_its_state_says_so_and_does_not_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.yaml");
+    let port = free_port();
+    let yaml = format!(
+        "gateway: {{ id: a, data_dir: gateway.yaml/data }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{port}'] }}\n"
+    );
+    fs::write(&file, yaml).unwrap();
+    let output = Command::new(FIELDWAY).args(["run", "--config"]).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("gateway.yaml/data") && said.contains("gateway.data_dir"), "{said}");
+    assert!(!said.contains("the broker listens"), "{said}");
+}
+
+#[test]
 fn interrupt_and_hangup_are_handled() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let yaml = format!("gateway: {{ id: sig }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{port}'] }}\n");
+    let yaml = format!("gateway: {{ id: sig, data_dir: . }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{port}'] }}\n");
     let gateway = GatewayProcess::start(folder.path(), &yaml, port);
     wait_for("the signal handlers", Duration::from_secs(5), || {
         gateway.log().contains("the gateway runs").then_some(())

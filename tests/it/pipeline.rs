@@ -111,7 +111,7 @@ fn every_value_of_two_hundred_points_reaches_a_subscriber_as_pymodbus_holds_it()
     let mut rtu = Peer::start("modbus_plant.py", &[file, "rtu".into()]);
     let port = free_port();
     let yaml = format!(
-        "gateway: {{ id: pipe, topic_root: fw }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{port}'] }}\n\
+        "gateway: {{ id: pipe, topic_root: fw, data_dir: . }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{port}'] }}\n\
          buses:\n\
          \x20 plc: {{ tcp: '127.0.0.1:{}', protocol: modbus-tcp }}\n\
          \x20 line: {{ serial: '{}', protocol: modbus-rtu, baud: 115200 }}\n\

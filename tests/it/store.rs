@@ -28,8 +28,16 @@ fn message(content: &[u8]) -> Message {
     Message::new(Topic::new("t").expect("a topic"), content.to_vec(), QoS::AtLeastOnce, false)
 }
 
-async fn open(dir: &Path, queues: Vec<QueueSpec>) -> Opened {
-    Store::open(dir, queues, Clock::start()).await.expect("it opens")
+/// Opens a store that nobody else uses. A process that another test is just starting has all our files, the lock too, for the moment
+/// between its fork and its exec.
+pub async fn open(dir: &Path, queues: Vec<QueueSpec>) -> Opened {
+    let clock = Clock::start();
+    loop {
+        match Store::open(dir, queues.clone(), clock).await {
+            Err(StoreError::InUse { .. }) if clock.now().0 < Duration::from_secs(10) => tokio::task::yield_now().await,
+            opened => return opened.expect("it opens"),
+        }
+    }
 }
 
 /// The user's side of an open store, with tickets counted.

@@ -92,6 +92,20 @@ impl HubTask {
         self.count();
     }
 
+    /// What waits for all clients together has reached its bound: the one that holds most of it has to go, and once at a time.
+    pub(super) fn relieve(&mut self) {
+        if self.condemned.upgrade().is_some() {
+            return;
+        }
+        let Some(outbox) = self.outboxes.values().max_by_key(|outbox| outbox.bytes()) else { return };
+        self.condemned = Arc::downgrade(outbox);
+        warn!(
+            bytes = outbox.bytes(),
+            "the messages that wait for slow subscribers have no more room; the slowest is disconnected"
+        );
+        outbox.put(&mut vec![ToClient::Close(Reason::QUOTA_EXCEEDED)]);
+    }
+
     pub(super) fn tell_refusals(&mut self) {
         let (refused, why) = std::mem::take(&mut self.hub.out.refused);
         if refused > 0 {

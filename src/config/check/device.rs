@@ -79,6 +79,18 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
         Some(node) => point::check(node, named.key, max_registers, &defaults, problems),
         None => Vec::new(),
     };
+    if let (Some(0), Some(entry)) = (unit_id, fields.entry("unit_id"))
+        && let Some(point) = points.iter().find(|point| point.write.is_some())
+    {
+        problems.push(
+            Problem::at(
+                &entry.value.span,
+                format!("{} can't be written to: unit 0 is all units at once", fields.whose),
+            )
+            .label("a broadcast, which no device answers")
+            .help(format!("use the device's own unit id, or 1 or 255; `{}` has `write`", point.name)),
+        );
+    }
     if points_node.is_none_or(|node| node.is_nothing() || node.entries().is_some_and(<[_]>::is_empty))
         && !lost("points")
         && !has_template

@@ -32,9 +32,9 @@ pub(super) fn check(top: &Fields<'_>, context: &Context<'_>, problems: &mut Prob
         None => id.as_ref().and_then(|id| Topic::new(&format!("fieldway/{id}")).ok()),
     };
     let data_dir = match fields.entry("data_dir") {
-        Some(_) => fields
+        Some(entry) => fields
             .read("data_dir", &Text { wanted: "the path of a folder", max: 4_096 }, problems)
-            .map(|path| context.relative(&path)),
+            .map(|path| context.relative(&entry.value.span, &path)),
         None => Some(PathBuf::from(DATA_DIR)),
     };
     Some(GatewayConfig { id: id?, topic_root: root?, data_dir: data_dir? })

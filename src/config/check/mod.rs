@@ -15,33 +15,33 @@ mod publish;
 mod register;
 mod uplink;
 mod users;
+mod write;
 
 use std::path::{Path, PathBuf};
 
 use super::Outside;
 use super::fields::Fields;
+use super::files::Files;
 use super::keys;
 use super::problem::{Problem, Problems};
-use super::report;
 use super::tree::{Node, Span};
 use super::types::{Config, Place};
 
 /// What a check may look at besides the tree.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
-    pub(super) file: &'a Path,
-    pub(super) text: &'a str,
+    pub(super) files: &'a Files,
     pub(super) outside: &'a Outside<'a>,
 }
 
 impl Context<'_> {
-    /// A path of the file, made to start at the folder of the file.
-    pub(super) fn relative(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
+    /// A path that is written at `at`, made to start at the folder of the file it is written in.
+    pub(super) fn relative(&self, at: &Span, path: &str) -> PathBuf {
+        self.files.path(at.start).parent().unwrap_or(Path::new("")).join(path)
     }
 
     fn place(&self, span: &Span) -> Place {
-        report::place(self.file, self.text, span.start)
+        self.files.place(span.start)
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) fn config(root: &Node, context: &Context<'_>, problems: &mut Problems
     let devices = device::check(&top, &buses, problems);
     let uplinks = uplink::check(&top, gateway.as_ref(), context, problems);
     Some(Config {
-        file: context.file.into(),
+        file: context.files.first().into(),
         gateway: gateway?,
         broker,
         web,
@@ -86,10 +86,13 @@ mod tests {
             "`gateway`" => "gateway: {{}}",
             "`broker`" => "broker: {{}}",
             "a listener" => "broker: { listeners: [{{}}] }",
+            "a user of the broker" => "broker: { users: [{{}}] }",
+            "`limits` of the broker" => "broker: { limits: {{}} }",
             "`web`" => "web: {{}}",
             "a bus" => "buses: { b: {{}} }",
             "a device" => "devices: { d: {{}} }",
             "a point" => "devices: { d: { points: { p: {{}} } } }",
+            "`write` of a point" => "devices: { d: { points: { p: { holding: 1, write: {{}} } } } }",
             "`scale_from` of a point" => "devices: { d: { points: { p: { holding: 1, scale_from: {{}} } } } }",
             "an uplink" => "uplinks: { u: {{}} }",
             "`queue` of an uplink" => "uplinks: { u: { queue: {{}} } }",
@@ -102,6 +105,7 @@ mod tests {
     fn beside(key: &str) -> &'static str {
         match key {
             "baud" | "data_bits" | "parity" | "stop_bits" => "serial: /dev/ttyUSB0, ",
+            "certificate" | "private_key" | "client_ca" => "url: mqtts://127.0.0.1:8883, ",
             "to" => "topic: a, ",
             "enum" | "bits" | "invalid" => "holding: 1, ",
             _ => "",

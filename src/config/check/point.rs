@@ -6,7 +6,8 @@ use super::cells;
 use super::codes;
 use super::factor::Factors;
 use super::names::{Named, Noun, named};
-use super::publish::Defaults;
+use super::publish::{self, Defaults};
+use super::write;
 use crate::config::fields::Fields;
 use crate::config::keys;
 use crate::config::problem::Problems;
@@ -57,8 +58,12 @@ fn one<'a>(
     factors.note(named, problems);
     let unit = fields.read("unit", &Text { wanted: "a text such as kWh", max: 64 }, problems);
     let settings = defaults.changed(fields, problems);
+    publish::refuse_deadband(fields, cells.kind, naming.as_ref(), problems);
+    let write = write::check(fields, cells.location.map(|(table, _)| table), cells.kind, naming.as_ref(), problems);
     let register = cells.source(fields, settings.byte_order)?;
     Some(Point {
+        write,
+        report: settings.report,
         naming,
         invalid,
         unit: unit.map(Arc::from),

@@ -24,9 +24,10 @@ const MAX_VALUES: usize = 200_000;
 /// Where a merge key asks for other mappings' entries.
 const MERGE: &str = "<<";
 
-/// Reads one document. `None` when it is not YAML or not acceptable; then `problems` says why. An empty file is a
-/// node with nothing in it.
-pub(in crate::config) fn parse(text: &str, problems: &mut Problems) -> Option<Rc<Node>> {
+/// Reads the document that is this part of the text; places are those of the whole text. `None` when it is not YAML or
+/// not acceptable; then `problems` says why. An empty file is a node with nothing in it.
+pub(in crate::config) fn parse(whole: &str, part: Span, problems: &mut Problems) -> Option<Rc<Node>> {
+    let (text, base) = (&whole[part.clone()], part.start);
     let mut options = granit_parser::options! {
         emit_unresolved_aliases: true,
         // One more than ours, so that our own message comes first.
@@ -34,23 +35,24 @@ pub(in crate::config) fn parse(text: &str, problems: &mut Problems) -> Option<Rc
         block_nesting_limit: MAX_DEPTH + 1,
     };
     options.set_emit_comments(false);
-    let mut builder = Builder::new(text);
+    let mut builder = Builder::new(whole);
     for step in Parser::new_from_str_with_options(text, options) {
         let (event, span) = match step {
             Ok(step) => step,
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(text.len());
-                problems.push(syntax::explain(mistake(error.kind()), at, &error.info(), text));
+                problems.push(syntax::explain(mistake(error.kind()), at, &error.info(), text).shifted(base));
                 return None;
             }
         };
         let span = clip(span.byte_range().unwrap_or(0..0), text);
+        let span = span.start + base..span.end + base;
         if let Err(problem) = builder.take(event, span, problems) {
             problems.push(problem);
             return None;
         }
     }
-    let end = text.len();
+    let end = part.end;
     Some(builder.root.unwrap_or_else(|| Rc::new(nothing(end..end))))
 }
 

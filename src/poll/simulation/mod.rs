@@ -3,6 +3,7 @@
 mod anything;
 mod away;
 mod on_time;
+mod overlapping;
 mod refused;
 mod writes;
 

@@ -104,9 +104,9 @@ impl Ledger {
     fn marks(&self, plan: &Plan<'_>, freed: &[Freed]) -> Vec<Mark> {
         let mut marks: BTreeMap<SessionId, Mark> = BTreeMap::new();
         let before = |session: SessionId| {
-            let known = self.sessions.get(&session).cloned().unwrap_or_default();
-            let next_n = plan.next_n.get(&session).copied().unwrap_or(known.next_n);
-            Mark { session, next_n, depth: known.depth, bytes: known.bytes }
+            let known = self.sessions.get(&session);
+            let (next_n, depth, bytes) = known.map_or((1, 0, 0), |known| (known.next_n, known.depth, known.bytes));
+            Mark { session, next_n: plan.next_n.get(&session).copied().unwrap_or(next_n), depth, bytes }
         };
         for (session, added) in &plan.additions.sessions {
             if !added.queued.is_empty() || (added.record.is_some() && !self.sessions.contains_key(session)) {

@@ -17,6 +17,8 @@ pub(super) use self::broker_write::{Freed, Mark, SessionRange};
 pub(super) use self::open::{Database, OpenError};
 pub(super) use self::read::Reader;
 pub(super) use self::wreck::Wreck;
+#[cfg(test)]
+pub(super) use self::write::Fault;
 pub(super) use self::write::Transaction;
 
 /// A statement or a connection that failed.

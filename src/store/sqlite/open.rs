@@ -30,6 +30,8 @@ pub(in crate::store) struct Database {
     path: PathBuf,
     durability: Durability,
     file: FileId,
+    #[cfg(test)]
+    pub(in crate::store) fault: super::Fault,
 }
 
 /// Which file it is, whatever it is called: device and inode.
@@ -61,7 +63,14 @@ impl Database {
     ) -> Result<Database, OpenError> {
         let connection = connect(path, durability, WRITER_CACHE, true).await?;
         let file = file_id(path).map_err(sqlx::Error::Io)?;
-        let mut database = Database { connection, path: path.to_owned(), durability, file };
+        let mut database = Database {
+            connection,
+            path: path.to_owned(),
+            durability,
+            file,
+            #[cfg(test)]
+            fault: super::Fault::Nothing,
+        };
         match database.prepare(check).await {
             Ok(()) => Ok(database),
             Err(error) => {

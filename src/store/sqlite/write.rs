@@ -15,12 +15,29 @@ const SHAPES: [usize; 3] = [128, 16, 1];
 const KEPT_ASIDE: i64 = 1000;
 
 /// A group commit in the making. Dropped without [`Transaction::commit`], it leaves no trace.
-pub(in crate::store) struct Transaction<'c>(pub(super) sqlx::Transaction<'c, Sqlite>);
+pub(in crate::store) struct Transaction<'c>(pub(super) sqlx::Transaction<'c, Sqlite>, #[cfg(test)] Fault);
+
+/// What a test has gone wrong with the next commit.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Fault {
+    Nothing,
+    /// It is undone, as after an error of the disk.
+    Undone,
+    /// It is on disk, and an error is reported all the same.
+    Reported,
+}
 
 impl Database {
     /// Starts a group commit.
     pub(in crate::store) async fn begin(&mut self) -> Result<Transaction<'_>, DbError> {
-        Ok(Transaction(self.connection.begin_with("BEGIN IMMEDIATE").await?))
+        #[cfg(test)]
+        let fault = std::mem::replace(&mut self.fault, Fault::Nothing);
+        Ok(Transaction(
+            self.connection.begin_with("BEGIN IMMEDIATE").await?,
+            #[cfg(test)]
+            fault,
+        ))
     }
 }
 
@@ -110,6 +127,11 @@ impl Transaction<'_> {
 
     /// Makes it so. When this returns, the rows survive what the durability says.
     pub(in crate::store) async fn commit(self) -> Result<(), DbError> {
+        #[cfg(test)]
+        if self.1 != Fault::Nothing {
+            let done = if self.1 == Fault::Reported { self.0.commit().await } else { self.0.rollback().await };
+            return done.map_err(DbError::from).and(Err(DbError::damaged("a test says so")));
+        }
         Ok(self.0.commit().await?)
     }
 }

@@ -11,3 +11,4 @@ pub mod mosquitto;
 pub mod mqtt;
 pub mod peers;
 pub mod wait;
+pub mod writable_device;

@@ -36,7 +36,7 @@ fn configuration(folder: &Path, port: u16) -> String {
 
 /// QoS 1 for the even ones, 2 for the odd ones.
 fn qos_of(peer: usize) -> QoS {
-    if peer % 2 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
+    if peer.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
 }
 
 /// A client's end of one connection.
@@ -160,7 +160,7 @@ fn publisher(port: u16, peer: usize, stop: &AtomicBool, acknowledged: &AtomicU32
 
 /// Every tenth is retained too, each on a topic of its own.
 fn numbered(peer: usize, n: u32, id: u16, dup: bool) -> Packet {
-    let retain = n % 10 == 0;
+    let retain = n.is_multiple_of(10);
     let topic = if retain { format!("k/{peer}/{n}") } else { format!("k/{peer}/x") };
     let message = Message::new(Topic::new(&topic).unwrap(), n.to_string(), qos_of(peer), retain);
     Packet::Publish(Publish { dup, ..Publish::new(&message, id) })
@@ -277,12 +277,12 @@ fn nothing_acknowledged_is_lost_and_qos_2_comes_once_through_kills_at_random_mom
                 // Order is promised for each topic; those of retained messages have one each.
                 let mut seen = BTreeSet::new();
                 let numbers =
-                    got.iter().filter(|(p, n, _)| *p == from && (n % 10 == 0) == retained).map(|(_, n, _)| *n);
+                    got.iter().filter(|(p, n, _)| *p == from && n.is_multiple_of(10) == retained).map(|(_, n, _)| *n);
                 let mut firsts: Vec<u32> = numbers.filter(|n| seen.insert(*n)).collect();
                 if retained {
                     firsts.sort_unstable();
                 }
-                let expected = (0..*published).filter(|n| (n % 10 == 0) == retained);
+                let expected = (0..*published).filter(|n| n.is_multiple_of(10) == retained);
                 assert!(firsts.iter().copied().eq(expected), "subscriber {peer} of publisher {from}: {firsts:?}");
             }
             let mut once = BTreeSet::new();

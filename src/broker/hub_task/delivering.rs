@@ -149,20 +149,6 @@ impl HubTask {
         Counters::add(&self.counters.received_bytes, std::mem::take(&mut self.hub.out.received_bytes));
     }
 
-    /// What waits for all clients together has reached its bound: the one that holds most of it has to go, and one at a time.
-    fn relieve(&mut self) {
-        if self.condemned.upgrade().is_some() {
-            return;
-        }
-        let Some(outbox) = self.outboxes.values().max_by_key(|outbox| outbox.bytes()) else { return };
-        self.condemned = Arc::downgrade(outbox);
-        warn!(
-            bytes = outbox.bytes(),
-            "the messages that wait for slow subscribers have no more room; the slowest is disconnected"
-        );
-        outbox.put(&mut vec![ToClient::Close(Reason::QUOTA_EXCEEDED)]);
-    }
-
     /// Gives subscribers whose queue fills the time to catch up, so that a burst between quick clients loses nothing: those who published
     /// meanwhile are held, and nobody else. A subscriber that does not catch up is not waited for again before it has.
     pub(super) fn pace(&mut self) {

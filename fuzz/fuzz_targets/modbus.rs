@@ -4,7 +4,7 @@
 
 use fieldway::driver::{Change, Request};
 use fieldway::driver::modbus::decode;
-use fieldway::driver::modbus::frames::{Answer, Ask, Collector, Form, answer, parse};
+use fieldway::driver::modbus::frames::{Answer, Ask, AsciiCollector, Collector, Form, answer, page, parse};
 use fieldway::model::{ByteOrder, Encoding, Half, Name, Point, PointType, RegisterSource, RegisterTable, Source};
 use libfuzzer_sys::fuzz_target;
 
@@ -59,6 +59,16 @@ fuzz_target!(|data: &[u8]| {
         }
         let _ = ask.written(stream);
     }
+
+    let identify = Ask::identify(2, 0);
+    let (mut rtu, mut ascii) = (Collector::new(*unit, &identify), AsciiCollector::new(*unit, &identify));
+    for bytes in stream.chunks(usize::from(*piece).max(1)) {
+        for pdu in [rtu.push(bytes), ascii.push(bytes)].into_iter().flatten() {
+            assert!(pdu.len() <= 253);
+            page(pdu);
+        }
+    }
+    page(stream);
 
     let mut rest = stream;
     while let Ok(Some(frame)) = parse(rest) {

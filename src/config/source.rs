@@ -8,7 +8,7 @@ use super::problem::Problem;
 
 /// A configuration with 10,000 points has about 1 MiB.
 const MAX_BYTES: u64 = 4 << 20;
-/// A password, a host name, a template, an included file, the certificates of some authorities.
+/// A password, a host name, a template, an included file, certificates.
 const MAX_SMALL_BYTES: u64 = 1 << 20;
 /// Files of a folder that `include:` may look through.
 const MAX_LISTED: usize = 10_000;

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod outcomes;
+mod pymodbus;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -227,15 +228,18 @@ async fn commands_go_before_polls_and_are_quick_under_full_load() {
     // Polled as fast as it goes.
     let mut plant = Plant::start("1ms").await;
     let mut took = Vec::new();
-    for n in 0..300 {
+    for n in 0..1_000 {
         let sent = Instant::now();
         assert_eq!(plant.status("speed", &n.to_string()).await, "done");
         took.push(sent.elapsed());
     }
     took.sort();
-    let p99 = took[took.len() * 99 / 100];
+    let [p50, p99, most] = [500, 990, 999].map(|n| took[n]);
+    println!(
+        "1,000 commands to results, one after the other: half within {p50:?}, 99 % within {p99:?}, all within {most:?}"
+    );
     assert!(p99 < Duration::from_millis(100), "99 % of the results come within {p99:?}");
-    assert_eq!(plant.writes().len(), 300);
+    assert_eq!(plant.writes().len(), 1_000);
     // And all of a burst is obeyed, in its order.
     for n in 0..300 {
         plant.client.publish("fw/boiler/speed/set", n.to_string(), QoS::AtMostOnce, false).await;

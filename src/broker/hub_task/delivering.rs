@@ -92,7 +92,7 @@ impl HubTask {
         self.count();
     }
 
-    /// What waits for all clients together has reached its bound: the one that holds most of it has to go, and once at a time.
+    /// What waits for all clients together has reached its bound: the one that holds most of it has to go, and one at a time.
     pub(super) fn relieve(&mut self) {
         if self.condemned.upgrade().is_some() {
             return;

@@ -85,8 +85,8 @@ fn files(
             return if needed { None } else { Some(None) };
         }
         let reader = Text { wanted: "the path of a file", max: 4_096 };
-        let text = fields.read(key, &reader, problems)?;
-        let path = context.relative(&fields.entry(key)?.value.span, &text);
+        let written = fields.read(key, &reader, problems)?;
+        let path = context.relative(&fields.entry(key)?.value.span, &written);
         match (context.outside.read)(&path) {
             Ok(bytes) => Some(Some((path, bytes))),
             Err(error) => {

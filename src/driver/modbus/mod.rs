@@ -21,11 +21,11 @@ use client::{Client, Form, Framing, Over};
 use cost::Costs;
 
 pub use client::frames;
-pub use decode::{Cells, decode, factor_of};
+pub use decode::{Cells, decode, decode_as, factor_of};
 pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
-use super::stream::Connector;
+use super::stream::{Connector, line_settings};
 use super::{
     Change, Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request, Unfit, WriteFailure,
     WriteRequest,
@@ -44,7 +44,7 @@ pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverEr
 }
 
 fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
-    let costs = Costs::on_serial(bus.max_gap, &client::settings(&bus.transport), framing.characters());
+    let costs = Costs::on_serial(bus.max_gap, &line_settings(&bus.transport), framing.characters());
     Box::new(Modbus::new(Client::line(bus, framing, clock), costs))
 }
 
@@ -167,6 +167,14 @@ impl Driver for Modbus {
                 self.only_multiple.insert(kind);
             }
             written
+        })
+    }
+
+    fn identify(&mut self, unit_id: u8) -> Pending<'_, Result<Vec<(u8, String)>, Failure>> {
+        Box::pin(async move {
+            let objects = self.client.identify(unit_id).await?.unwrap_or_default();
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).to_owned();
+            Ok(objects.into_iter().map(|(id, bytes)| (id, text(bytes))).collect())
         })
     }
 

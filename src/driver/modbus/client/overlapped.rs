@@ -100,6 +100,11 @@ impl Overlapped {
         self.tcp.write(unit, ask).await
     }
 
+    /// One question and its answer as it is, while no request is under way.
+    pub async fn question(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u8>, Failure> {
+        self.tcp.question(unit, ask).await
+    }
+
     /// The longest that [`Overlapped::read`] takes when nothing answers.
     pub fn longest(&self) -> Duration {
         self.tcp.longest()

@@ -5,6 +5,7 @@ use tokio_modbus::{ExceptionCode, Response};
 
 use super::super::super::{Change, Failure, Request, WriteFailure};
 use super::super::Cells;
+use super::identity;
 use crate::model::{Fault, RegisterTable};
 
 /// Set in the function code of an answer that refuses (Modbus Application Protocol 1.1b3 §7).
@@ -55,7 +56,12 @@ enum Shape {
     Data(usize),
     /// The first so many bytes of what was sent.
     Echo(usize),
+    /// Objects of the device identification, which say their lengths themselves.
+    Objects,
 }
+
+/// The largest PDU (§4.1).
+const MAX_PDU: usize = 253;
 
 /// Which of two functions writes one coil or register. Some devices know only one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +115,11 @@ impl Ask {
         Ask { pdu, answer: Shape::Echo(echoed) }
     }
 
+    /// Who the device is (§6.21): its identification from this object on, by basic (1) or regular (2) access.
+    pub fn identify(access: u8, object: u8) -> Ask {
+        Ask { pdu: vec![identity::FUNCTION, identity::MEI_TYPE, access, object], answer: Shape::Objects }
+    }
+
     /// The function code.
     pub fn function(&self) -> u8 {
         self.pdu[0]
@@ -119,11 +130,20 @@ impl Ask {
         &self.pdu
     }
 
-    /// Bytes of the answer, without what a frame adds.
+    /// Bytes of the answer, at most, without what a frame adds.
     pub fn answer_len(&self) -> usize {
         match self.answer {
             Shape::Data(len) => 2 + len,
             Shape::Echo(len) => len,
+            Shape::Objects => MAX_PDU,
+        }
+    }
+
+    /// Bytes of the answer that begins with `pdu`; `None` while that can't be told.
+    pub fn whole_len(&self, pdu: &[u8]) -> Option<usize> {
+        match self.answer {
+            Shape::Data(_) | Shape::Echo(_) => Some(self.answer_len()),
+            Shape::Objects => identity::page_len(pdu),
         }
     }
 
@@ -136,7 +156,7 @@ impl Ask {
     pub fn byte_count(&self) -> Option<u8> {
         match self.answer {
             Shape::Data(len) => Some(u8::try_from(len).unwrap_or(u8::MAX)),
-            Shape::Echo(_) => None,
+            Shape::Echo(_) | Shape::Objects => None,
         }
     }
 
@@ -161,6 +181,15 @@ impl Ask {
             _ if answer == &self.pdu[..self.answer_len().min(self.pdu.len())] => Ok(()),
             _ => Err(WriteFailure::Unanswered(Fault::Framing)),
         }
+    }
+}
+
+/// The answer to any question as it is, or the refusal that it is.
+pub fn raw_answer(function: u8, pdu: &[u8]) -> Result<Vec<u8>, Failure> {
+    match pdu {
+        [code, exception] if *code == function | EXCEPTION => Err(refusal(ExceptionCode::new(*exception))),
+        [code, ..] if *code == function => Ok(pdu.to_vec()),
+        _ => Err(Failure::NoAnswer(Fault::Framing)),
     }
 }
 

@@ -235,5 +235,5 @@ fn initial_status(bus: Name, devices: &[Arc<Device>]) -> BusStatus {
         failures: 0,
         skipped: 0,
     });
-    BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, devices: devices.collect() }
+    BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, damaged: 0, devices: devices.collect() }
 }

@@ -227,7 +227,8 @@ impl Hub {
     /// became of it.
     pub fn publish_local(&mut self, by: &Publisher, message: Message, token: Option<u64>, now: Monotonic) {
         self.sys.stir();
-        self.publish(Origin::Gateway, by, message, token.map(AckTo::Local), now);
+        let from = if *by == Publisher::Gateway { Origin::Gateway } else { Origin::Elsewhere };
+        self.publish(from, by, message, token.map(AckTo::Local), now);
     }
 
     /// A subscription of the gateway itself. It sees messages as they are published, retain flag included, and none from before.

@@ -1,10 +1,12 @@
 //! Every key that there is, where it belongs, and whether its feature is there yet.
 
 mod broker;
+mod telegram;
 
 use super::suggest::did_you_mean;
 
 pub(super) use broker::{BROKER, LIMITS, LISTENER, USER};
+pub(super) use telegram::{FRAME, FRAME_CHECKSUM, FRAME_LENGTH, NMEA};
 
 /// A kind of mapping, with its keys.
 #[derive(Debug)]
@@ -125,16 +127,24 @@ pub(super) static BUS: Shape = Shape {
     keys: &[
         key("serial"),
         key("tcp"),
+        key("listen"),
+        key("from"),
         key("protocol"),
         key("baud"),
         key("data_bits"),
         key("parity"),
         key("stop_bits"),
+        key("rs485"),
+        key("echo"),
         key("timeout"),
         key("retries"),
         key("max_gap"),
         key("in_flight"),
-        later("delimiter", "there is only Modbus, RTU on a serial line and TCP"),
+        key("delimiter"),
+        key("idle"),
+        key("max_length"),
+        key("checksum"),
+        key("frame"),
     ],
     foreign: &[
         ("host", "tcp"),
@@ -149,6 +159,13 @@ pub(super) static BUS: Shape = Shape {
         ("databits", "data_bits"),
         ("type", "protocol"),
         ("mode", "protocol"),
+        ("separator", "delimiter"),
+        ("terminator", "delimiter"),
+        ("eol", "delimiter"),
+        ("line_end", "delimiter"),
+        ("bind", "listen"),
+        ("allow", "from"),
+        ("rts", "rs485"),
     ],
 };
 
@@ -166,6 +183,10 @@ pub(super) static DEVICE: Shape = Shape {
         key("pause"),
         key("max_in_flight"),
         key("write_and_read"),
+        key("request"),
+        key("match"),
+        key("max_age"),
+        key("latest_every"),
         key("publish"),
         key("report"),
         key("qos"),
@@ -226,7 +247,13 @@ pub(super) static POINT: Shape = Shape {
         key("deadband"),
         key("max_silence"),
         key("write"),
-        later("match", "only Modbus devices can be read yet"),
+        key("match"),
+        key("nmea"),
+        key("at"),
+        key("decimal"),
+        key("request"),
+        key("max_age"),
+        key("latest_every"),
     ],
     foreign: &[
         ("reg", "register"),
@@ -258,6 +285,10 @@ pub(super) static POINT: Shape = Shape {
         ("sentinel", "invalid"),
         ("na_value", "invalid"),
         ("error_value", "invalid"),
+        ("regex", "match"),
+        ("pattern", "match"),
+        ("command", "request"),
+        ("query", "request"),
     ],
 };
 
@@ -358,7 +389,7 @@ static BATCH: Shape = Shape {
 };
 
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 16] = [
+pub(super) static ALL: [&Shape; 20] = [
     &TOP,
     &GATEWAY,
     &BROKER,
@@ -366,6 +397,10 @@ pub(super) static ALL: [&Shape; 16] = [
     &BUS,
     &DEVICE,
     &POINT,
+    &FRAME,
+    &FRAME_LENGTH,
+    &FRAME_CHECKSUM,
+    &NMEA,
     &UPLINK,
     &QUEUE,
     &FORWARD,

@@ -5,6 +5,7 @@
 //! read, what a failure means for a device, and how a reading is published: that is `poll`'s and `route`'s.
 
 pub mod modbus;
+pub mod serial;
 mod stream;
 
 use std::future::Future;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::model::{Bus, Device, Fault, Protocol, RegisterTable, Sample, Transport, Value};
+use crate::model::{Bus, Device, Fault, Protocol, Reading, RegisterTable, Sample, Transport, Value};
 
 /// What a driver's I/O returns: a boxed future, so that drivers can stand in a table.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,6 +54,42 @@ pub trait Driver: Send {
         samples: &'a mut Vec<Sample>,
     ) -> Pending<'a, Result<(), Failure>>;
 
+    /// The devices on the line, told once, before anything else.
+    fn attach(&mut self, devices: &[Arc<Device>]) {
+        let _ = devices;
+    }
+
+    /// The points of a device that come unasked: they are in no request, and what is heard of them comes out of
+    /// [`heard`](Driver::heard).
+    fn unasked(&self, device: &Device) -> Vec<usize> {
+        let _ = device;
+        Vec::new()
+    }
+
+    /// Waits until something was heard that nobody asked for, while the line has nothing else to do; for ever on most
+    /// lines, and on one that is closed. May be dropped half-way and called again.
+    fn listen(&mut self) -> Pending<'_, Result<(), LineError>> {
+        Box::pin(std::future::pending())
+    }
+
+    /// What was heard since the last call that nobody asked for, in order.
+    fn heard(&mut self) -> Vec<Heard> {
+        Vec::new()
+    }
+
+    /// How many lines or frames since the last call were too damaged to be anyone's.
+    fn damaged(&mut self) -> u64 {
+        0
+    }
+
+    /// A request in words, for people.
+    fn describe(&self, device: &Device, request: &Request) -> String {
+        let _ = device;
+        let cell = if request.table.is_bits() { "bit" } else { "register" };
+        let plural = if request.count == 1 { "" } else { "s" };
+        format!("{} {}, {} {cell}{plural}", request.table.as_str(), request.address, request.count)
+    }
+
     /// As few requests as can write `values` (points as indices into [`Device::points`], each once). A value is never cut in
     /// two, unless it is made of bits that share their registers with others.
     ///
@@ -89,6 +126,17 @@ pub trait Driver: Send {
     }
 }
 
+/// What a device said by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// Who.
+    pub device: Arc<Device>,
+    /// Points and the time at which each came, or was overdue.
+    pub readings: Vec<Reading>,
+    /// At least one of its points that come unasked is not overdue.
+    pub is_there: bool,
+}
+
 /// A line that takes several requests at a time. [`Driver::read`] is called only while none of them is under way.
 pub trait Pipeline: Send {
     /// How many it takes.
@@ -123,8 +171,13 @@ pub enum Ending {
 }
 
 /// The drivers. A new one is a folder or file beside `modbus` and a line here.
-const TABLE: &[(Protocol, MakeDriver)] =
-    &[(Protocol::ModbusRtu, modbus::rtu), (Protocol::ModbusAscii, modbus::ascii), (Protocol::ModbusTcp, modbus::tcp)];
+const TABLE: &[(Protocol, MakeDriver)] = &[
+    (Protocol::ModbusRtu, modbus::rtu),
+    (Protocol::ModbusAscii, modbus::ascii),
+    (Protocol::ModbusTcp, modbus::tcp),
+    (Protocol::Lines, serial::lines),
+    (Protocol::Frames, serial::frames),
+];
 
 type MakeDriver = fn(&Bus, Clock) -> Result<Box<dyn Driver>, DriverError>;
 
@@ -137,7 +190,8 @@ pub fn for_bus(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> 
     make(bus, clock)
 }
 
-/// One exchange on the line: a run of cells of one device that holds some of its points.
+/// One exchange on the line: a run of cells of one device that holds some of its points. On lines without cells its points say
+/// what is asked, and the other numbers mean nothing; [`Driver::describe`] tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Which table is read.

@@ -19,13 +19,13 @@ use super::orders::Orders;
 use super::overlap::Overlap;
 use super::spread::Spread;
 use super::turn::{Patience, Pending, Turn};
-use crate::driver::{Request, WriteRequest};
+use crate::driver::{Heard, Request, WriteRequest};
 use crate::model::{BusState, BusStatus, Device, Fault, Monotonic, Name, NotSent, Sample, Stamp};
 use writing::OnWire;
 
 /// A line that is gone is tried again this soon at first, and never more rarely than the second: nobody else waits for it.
-const FIRST_REOPEN: Duration = Duration::from_millis(500);
-const RAREST_REOPEN: Duration = Duration::from_millis(1500);
+const FIRST_REOPEN: Duration = Duration::from_millis(250);
+const RAREST_REOPEN: Duration = Duration::from_millis(1000);
 /// On a line without gaps, devices that were silent get one part in so many of the time.
 const SILENT_PART_IN: u32 = 5;
 
@@ -114,6 +114,7 @@ pub struct Scheduler {
     /// Since then a device that used to answer has been silent, and not all the others have answered yet: more may have died with it.
     in_doubt_since: Option<Monotonic>,
     busy: Duration,
+    damaged: u64,
     has_changed: bool,
 }
 
@@ -174,6 +175,7 @@ impl Scheduler {
             spared_until: now,
             in_doubt_since: None,
             busy: Duration::ZERO,
+            damaged: 0,
             has_changed: true,
         }
     }
@@ -181,6 +183,14 @@ impl Scheduler {
     /// Up to `depth` requests may be under way at a time.
     pub fn overlapping(mut self, depth: usize) -> Scheduler {
         self.overlap = Overlap::new(depth);
+        self
+    }
+
+    /// Which points of a device come unasked.
+    pub fn listening(mut self, unasked: impl Fn(&Device) -> Vec<usize>) -> Scheduler {
+        for agenda in &mut self.agendas {
+            agenda.unasked = unasked(&agenda.device);
+        }
         self
     }
 
@@ -291,6 +301,23 @@ impl Scheduler {
         }
     }
 
+    /// A device said something by itself, or has not done so in time.
+    pub fn handle_heard(&mut self, stamp: Stamp, heard: Heard) {
+        let Heard { device, readings, is_there } = heard;
+        if is_there {
+            self.reopen.reset();
+        }
+        if let Some(agenda) = self.agendas.iter_mut().find(|agenda| Arc::ptr_eq(&agenda.device, &device)) {
+            agenda.heard(stamp, readings, is_there, &mut self.shared);
+        }
+    }
+
+    /// So many lines or frames came that were too damaged to be anyone's.
+    pub fn handle_damaged(&mut self, count: u64) {
+        self.damaged += count;
+        self.has_changed |= count > 0;
+    }
+
     /// The line could not be opened, or is gone. Returns whether that is new.
     pub fn handle_line_gone(&mut self, stamp: Stamp, why: String) -> bool {
         if !self.in_flight.is_empty() {
@@ -330,6 +357,7 @@ impl Scheduler {
             Line::Closed { why: Some(why), .. } => BusState::Down(why.clone()),
         };
         status.busy = self.busy;
+        status.damaged = self.damaged;
         status.devices.clear();
         status.devices.extend(self.agendas.iter().map(|agenda| agenda.status.clone()));
     }

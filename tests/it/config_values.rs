@@ -37,8 +37,9 @@ fn every_key_reaches_its_place() {
     let place = config.broker.listeners[1].place.as_ref().expect("it is in the file");
     assert_eq!((place.line, place.column), (8, 12));
     assert_eq!(config.broker.server_keep_alive, Some(Duration::from_secs(60)));
+    assert_eq!(config.broker.session_expiry, Duration::from_secs(2 * 86_400));
     let web = config.web.expect("web is there");
-    assert_eq!((web.listen.to_string().as_str(), web.place.line), ("127.0.0.1:8080", 11));
+    assert_eq!((web.listen.to_string().as_str(), web.place.line), ("127.0.0.1:8080", 12));
 
     let [line1, plc] = config.buses.as_slice() else { panic!("two buses") };
     let Transport::Serial(serial) = &line1.transport else { panic!("a serial line") };
@@ -136,6 +137,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(config.gateway.topic_root.as_str(), "fieldway/a");
     assert_eq!(config.gateway.data_dir, PathBuf::from("/var/lib/fieldway"));
     assert_eq!(config.broker.listeners[0].address.to_string(), "127.0.0.1:1883");
+    assert_eq!(config.broker.session_expiry, Duration::from_secs(7 * 86_400));
     assert_eq!((config.broker.listeners[0].place.as_ref(), config.broker.server_keep_alive), (None, None));
     assert!(config.web.is_none());
     let Transport::Serial(line) = &config.buses[0].transport else { panic!("a serial line") };

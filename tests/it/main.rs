@@ -4,13 +4,16 @@
 mod access;
 mod broker;
 mod broker_state;
+mod clients;
 mod commands;
 mod config;
 mod config_check;
 mod config_hostile;
 mod config_values;
+mod conformance;
 mod crash;
 mod demo;
+mod field;
 mod gateway;
 mod kills;
 mod modbus;

@@ -85,7 +85,13 @@ impl Polled {
         let timeout = Duration::from_millis(timeout_ms);
         let bus = Bus { timeout, in_flight, ..Bus::new(name("bus"), transport, protocol) };
         let (to_events, events) = mpsc::channel(64);
-        let unknown = BusStatus { bus: name("bus"), state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
+        let unknown = BusStatus {
+            bus: name("bus"),
+            state: BusState::Starting,
+            busy: Duration::ZERO,
+            damaged: 0,
+            devices: vec![],
+        };
         let (to_status, status) = watch::channel(unknown);
         let cancel = CancellationToken::new();
         let (_, orders) = mpsc::channel(1);

@@ -20,8 +20,8 @@ use crate::store::{Append, BrokerWrite, Refusal, StoredRetained, Ticket, Urgency
 pub(super) enum Origin {
     /// A client's: its session sits here.
     Client(Seat),
-    /// The will of a client.
-    Will,
+    /// The will of a client, or from a cloud.
+    Elsewhere,
     /// The gateway's own. It publishes its retained messages again after a restart, so they are not written.
     Gateway,
 }

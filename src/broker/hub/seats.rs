@@ -101,6 +101,12 @@ impl Seats {
         Key { slot: self.slots.len() as u32 - 1, generation: 0 }
     }
 
+    /// Seats that there are, taken or not.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The seat is empty from now on.
     pub fn vacate(&mut self, seat: Seat) {
         let Some(slot) = self.slots.get_mut(seat.0 as usize) else { return };

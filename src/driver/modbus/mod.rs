@@ -21,11 +21,11 @@ use client::{Client, Form, Framing, MAX_WRITE_AND_READ, Over};
 use cost::Costs;
 
 pub use client::frames;
-pub use decode::{Cells, decode, factor_of};
+pub use decode::{Cells, decode, decode_as, factor_of};
 pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
-use super::stream::Connector;
+use super::stream::{Connector, line_settings};
 use super::{
     Change, Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request, Seen, Unfit,
     WriteFailure, WriteRequest,
@@ -44,7 +44,7 @@ pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverEr
 }
 
 fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
-    let costs = Costs::on_serial(bus.max_gap, &client::settings(&bus.transport), framing.characters());
+    let costs = Costs::on_serial(bus.max_gap, &line_settings(&bus.transport), framing.characters());
     Box::new(Modbus::new(Client::line(bus, framing, clock), costs))
 }
 

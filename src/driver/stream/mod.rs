@@ -29,6 +29,18 @@ pub use echo::{Echo, Filter};
 /// So many requests in a row without a byte in answer, and a TCP connection is made anew: its other end may be gone.
 const SILENT_REQUESTS: u32 = 3;
 
+/// The rate to expect on the line behind a converter: the usual one, and slower than most. A silence that is too long
+/// costs a few milliseconds, one that is too short costs answers.
+const BEHIND_CONVERTER: u32 = 9600;
+
+/// The settings of the serial line that requests end up on.
+pub fn line_settings(transport: &Transport) -> SerialLine {
+    match transport {
+        Transport::Serial(line) => line.clone(),
+        Transport::Tcp { .. } | Transport::Listen { .. } => SerialLine::new("", BEHIND_CONVERTER),
+    }
+}
+
 /// One line, open or not.
 #[derive(Debug)]
 pub struct Wire {
@@ -89,6 +101,11 @@ impl Wire {
     /// Whether it can be opened again at once when it turns out to be closed.
     pub fn is_dialled(&self) -> bool {
         matches!(&self.place, Place::Tcp(connector) if !connector.is_listening())
+    }
+
+    /// Whether the device dials in.
+    pub fn is_listening(&self) -> bool {
+        matches!(&self.place, Place::Tcp(connector) if connector.is_listening())
     }
 
     /// A request had no byte in answer, or (`heard`) some. A TCP connection that stays silent is closed, and a device

@@ -229,7 +229,8 @@ impl Simulation {
 
     fn status(&self) -> BusStatus {
         let bus = Name::new("x").unwrap();
-        let mut status = BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
+        let mut status =
+            BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, damaged: 0, devices: vec![] };
         self.scheduler.write_status(&mut status);
         status
     }

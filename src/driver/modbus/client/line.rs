@@ -2,26 +2,14 @@
 
 use std::time::Duration;
 
-use super::super::super::stream::{Echo, Wire};
+use super::super::super::stream::{Echo, Wire, line_settings};
 use super::super::super::{Failure, LineError, Request, WriteFailure};
 use super::super::cost;
 use super::framing::Framing;
 use super::pdu::{Answer, Ask};
 use super::rtu::{self, Broken, Rtu, Timing};
 use crate::clock::{Alarm, Clock};
-use crate::model::{Bus, SerialLine, Transport};
-
-/// The rate to expect on the line behind a converter: the usual one, and slower than most. A silence that is too long
-/// costs a few milliseconds, one that is too short costs answers.
-const BEHIND_CONVERTER: u32 = 9600;
-
-/// The settings of the serial line that requests end up on.
-pub fn settings(transport: &Transport) -> SerialLine {
-    match transport {
-        Transport::Serial(line) => line.clone(),
-        Transport::Tcp { .. } | Transport::Listen { .. } => SerialLine::new("", BEHIND_CONVERTER),
-    }
-}
+use crate::model::{Bus, Transport};
 
 /// A line and what is said on it.
 pub struct Line {
@@ -35,7 +23,7 @@ pub struct Line {
 impl Line {
     /// Not open yet.
     pub fn new(bus: &Bus, framing: Framing, clock: Clock) -> Line {
-        let line = settings(&bus.transport);
+        let line = line_settings(&bus.transport);
         let timing =
             Timing { character: cost::character_time(&line), silence: cost::silence(&line), timeout: bus.timeout };
         // Behind a network nothing is exact.

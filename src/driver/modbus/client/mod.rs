@@ -23,7 +23,6 @@ use crate::clock::Clock;
 use crate::model::{Bus, Fault, RegisterTable};
 
 pub use framing::Framing;
-pub use line::settings;
 pub use overlapped::{Over, Overlapped};
 use pdu::Ask;
 pub use pdu::{Answer, Form, MAX_WRITE_AND_READ};

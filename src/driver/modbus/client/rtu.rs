@@ -62,7 +62,7 @@ pub struct Rtu {
     echo: Echo,
     /// When the last byte was on the line.
     last_byte: Monotonic,
-    /// Whether the last request had a byte in answer, its echo aside.
+    /// Whether a byte came in answer to the last request, its echo aside, or a late one before it.
     was_heard: bool,
     /// The request that is on its way. It stays when the caller gives up waiting half-way.
     asked: Option<(u8, Ask)>,
@@ -146,8 +146,8 @@ impl Rtu {
             self.expect_late(unit, ask);
         }
         let settled = self.late_answers_end(unit, ask);
-        self.hush(stream, settled).await?;
         self.was_heard = false;
+        self.hush(stream, settled).await?;
         self.asked = Some((unit, ask.clone()));
         self.send(stream, &self.framing.frame(unit, ask.pdu())).await
     }
@@ -212,6 +212,7 @@ impl Rtu {
             if heard == 0 {
                 return Ok(());
             }
+            self.was_heard = true;
             self.last_byte = self.clock.now();
             if self.last_byte > patience.max(until) {
                 return Ok(());

@@ -1,6 +1,7 @@
 //! Whatever comes, lines are cut in bounded memory, their points never panic, and a good line behind it is read.
 #![no_main]
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fieldway::driver::serial::{Collector, Piece, extract};
@@ -11,6 +12,8 @@ use fieldway::model::{
 use libfuzzer_sys::fuzz_target;
 
 const MAX_LENGTH: usize = 64;
+/// Compiling patterns takes longer than everything else.
+static POINTS: OnceLock<Vec<Point>> = OnceLock::new();
 
 fuzz_target!(|data: &[u8]| {
     let [how, piece, stream @ ..] = data else { return };
@@ -23,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let idle = (how & 4 != 0).then_some(Duration::from_millis(50));
     let format =
         LineFormat { delimiter: Some(delimiter), idle, max_length: MAX_LENGTH, nmea_checksum: how & 8 != 0 };
-    let points = points();
+    let points = POINTS.get_or_init(points);
     let mut collector = Collector::new(&StreamFormat::Lines(format)).expect("lines have a collector");
     let mut found = |piece: Piece<'_>| {
         if let Piece::Whole(line) = piece {

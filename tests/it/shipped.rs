@@ -72,7 +72,8 @@ fn assert_loads(name: &str, file: &Path) {
 fn every_sample_configuration_loads() {
     let samples = files("config", ".yaml");
     assert!(samples.len() >= 4, "{samples:?}");
-    for sample in samples {
+    // Templates are parts of devices; a test of their own loads them.
+    for sample in samples.into_iter().filter(|sample| !sample.starts_with("config/devices/")) {
         assert_loads(&sample, &root().join(&sample));
     }
 }

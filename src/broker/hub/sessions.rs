@@ -73,7 +73,7 @@ impl Hub {
     pub fn connect(&mut self, greeting: Greeting, now: Monotonic) -> Key {
         self.sys.stir();
         let expiry_s = self.session_expiry_s.map_or(0, |most| greeting.expiry_s.min(most));
-        let mut will = None;
+        let (mut will, mut forgotten) = (None, false);
         let resumed = match self.clients.get(&greeting.client_id).copied() {
             None => None,
             Some(seat) => {
@@ -85,6 +85,7 @@ impl Hub {
                     will = self.take_will(seat).filter(|_| was_connected && !delayed);
                     Some(seat)
                 } else {
+                    forgotten = self.is_kept(seat);
                     self.end_session(seat, now);
                     None
                 }
@@ -92,7 +93,7 @@ impl Hub {
         };
         let key = match resumed {
             Some(seat) => self.resume(seat, greeting.will, expiry_s),
-            None => self.enter(greeting, expiry_s, now),
+            None => self.enter(greeting, expiry_s, forgotten, now),
         };
         self.publish_will(will, now);
         key
@@ -116,13 +117,21 @@ impl Hub {
         self.seats.occupant(seat).is_some_and(|(_, client)| client.kept.is_some())
     }
 
-    fn enter(&mut self, greeting: Greeting, expiry_s: u32, now: Monotonic) -> Key {
+    /// A client comes in with a new session; `forgotten` is whether it had one that was kept and is not wanted any more.
+    fn enter(&mut self, greeting: Greeting, expiry_s: u32, forgotten: bool, now: Monotonic) -> Key {
         let id = greeting.client_id.clone();
         let key = self.seats.seat(Endpoint::Client(new_client(greeting.client_id, greeting.will)));
         self.clients.insert(id, key.seat());
         self.count_connected(self.connected + 1);
         if expiry_s == 0 {
-            self.admit(key, true, now);
+            match self.out.appends.last_mut() {
+                // Before that is written, a crash would bring the old session back.
+                Some(append) if forgotten => {
+                    append.urgency = Urgency::Awaited;
+                    self.durable.wait(self.durable.last(), AckTo::Admission(key));
+                }
+                _ => self.admit(key, true, now),
+            }
             return key;
         }
         if self.kept >= self.limits.sessions {

@@ -144,7 +144,7 @@ mod tests {
         let raw = Raw { wanted: "a text", max: 16 };
         assert_eq!(raw.read(&Scalar { text: "MEAS?\r\n".into(), plain: false }), Ok(b"MEAS?\r\n".to_vec()));
         assert!(raw.read(&Scalar { text: "MEAS?\\r\\n".into(), plain: true }).is_err());
-        assert!(raw.read(&Scalar { text: "x".repeat(17), plain: true }).is_err());
+        assert!(raw.read(&Scalar { text: "x".repeat(17).as_str().into(), plain: true }).is_err());
     }
 
     #[test]

@@ -38,13 +38,14 @@ impl Family {
 }
 
 /// The keys of a device or a point that only some families have.
-const KEYS: [(&str, &[Family]); 21] = {
+const KEYS: [(&str, &[Family]); 22] = {
     use Family::{Frames, Lines, Modbus};
     [
         ("unit_id", &[Modbus]),
         ("max_registers", &[Modbus]),
         ("single_requests", &[Modbus]),
         ("max_in_flight", &[Modbus]),
+        ("write_and_read", &[Modbus]),
         ("coil", &[Modbus]),
         ("discrete", &[Modbus]),
         ("input", &[Modbus]),

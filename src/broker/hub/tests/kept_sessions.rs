@@ -73,6 +73,21 @@ fn a_client_is_let_in_when_its_session_is_on_disk_and_turned_away_when_it_can_t_
 }
 
 #[test]
+fn a_clean_start_is_granted_when_the_old_session_can_t_come_back() {
+    for refuse in [false, true] {
+        let (mut hub, mut disk) = keeping(Limits::default());
+        keep(&mut hub, &mut disk, "a");
+        let key = enter(&mut hub, "a", true, 0);
+        assert_eq!(admitted(&mut hub), None);
+        disk.commit(&mut hub, refuse, NOW);
+        let clean = Admission { key, session_present: false, expiry_s: 0, kept: false, received: Vec::new() };
+        assert_eq!(admitted(&mut hub), Some((key, Ok(clean))));
+        enter(&mut hub, "b", true, 0);
+        assert!(admitted(&mut hub).is_some(), "nothing was there to forget");
+    }
+}
+
+#[test]
 fn more_sessions_than_allowed_are_turned_away_and_clean_ones_are_not() {
     let (mut hub, mut disk) = keeping(Limits { sessions: 1, ..Limits::default() });
     let (first, _) = keep(&mut hub, &mut disk, "a");

@@ -265,3 +265,25 @@ fn retained_messages_of_clients_are_written_and_the_gateway_s_own_are_not() {
     hub.publish_local(&Publisher::Gateway, message("r", "ours", true), None, NOW);
     assert_eq!((retain(&mut hub, "r", ""), retain(&mut hub, "s", ""), retain(&mut hub, "s", "")), (1, 0, 0));
 }
+
+#[test]
+fn a_client_that_is_turned_away_does_not_end_its_session() {
+    let (mut hub, mut disk) = keeping(Limits::default());
+    let (key, _) = keep(&mut hub, &mut disk, "a");
+    subscribe_once(&mut hub, &mut disk, key, "t", false);
+    hub.disconnect(key, true, None, NOW);
+    disk.commit(&mut hub, false, NOW);
+    // One that is taken over before it is answered, and the one that takes over: neither wants the session kept, and neither is let in.
+    for _ in 0..2 {
+        enter(&mut hub, "a", false, 0);
+    }
+    disk.commit(&mut hub, true, NOW);
+    assert!(matches!(admitted(&mut hub), Some((_, Err(Reason::QUOTA_EXCEEDED)))));
+    let publisher = connect(&mut hub, "p", None);
+    say(&mut hub, publisher, "t", QoS::AtLeastOnce, None);
+    disk.commit(&mut hub, false, NOW);
+    let (key, admission) = keep(&mut hub, &mut disk, "a");
+    assert!(admission.session_present);
+    disk.read(&mut hub, NOW);
+    assert_eq!(list(&mut hub, key), ["t=x"]);
+}

@@ -287,3 +287,25 @@ fn a_client_that_is_turned_away_does_not_end_its_session() {
     disk.read(&mut hub, NOW);
     assert_eq!(list(&mut hub, key), ["t=x"]);
 }
+
+#[test]
+fn of_two_requests_for_one_filter_the_one_that_is_granted_counts() {
+    let ask = |hub: &mut Hub, key, packet_id| {
+        let filters = vec![Ok((Filter::new("t").unwrap(), SubscribeOptions::new(QoS::AtLeastOnce)))];
+        hub.client_says(key, FromClient::Subscribe { packet_id, id: None, filters }, NOW);
+        hub.out.appends.last().unwrap().ticket
+    };
+    for (granted, left) in [([false, false], 0), ([false, true], 1), ([true, false], 1)] {
+        let (mut hub, mut disk) = keeping(Limits::default());
+        let (key, _) = keep(&mut hub, &mut disk, "a");
+        let tickets = [ask(&mut hub, key, 1), ask(&mut hub, key, 2)];
+        for (ticket, granted) in tickets.into_iter().zip(granted) {
+            let refused = (!granted).then_some((ticket, crate::store::Refusal::QueueFull)).into_iter().collect();
+            hub.report(&CommitReport { through: ticket, refused }, NOW);
+        }
+        assert_eq!(hub.counts().1, left, "{granted:?}");
+        let filters = vec![Filter::new("t").unwrap()];
+        hub.client_says(key, FromClient::Unsubscribe { packet_id: 3, filters }, NOW);
+        assert_eq!(hub.counts().1, 0, "{granted:?}");
+    }
+}

@@ -11,7 +11,7 @@ use super::super::words::{Admission, Greeting, Key, Seat, ToClient};
 use super::Hub;
 use super::intake::{Arrival, Released};
 use super::kept::{self, Kept};
-use super::seats::{Client, Endpoint, Turn};
+use super::seats::{Client, Endpoint, Entering, Turn};
 use super::subscriptions;
 use crate::model::Monotonic;
 use crate::mqtt::{Reason, Received, Will};
@@ -154,7 +154,6 @@ impl Hub {
         let Some((_, client)) = self.seats.occupant(seat) else { return key };
         client.connected = true;
         client.will = will;
-        client.entering = Some(true);
         client.list.clear();
         client.turn = Turn::Idle;
         if !client.feeds.is_empty() {
@@ -162,6 +161,9 @@ impl Hub {
             self.feeding.push_back(key);
         }
         if let Some(kept) = &mut client.kept {
+            if !matches!(client.entering, Some(Entering::Back { .. })) {
+                client.entering = Some(Entering::Back { expiry_s: kept.expiry_s });
+            }
             kept.expiry_s = expiry_s;
             kept.left_at = None;
             if let Some(at) = kept.ends_at.take() {
@@ -185,7 +187,8 @@ impl Hub {
     /// A client is let in, or sent away because its session can't be kept.
     pub(super) fn admit(&mut self, key: Key, granted: bool, now: Monotonic) {
         let Some(client) = self.seats.client(key) else { return };
-        let Some(session_present) = client.entering.take() else { return };
+        let Some(entering) = client.entering.take() else { return };
+        let session_present = entering != Entering::New;
         let mut admission = Admission { key, session_present, expiry_s: 0, kept: false, received: Vec::new() };
         if let Some(kept) = &client.kept {
             admission.expiry_s = kept.expiry_s;
@@ -199,7 +202,11 @@ impl Hub {
         }
         client.will = None;
         self.out.admitted.push((key, Err(Reason::QUOTA_EXCEEDED)));
-        if session_present {
+        if let Entering::Back { expiry_s } = entering {
+            if let Some(kept) = &mut client.kept {
+                // Who was not let in has changed nothing: with no expiry, say, its session would end here.
+                kept.expiry_s = expiry_s;
+            }
             self.part(key);
             self.leave(key.seat(), now);
         } else {
@@ -360,7 +367,7 @@ fn new_client(id: Arc<str>, will: Option<Box<Will>>) -> Client {
         subscription_bytes: 0,
         feeds: VecDeque::new(),
         turn: Turn::Idle,
-        entering: Some(false),
+        entering: Some(Entering::New),
         list: Vec::new(),
         kept: None,
     }

@@ -280,3 +280,47 @@ fn retained_messages_of_clients_are_written_and_the_gateway_s_own_are_not() {
     hub.publish_local(&Publisher::Gateway, message("r", "ours", true), None, NOW);
     assert_eq!((retain(&mut hub, "r", ""), retain(&mut hub, "s", ""), retain(&mut hub, "s", "")), (1, 0, 0));
 }
+
+#[test]
+fn a_client_that_is_turned_away_does_not_end_its_session() {
+    let (mut hub, mut disk) = keeping(Limits::default());
+    let (key, _) = keep(&mut hub, &mut disk, "a");
+    subscribe_once(&mut hub, &mut disk, key, "t", false);
+    hub.disconnect(key, true, None, NOW);
+    disk.commit(&mut hub, false, NOW);
+    // One that is taken over before it is answered, and the one that takes over: neither wants the session kept, and neither is let in.
+    for _ in 0..2 {
+        enter(&mut hub, "a", false, 0);
+    }
+    disk.commit(&mut hub, true, NOW);
+    assert!(matches!(admitted(&mut hub), Some((_, Err(Reason::QUOTA_EXCEEDED)))));
+    let publisher = connect(&mut hub, "p", None);
+    say(&mut hub, publisher, "t", QoS::AtLeastOnce, None);
+    disk.commit(&mut hub, false, NOW);
+    let (key, admission) = keep(&mut hub, &mut disk, "a");
+    assert!(admission.session_present);
+    disk.read(&mut hub, NOW);
+    assert_eq!(list(&mut hub, key), ["t=x"]);
+}
+
+#[test]
+fn of_two_requests_for_one_filter_the_one_that_is_granted_counts() {
+    let ask = |hub: &mut Hub, key, packet_id| {
+        let filters = vec![Ok((Filter::new("t").unwrap(), SubscribeOptions::new(QoS::AtLeastOnce)))];
+        hub.client_says(key, FromClient::Subscribe { packet_id, id: None, filters }, NOW);
+        hub.out.appends.last().unwrap().ticket
+    };
+    for (granted, left) in [([false, false], 0), ([false, true], 1), ([true, false], 1)] {
+        let (mut hub, mut disk) = keeping(Limits::default());
+        let (key, _) = keep(&mut hub, &mut disk, "a");
+        let tickets = [ask(&mut hub, key, 1), ask(&mut hub, key, 2)];
+        for (ticket, granted) in tickets.into_iter().zip(granted) {
+            let refused = (!granted).then_some((ticket, crate::store::Refusal::QueueFull)).into_iter().collect();
+            hub.report(&CommitReport { through: ticket, refused }, NOW);
+        }
+        assert_eq!(hub.counts().1, left, "{granted:?}");
+        let filters = vec![Filter::new("t").unwrap()];
+        hub.client_says(key, FromClient::Unsubscribe { packet_id: 3, filters }, NOW);
+        assert_eq!(hub.counts().1, 0, "{granted:?}");
+    }
+}

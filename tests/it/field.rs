@@ -1,6 +1,7 @@
 //! Buses of every kind from their configuration to their readings, against devices that the tests play.
 
 mod contract;
+mod corpus;
 mod frames;
 mod lines;
 mod transports;

@@ -40,4 +40,4 @@ pub use telegram::{
 };
 pub use time::{Monotonic, Timestamp};
 pub use topic::{Filter, Topic, TopicError, filter_matches, unfit_character};
-pub use value::{Doubt, Fault, Sample, Value};
+pub use value::{Fault, Sample, Value};

@@ -327,7 +327,7 @@ impl Running {
 
     fn is_as_wanted(&self, place: usize) -> bool {
         match self.seen.get(&self.order.values[place].0) {
-            Some(Sample::Good(value) | Sample::Uncertain(value, _)) => self.expected[place].is_shown_by(value),
+            Some(Sample::Good(value)) => self.expected[place].is_shown_by(value),
             _ => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{Doubt, Fault, Name, Sample, Stamp, Value};
+use crate::model::{Fault, Name, Sample, Stamp, Value};
 
 /// `{"ts":…,"values":{…},"bad":{…}}`: every point of a device as last read. Both objects are always there.
 pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name, &'a Sample)> + Clone) -> String {
@@ -10,7 +10,7 @@ pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name,
     write_stamp(&mut out, stamp);
     out.push_str(",\"values\":{");
     let values = points.clone().filter_map(|(name, sample)| match sample {
-        Sample::Good(value) | Sample::Uncertain(value, _) => Some((name, value)),
+        Sample::Good(value) => Some((name, value)),
         Sample::Bad(_) => None,
     });
     for (i, (name, value)) in values.enumerate() {
@@ -36,10 +36,6 @@ pub fn point(stamp: Stamp, sample: &Sample, unit: Option<&str>) -> String {
     write_stamp(&mut out, stamp);
     match sample {
         Sample::Good(value) => put(&mut out, format_args!(",\"value\":{value},\"quality\":\"good\"")),
-        Sample::Uncertain(value, doubt) => put(
-            &mut out,
-            format_args!(",\"value\":{value},\"quality\":\"uncertain\",\"doubt\":\"{}\"", doubt_word(*doubt)),
-        ),
         Sample::Bad(fault) => put(&mut out, format_args!(",\"quality\":\"bad\",\"fault\":\"{fault}\"")),
     }
     if let Sample::Bad(Fault::NotInEnum(raw)) = sample {
@@ -92,12 +88,6 @@ fn put_value(out: &mut String, value: &Value) {
     }
 }
 
-fn doubt_word(doubt: Doubt) -> &'static str {
-    match doubt {
-        Doubt::Stale => "stale",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,10 +114,6 @@ mod tests {
         assert_eq!(
             point(AT, &Sample::Bad(Fault::IllegalAddress), Some("°C")),
             r#"{"ts":"2026-11-20T15:04:05.123Z","quality":"bad","fault":"illegal_address"}"#
-        );
-        assert_eq!(
-            point(AT, &Sample::Uncertain(Value::Integer(7), Doubt::Stale), None),
-            r#"{"ts":"2026-11-20T15:04:05.123Z","value":7,"quality":"uncertain","doubt":"stale"}"#
         );
     }
 

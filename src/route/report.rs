@@ -48,7 +48,6 @@ fn since(reading: &Reading, at: Monotonic) -> Duration {
 fn differs(last: &Sample, new: &Sample, deadband: Option<&Deadband>) -> bool {
     match (last, new) {
         (Sample::Good(last), Sample::Good(new)) => is_beyond(last, new, deadband),
-        (Sample::Uncertain(last, why), Sample::Uncertain(new, now)) => why != now || is_beyond(last, new, deadband),
         _ => last != new,
     }
 }
@@ -73,9 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{
-        Doubt, Fault, Name, PointType, RegisterSource, RegisterTable, Report, Source, Stamp, Timestamp,
-    };
+    use crate::model::{Fault, Name, PointType, RegisterSource, RegisterTable, Report, Source, Stamp, Timestamp};
 
     fn point(deadband: Option<Deadband>, max_silence_s: Option<u64>) -> Point {
         let source = Source::Register(RegisterSource::new(RegisterTable::Holding, 0, PointType::I32));
@@ -132,15 +129,8 @@ mod tests {
     #[test]
     fn a_change_of_quality_is_always_published() {
         let bad = |fault| Sample::Bad(fault);
-        let samples = vec![
-            good(5),
-            Sample::Uncertain(Value::Integer(5), Doubt::Stale),
-            bad(Fault::Timeout),
-            bad(Fault::Timeout),
-            bad(Fault::Crc),
-            good(5),
-        ];
-        assert_eq!(published(&point(absolute("100"), None), samples), [0, 1, 2, 4, 5]);
+        let samples = vec![good(5), bad(Fault::Timeout), bad(Fault::Timeout), bad(Fault::Crc), good(5)];
+        assert_eq!(published(&point(absolute("100"), None), samples), [0, 1, 3, 4]);
     }
 
     #[test]

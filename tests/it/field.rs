@@ -128,7 +128,6 @@ fn show(sample: &Sample) -> String {
     match sample {
         Sample::Good(value) => value.to_string(),
         Sample::Bad(fault) => format!("!{fault}"),
-        Sample::Uncertain(value, _) => format!("?{value}"),
     }
 }
 

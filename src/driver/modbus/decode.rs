@@ -204,7 +204,6 @@ pub(super) mod tests {
         };
         match sample {
             Sample::Good(value) => value.to_string(),
-            Sample::Uncertain(value, doubt) => format!("{value} {doubt:?}"),
             Sample::Bad(fault) => format!("bad {fault}"),
         }
     }
@@ -212,7 +211,6 @@ pub(super) mod tests {
     fn read(point: &Point, registers: &[u16]) -> String {
         match decode(point, Cells::Registers(registers), 0) {
             Sample::Good(value) => value.to_string(),
-            Sample::Uncertain(value, doubt) => format!("{value} {doubt:?}"),
             Sample::Bad(fault) => format!("{fault:?}"),
         }
     }

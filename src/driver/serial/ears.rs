@@ -212,7 +212,6 @@ mod tests {
             let sample = match &reading.sample {
                 Sample::Good(value) => value.to_string(),
                 Sample::Bad(fault) => format!("!{fault}"),
-                Sample::Uncertain(..) => "?".into(),
             };
             format!("{}={sample}@{}", reading.point, reading.stamp.wall.0)
         };

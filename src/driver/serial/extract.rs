@@ -176,7 +176,6 @@ mod tests {
             None => "none".into(),
             Some(Sample::Good(value)) => value.to_string(),
             Some(Sample::Bad(fault)) => format!("!{fault}"),
-            Some(other) => format!("{other:?}"),
         }
     }
 

@@ -23,7 +23,44 @@ macro_rules! built_in {
 }
 
 /// Those that are part of the program; a test compares them with the folder.
-const BUILT_IN: &[(&str, &str)] = built_in!["eastron/sdm120",];
+const BUILT_IN: &[(&str, &str)] = built_in![
+    "abb/b21",
+    "abb/b23",
+    "advantech/adam-4024",
+    "advantech/adam-4056so",
+    "advantech/adam-6224",
+    "carlo-gavazzi/em340",
+    "danfoss/fc51",
+    "eastron/sdm120",
+    "eastron/sdm220",
+    "eastron/sdm230",
+    "eastron/sdm630",
+    "eastron/sdm72d-m",
+    "finder/7m38",
+    "fronius/inverter",
+    "goodwe/et",
+    "growatt/tl-x",
+    "hipeak/tuf-2000m",
+    "huawei/sun2000",
+    "inepro/pro380",
+    "orno/or-we-514",
+    "orno/or-we-516",
+    "peacefair/pzem-016",
+    "schneider/iem3000",
+    "siemens/pac2200",
+    "sma/inverter",
+    "solaredge/inverter",
+    "solaredge/meter",
+    "stiebel-eltron/wpm",
+    "sungrow/sg",
+    "sunspec/inverter",
+    "sunspec/meter",
+    "tripp-lite/modbuscard",
+    "victron/gx",
+    "wago/750-ethernet",
+    "waveshare/modbus-rtu-relay-d",
+    "xy/md02",
+];
 
 /// The names of those that are part of the program, in the order of the alphabet.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -26,5 +26,6 @@ mod scan;
 mod shipped;
 mod store;
 mod support;
+mod templates;
 mod uplink;
 mod web;

@@ -70,7 +70,9 @@ fn assert_loads(name: &str, file: &Path) {
 
 #[test]
 fn every_sample_configuration_loads() {
-    let samples = files("config", ".yaml");
+    let mut samples = files("config", ".yaml");
+    // Templates are parts of configurations, and have tests of their own.
+    samples.retain(|sample| !sample.starts_with("config/devices/"));
     assert!(samples.len() >= 4, "{samples:?}");
     // Templates are parts of devices; a test of their own loads them.
     for sample in samples.into_iter().filter(|sample| !sample.starts_with("config/devices/")) {

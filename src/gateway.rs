@@ -58,10 +58,10 @@ pub struct Gateway {
 
 impl Gateway {
     /// Opens everything and starts. Errors name what could not be opened, where the file says so, and what to try.
-    pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Gateway> {
+    pub async fn start(mut config: Config, clock: Clock) -> anyhow::Result<Gateway> {
+        let devices: Vec<Arc<Device>> = std::mem::take(&mut config.devices).into_iter().map(Arc::new).collect();
         let root = &config.gateway.topic_root;
         let topics = GatewayTopics::new(root).context("gateway.topic_root is too long")?;
-        let devices: Vec<Arc<Device>> = config.devices.iter().cloned().map(Arc::new).collect();
         let router = ReadingRouter::new(root, devices.iter()).context("gateway.topic_root is too long")?;
 
         let mut keeping = Keeping::open(&config, &topics, clock).await?;
@@ -121,7 +121,7 @@ impl Gateway {
             reports: Stage::new("reports"),
             uplinks,
         };
-        if let Err(error) = gateway.announce(&config, hub, clock).await {
+        if let Err(error) = gateway.announce(&config, devices.len(), hub, clock).await {
             gateway.stop().await;
             return Err(error);
         }
@@ -129,7 +129,7 @@ impl Gateway {
     }
 
     /// The web pages, the first state message and the regular reports.
-    async fn announce(&mut self, config: &Config, hub: HubHandle, clock: Clock) -> anyhow::Result<()> {
+    async fn announce(&mut self, config: &Config, devices: usize, hub: HubHandle, clock: Clock) -> anyhow::Result<()> {
         if let Some(web) = &config.web {
             let board = self.board.clone();
             let cancel = CancellationToken::new();
@@ -152,7 +152,7 @@ impl Gateway {
         info!(
             gateway = %config.gateway.id,
             buses = config.buses.len(),
-            devices = config.devices.len(),
+            devices,
             uplinks = config.uplinks.len(),
             "the gateway runs"
         );
@@ -235,5 +235,5 @@ fn initial_status(bus: Name, devices: &[Arc<Device>]) -> BusStatus {
         failures: 0,
         skipped: 0,
     });
-    BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, devices: devices.collect() }
+    BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, damaged: 0, devices: devices.collect() }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{ANONYMOUS, UserConfig};
-use crate::model::Filter;
+use crate::model::{Filter, Publisher};
 use crate::password::PasswordHash;
 
 /// Between the user and what the client calls itself; no user's name has a control character.
@@ -84,6 +84,17 @@ impl Access {
     }
 }
 
+/// A publisher as people know it, of one whose client is named as the hub knows it ([`Rights::owned`]).
+pub(super) fn named(publisher: &Publisher) -> Publisher {
+    match publisher {
+        Publisher::Client { id, .. } => match id.split_once(OWNER_END) {
+            Some((user, id)) => Publisher::Client { id: id.into(), user: (!user.is_empty()).then(|| Arc::from(user)) },
+            None => publisher.clone(),
+        },
+        _ => publisher.clone(),
+    }
+}
+
 /// What one client may do.
 #[derive(Debug, Clone)]
 pub(super) struct Rights(Option<Arc<Lists>>);
@@ -126,6 +137,8 @@ impl Rights {
             Some(lists) if lists.user != ANONYMOUS || client_id.contains(OWNER_END) => {
                 format!("{}{OWNER_END}{client_id}", lists.user).into()
             }
+            // Where nobody has a name, nobody can be taken for one who has.
+            None if client_id.contains(OWNER_END) => format!("{OWNER_END}{client_id}").into(),
             _ => client_id.clone(),
         }
     }
@@ -248,6 +261,19 @@ mod tests {
             may_publish: filters(publish),
             deny: filters(deny),
         }
+    }
+
+    #[test]
+    fn a_publisher_is_told_with_its_user_and_nobody_can_pretend_to_have_one() {
+        let told = |rights: &Rights, id: &str| {
+            let by = Publisher::Client { id: rights.owned(&Arc::from(id)), user: None };
+            named(&by).to_string()
+        };
+        let known = Rights::of(&user(&[], &[], &[]), "c");
+        assert_eq!(told(&known, "panel-3"), "client panel-3 (user hmi)");
+        assert_eq!(told(&known, "admin\u{1F}x"), "client admin\u{1F}x (user hmi)");
+        assert_eq!(told(&Rights::everything(), "panel-3"), "client panel-3");
+        assert_eq!(told(&Rights::everything(), "admin\u{1F}x"), "client admin\u{1F}x");
     }
 
     #[test]

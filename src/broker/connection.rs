@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::{debug, info};
 
 use super::Limits;
@@ -20,7 +21,7 @@ use super::machine::{Complaint, Freed, Machine};
 use super::outbox::Outbox;
 use super::places::Known;
 use super::pool::Pool;
-use super::words::{Greeting, Key, ToClient};
+use super::words::{Greeting, Key, Shown, ToClient};
 use crate::clock::Clock;
 use crate::model::Monotonic;
 use crate::mqtt::Reason;
@@ -263,7 +264,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     /// Who may not do something learns it from its answers, if its protocol has any; whoever set it up learns it here, once.
     fn tell_denial(&mut self) {
         let Some(denied) = self.machine.denied.take() else { return };
-        let (peer, client) = (self.visitor.origin.peer, self.client_id.as_deref());
+        let (peer, client) = (self.visitor.origin.peer, self.client_id.as_deref().map(|id| display(Shown(id))));
+        let denied = Shown(&denied);
         if std::mem::replace(&mut self.told_denial, true) {
             debug!(%peer, client, topic = %denied, "a client may not do this");
         } else {
@@ -275,11 +277,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     async fn end(&mut self) {
         let peer = self.visitor.origin.peer;
         let closing = self.machine.closing().cloned();
-        let client = self.client_id.as_deref();
+        let client = self.client_id.as_deref().map(|id| display(Shown(id)));
         match closing.as_ref().and_then(|closing| closing.complaint.as_ref()) {
             // Why has been told already, and somebody who keeps trying is told of seldom.
             Some(Complaint::Refused(why)) => debug!(%peer, error = why, "a client was not let in"),
-            Some(complaint) => info!(%peer, client, error = %complaint, "a client was disconnected"),
+            Some(complaint) => {
+                info!(%peer, client, error = %Shown(&complaint.to_string()), "a client was disconnected")
+            }
             None => debug!(%peer, client, "a client is gone"),
         }
         let lost = closing.is_none_or(|closing| closing.lost);

@@ -339,6 +339,14 @@ mod tests {
         prop::collection::vec(prop_oneof![8 => word, 3 => event, 1 => noise], 0..80).prop_map(|parts| parts.concat())
     }
 
+    #[test]
+    fn the_corpus_of_the_fuzz_target_passes() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/mqtt_connection");
+        let scripts: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(scripts.len() > 100, "found only {}", scripts.len());
+        scripts.iter().for_each(|script| exercise(&std::fs::read(script).unwrap()));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]

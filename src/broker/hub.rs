@@ -152,7 +152,7 @@ impl Hub {
             sys: Sys::default(),
             sys_asked: false,
             sys_forwarded: sys::is_forwarded(&outlets),
-            bounds: kept::bounds(&limits),
+            bounds: kept::bounds(&limits, 0),
             seats: Seats::default(),
             clients: HashMap::new(),
             connected: 0,
@@ -227,7 +227,8 @@ impl Hub {
     /// became of it.
     pub fn publish_local(&mut self, by: &Publisher, message: Message, token: Option<u64>, now: Monotonic) {
         self.sys.stir();
-        self.publish(Origin::Gateway, by, message, token.map(AckTo::Local), now);
+        let from = if *by == Publisher::Gateway { Origin::Gateway } else { Origin::Elsewhere };
+        self.publish(from, by, message, token.map(AckTo::Local), now);
     }
 
     /// A subscription of the gateway itself. It sees messages as they are published, retain flag included, and none from before.

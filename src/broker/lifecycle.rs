@@ -29,6 +29,8 @@ use crate::store::{Append, CommitReport};
 
 /// Batches from clients that the hub may have before it. Small: each can hold a read buffer full of messages.
 const HUB_ROOM: usize = 64;
+/// For passwords, of which few are checked at a time; nothing else of the broker blocks.
+const BLOCKING_THREADS: usize = 4;
 /// How long the hub may take to hand its last messages to the store.
 const HUB_WITHIN: Duration = Duration::from_secs(2);
 
@@ -185,7 +187,11 @@ struct OwnRuntime(Option<runtime::Runtime>);
 
 impl OwnRuntime {
     fn new() -> io::Result<OwnRuntime> {
-        runtime::Builder::new_current_thread().enable_all().build().map(|runtime| OwnRuntime(Some(runtime)))
+        runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()
+            .map(|runtime| OwnRuntime(Some(runtime)))
     }
 
     fn get(&self) -> &runtime::Runtime {

@@ -74,10 +74,26 @@ impl Default for Limits {
 impl From<&LimitsConfig> for Limits {
     fn from(config: &LimitsConfig) -> Limits {
         let default = Limits::default();
+        let queue_bytes = config.queue_size.unwrap_or(default.queue_bytes);
         Limits {
+            connections: config.connections.unwrap_or(default.connections),
             connections_per_address: config.connections_per_address.unwrap_or(default.connections_per_address),
+            packet_size: config.packet_size.unwrap_or(default.packet_size),
             connect_within: config.connect_timeout.unwrap_or(default.connect_within),
-            ..default
+            in_flight_out: config.in_flight.unwrap_or(default.in_flight_out),
+            in_flight_in: config.receive_maximum.unwrap_or(default.in_flight_in),
+            queue_messages: config.queue_messages.unwrap_or(default.queue_messages),
+            queue_bytes,
+            queued_bytes: config.queues_size.unwrap_or(default.queued_bytes).max(queue_bytes),
+            stalled_after: config.stalled_after.unwrap_or(default.stalled_after),
+            sessions: config.sessions.unwrap_or(default.sessions),
+            session_messages: config.session_messages.unwrap_or(default.session_messages),
+            session_bytes: config.session_size.unwrap_or(default.session_bytes),
+            subscriptions: config.subscriptions.unwrap_or(default.subscriptions),
+            subscription_bytes: default.subscription_bytes,
+            topic_levels: config.topic_levels.unwrap_or(default.topic_levels),
+            retained_messages: config.retained_messages.unwrap_or(default.retained_messages),
+            retained_bytes: config.retained_size.unwrap_or(default.retained_bytes),
         }
     }
 }

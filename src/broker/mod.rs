@@ -1,15 +1,15 @@
 //! The local broker: MQTT 3.1.1 and 5 for clients on the plant network, and the one path that every message takes.
 //!
 //! A message enters the hub from a client, from the gateway ([`HubHandle::publish`]) or, later, from a cloud. It reaches local
-//! subscribers at once; each [`Outlet`] that wants it at QoS 1 has it written to its queue, and only then is the publisher acknowledged.
+//! subscribers at once; each [`Outlet`] that wants it at QoS 1 or 2 has it written to its queue, each kept session to its backlog, and only then is the
+//! publisher acknowledged.
 //!
 //! The hub is a pure core (`hub`, `routing`, `retained`, `durable`) owned by one task (`hub_task`); each connection is a pure
 //! machine (`machine`) moved by one task (`connection`). Between the two is a bounded `outbox`.
 //!
-//! What this version does not have, it says: no sessions that outlive their connection (session present is always 0, MQTT 5 clients
-//! are told a session expiry of 0). Retained messages of clients are in memory and
-//! do not survive a restart; the gateway publishes its own again. At an orderly stop clients are told that the server shuts down, and
-//! no will is published.
+//! A session that outlives its connection is kept in the hub and, with what waits for it and the retained messages of clients, in the store
+//! ([`Memory`]); without a store sessions end with their connections, and MQTT 5 clients are told so. The gateway publishes its own retained
+//! messages again after a restart. At an orderly stop clients are told that the server shuts down, and no will is published.
 
 mod access;
 mod connection;

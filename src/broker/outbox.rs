@@ -81,7 +81,9 @@ impl Outbox {
                 if let ToClient::Deliver(delivery) = &entry {
                     let cost = delivery.published.cost();
                     let starved = bytes + cost > SHARE && !self.pool.has_room(bytes - bytes_before + cost);
-                    let full = messages >= self.max_messages || bytes + cost > self.max_bytes || starved;
+                    // One that is larger than the queue goes alone.
+                    let large = bytes + cost > self.max_bytes && bytes > 0;
+                    let full = messages >= self.max_messages || large || starved;
                     if full && !delivery.from_retained && delivery.n == 0 {
                         result.starved |= starved;
                         result.dropped += 1;

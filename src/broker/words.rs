@@ -1,5 +1,6 @@
 //! The words that connections and the hub exchange. Plain data.
 
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use crate::model::{Filter, Message, Monotonic, QoS};
@@ -7,6 +8,23 @@ use crate::mqtt::{Reason, Received, SubAck, SubscribeOptions, Will};
 
 /// What each queued message is taken to cost beside what its publisher put into it, in bytes.
 const FIXED_COST: usize = 96;
+
+/// What of a text that a client chose goes into a log line, in characters.
+const SHOWN: usize = 120;
+
+/// A text that a client chose, for the log: of a long one, its beginning.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a>(pub &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for shown in self.0.chars().take(SHOWN) {
+            // What would begin a line of its own, or colour one, is written out.
+            if shown.is_control() { write!(f, "{}", shown.escape_default())? } else { f.write_char(shown)? }
+        }
+        if self.0.chars().nth(SHOWN).is_some() { write!(f, "… ({} bytes)", self.0.len()) } else { Ok(()) }
+    }
+}
 
 /// A message in the broker, shared by all who get it.
 #[derive(Debug)]
@@ -193,4 +211,17 @@ pub enum ToClient {
     Complete(u16),
     /// Say why and go.
     Close(Reason),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_of_a_client_is_shortened_for_the_log() {
+        assert_eq!(Shown("ärinä").to_string(), "ärinä");
+        assert_eq!(Shown("a\nERROR \u{1b}[31m").to_string(), r"a\nERROR \u{1b}[31m");
+        let long = Shown(&"ä".repeat(30_000)).to_string();
+        assert!(long.len() < 300 && long.ends_with("… (60000 bytes)"), "{long}");
+    }
 }

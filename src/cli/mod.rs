@@ -6,6 +6,7 @@ pub mod passwd;
 pub mod plan;
 pub mod read;
 pub mod run;
+pub mod scan;
 pub mod templates;
 pub mod write;
 
@@ -42,6 +43,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Read points of one device once, and show them
     Read(read::ReadArgs),
+    /// Ask every unit id of a bus who is there
+    Scan(scan::ScanArgs),
     /// List the devices that there are templates for, or show a template
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
@@ -81,6 +84,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
             Command::Read(args) => read::run(&args),
+            Command::Scan(args) => scan::run(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
             Command::Passwd(args) => passwd::run(&args),

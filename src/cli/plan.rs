@@ -71,7 +71,8 @@ fn bus_text(bus: &Bus, load: &BusLoad) -> String {
     let mut lines = vec![format!("{}: {}: {}", bus.name, line_text(bus), share_text(bus, load.share))];
     for same_device in load.requests.chunk_by(|one, next| Arc::ptr_eq(&one.device, &next.device)) {
         let device = &same_device[0].device;
-        lines.push(format!("  {}, unit {}", device.name, device.unit_id));
+        let unit = if bus.protocol.is_modbus() { format!(", unit {}", device.unit_id) } else { String::new() };
+        lines.push(format!("  {}{unit}", device.name));
         for group in same_device.chunk_by(|one, next| one.interval == next.interval) {
             let takes: Duration = group.iter().map(|one| one.takes).sum();
             let (plural, time) = (if group.len() == 1 { "" } else { "s" }, millis(takes));
@@ -107,22 +108,12 @@ fn share_text(bus: &Bus, share: f64) -> String {
 }
 
 fn request_text(one: &RequestLoad) -> String {
-    let request = &one.request;
-    let cell = if request.table.is_bits() { "bit" } else { "register" };
-    let plural = if request.count == 1 { "" } else { "s" };
-    let names: Vec<&str> = request.points.iter().map(|&point| one.device.points[point].name.as_str()).collect();
+    let names: Vec<&str> = one.request.points.iter().map(|&point| one.device.points[point].name.as_str()).collect();
     let more = match names.len().saturating_sub(NAMED_POINTS) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!(
-        "{} {}, {} {cell}{plural}, {} ms: {}{more}",
-        request.table.as_str(),
-        request.address,
-        request.count,
-        millis(one.takes),
-        names[..names.len().min(NAMED_POINTS)].join(", "),
-    )
+    format!("{}, {} ms: {}{more}", one.what, millis(one.takes), names[..names.len().min(NAMED_POINTS)].join(", "),)
 }
 
 fn missed_text(bus: &Bus, missed: &Missed) -> String {
@@ -172,7 +163,7 @@ fn seconds(time: Duration) -> String {
 }
 
 fn bus_json(bus: &Bus, load: &BusLoad) -> Value {
-    let requests: Value = load.requests.iter().map(request_json).collect();
+    let requests: Value = load.requests.iter().map(|one| request_json(bus, one)).collect();
     let missed: Value = load.missed.iter().map(|missed| missed_json(bus, missed)).collect();
     json!({
         "bus": bus.name.as_str(),
@@ -186,15 +177,18 @@ fn bus_json(bus: &Bus, load: &BusLoad) -> Value {
     })
 }
 
-fn request_json(one: &RequestLoad) -> Value {
+fn request_json(bus: &Bus, one: &RequestLoad) -> Value {
+    // Lines and frames have no registers.
+    let of_modbus = |value: Value| if bus.protocol.is_modbus() { value } else { Value::Null };
     let points: Vec<&str> = one.request.points.iter().map(|&point| one.device.points[point].name.as_str()).collect();
     json!({
         "device": one.device.name.as_str(),
-        "unit_id": one.device.unit_id,
+        "unit_id": of_modbus(one.device.unit_id.into()),
+        "request": one.what,
         "interval_ms": one.interval.as_millis() as u64,
-        "table": one.request.table.as_str(),
-        "address": one.request.address,
-        "count": one.request.count,
+        "table": of_modbus(one.request.table.as_str().into()),
+        "address": of_modbus(one.request.address.into()),
+        "count": of_modbus(one.request.count.into()),
         "time_ms": (one.takes.as_secs_f64() * 10_000.0).round() / 10.0,
         "points": points,
     })

@@ -106,7 +106,7 @@ fn table(device: &Device, readings: &[Reading]) -> String {
     for reading in readings {
         let point = &device.points[reading.point];
         let shown = match &reading.sample {
-            Sample::Good(value) | Sample::Uncertain(value, _) => match &point.unit {
+            Sample::Good(value) => match &point.unit {
                 Some(unit) => format!("{value} {unit}"),
                 None => value.to_string(),
             },

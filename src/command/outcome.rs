@@ -59,23 +59,23 @@ impl Outcome {
     pub fn of(device: &Device, written: &Written) -> Outcome {
         let is_read = device.points.get(written.point).is_none_or(|point| point.is_read());
         let value = match &written.read_back {
-            Some(Sample::Good(value) | Sample::Uncertain(value, _)) => Some(value.to_string()),
+            Some(Sample::Good(value)) => Some(value.to_string()),
             _ => None,
         };
         let (status, error) = match (&written.end, &written.read_back) {
             (WriteEnd::NotSent(why), _) => not_sent(why),
             (WriteEnd::Refused(fault), _) => (Status::Failed, refused(*fault)),
-            (_, Some(Sample::Good(_) | Sample::Uncertain(..))) if written.is_as_wanted => {
+            (_, Some(Sample::Good(_))) if written.is_as_wanted => {
                 return Outcome { status: Status::Done, value, error: None };
             }
             (WriteEnd::Acknowledged, None) if !is_read => {
                 return Outcome { status: Status::Done, value: None, error: None };
             }
-            (WriteEnd::Acknowledged, Some(Sample::Good(other) | Sample::Uncertain(other, _))) => {
+            (WriteEnd::Acknowledged, Some(Sample::Good(other))) => {
                 let words = format!("the device took it without complaint, and reads {other} all the same");
                 (Status::Failed, words)
             }
-            (WriteEnd::Unanswered(fault), Some(Sample::Good(other) | Sample::Uncertain(other, _))) => {
+            (WriteEnd::Unanswered(fault), Some(Sample::Good(other))) => {
                 (Status::Failed, format!("the device did not confirm it ({fault}), and reads {other}"))
             }
             (WriteEnd::Acknowledged, read) => {
@@ -108,6 +108,9 @@ fn fault(read: Option<&Sample>) -> Option<Fault> {
 fn not_sent(why: &NotSent) -> (Status, String) {
     match why {
         NotSent::Unfit(why) => (Status::Rejected, why.clone()),
+        NotSent::BesideUnfit => {
+            (Status::Rejected, "not sent, because another value of the same command can't be written".into())
+        }
         NotSent::TooLate => (Status::Expired, "it expired while it waited for the bus, and was not sent".into()),
         NotSent::Offline(fault) => (Status::Failed, format!("the device is offline ({fault}); it was not sent")),
         NotSent::LineDown(why) => (Status::Failed, format!("it was not sent: {why}")),

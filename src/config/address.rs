@@ -6,9 +6,8 @@ use super::scalar::{Read, Wrong};
 use super::secrets::has_login;
 use super::tree::Scalar;
 use super::yaml::short;
+use crate::model::Network;
 
-/// Modbus TCP (Modbus Messaging on TCP/IP 1.0b §4.2).
-const MODBUS_PORT: u16 = 502;
 /// MQTT without and with TLS, as registered with IANA.
 const MQTT_PORT: u16 = 1883;
 const MQTTS_PORT: u16 = 8883;
@@ -29,26 +28,83 @@ pub(super) struct HostPort {
     pub(super) port: u16,
 }
 
+/// A host, and its port if one is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HostMaybePort {
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+}
+
 /// `tcp:` of a bus.
 pub(super) struct BusAddress;
 
 impl Read for BusAddress {
-    type Out = HostPort;
+    type Out = HostMaybePort;
 
     fn wanted(&self) -> String {
         "an address such as 192.168.1.50:502".into()
     }
 
-    fn read(&self, scalar: &Scalar) -> Result<HostPort, Wrong> {
+    fn read(&self, scalar: &Scalar) -> Result<HostMaybePort, Wrong> {
         let text = scalar.text.as_str();
         if has_login(text) {
-            return Err(Wrong::new("a user name or password is in it, and Modbus has none"));
+            return Err(Wrong::new("a user name or password is in it, and field devices have none"));
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             let help = format!("write {}", short(rest));
             return Err(Wrong::helped(format!("`{}://` is too much", short(scheme)), help));
         }
-        host_port(text, MODBUS_PORT)
+        // Nobody can write port 0.
+        let HostPort { host, port } = host_port(text, 0)?;
+        Ok(HostMaybePort { host, port: (port != 0).then_some(port) })
+    }
+}
+
+/// `listen:` of a bus: `0.0.0.0:4001`.
+pub(super) struct ListenAddress;
+
+impl Read for ListenAddress {
+    type Out = SocketAddr;
+
+    fn wanted(&self) -> String {
+        "an address and a port such as 0.0.0.0:4001".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<SocketAddr, Wrong> {
+        let text = scalar.text.as_str();
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(Wrong::helped(format!("`{}://` is too much", short(scheme)), format!("write {}", short(rest))));
+        }
+        if text.parse::<u16>().is_ok() {
+            return Err(Wrong::helped("that is a port alone", format!("write 0.0.0.0:{text} for all networks")));
+        }
+        let place = host_port(text, 0)?;
+        if place.port == 0 {
+            return Err(Wrong::helped("the port is missing", format!("write {}:4001", short(text))));
+        }
+        socket(&place)
+    }
+}
+
+/// One of `from:` of a bus: `10.0.0.0/8`, or a single address.
+pub(super) struct FromNetwork;
+
+impl Read for FromNetwork {
+    type Out = Network;
+
+    fn wanted(&self) -> String {
+        "a network such as 10.0.0.0/8, or an address".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<Network, Wrong> {
+        let text = scalar.text.as_str();
+        let wrong = || Wrong::new(format!("`{}` is no network", short(text)));
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(whole), str::parse).map_err(|_| wrong())?;
+        Network::new(address, prefix)
+            .ok_or_else(|| Wrong::new(format!("`/{prefix}` is too long: there are {whole} bits")))
     }
 }
 
@@ -289,9 +345,19 @@ mod tests {
 
     #[test]
     fn addresses_have_a_host_and_a_port() {
-        assert_eq!(read(&BusAddress, "192.168.1.50:502"), at("192.168.1.50", 502));
-        assert_eq!(read(&BusAddress, "plc-1.local"), at("plc-1.local", 502));
-        assert_eq!(read(&BusAddress, "[fe80::1]:1502"), at("fe80::1", 1502));
+        let bus = |host: &str, port| Ok(HostMaybePort { host: host.into(), port });
+        assert_eq!(read(&BusAddress, "192.168.1.50:502"), bus("192.168.1.50", Some(502)));
+        assert_eq!(read(&BusAddress, "plc-1.local"), bus("plc-1.local", None));
+        assert_eq!(read(&BusAddress, "[fe80::1]:1502"), bus("fe80::1", Some(1502)));
+        assert_eq!(read(&ListenAddress, "0.0.0.0:4001"), Ok(([0, 0, 0, 0], 4001).into()));
+        assert_eq!(read(&ListenAddress, "[::]:4001").map(|a| a.to_string()), Ok("[::]:4001".into()));
+        for wrong in ["4001", "0.0.0.0", "modem:4001", "tcp://0.0.0.0:4001", "0.0.0.0:0"] {
+            assert!(read(&ListenAddress, wrong).is_err(), "{wrong}");
+        }
+        assert!(read(&FromNetwork, "10.0.0.0/8").is_ok() && read(&FromNetwork, "fd00::1").is_ok());
+        for wrong in ["10.0.0.0/33", "10.0.0/8", "modem", "10.0.0.0/", "10.0.0.0/-1", ""] {
+            assert!(read(&FromNetwork, wrong).is_err(), "{wrong}");
+        }
         assert_eq!(read(&UplinkUrl, "mqtt://broker.example.com"), at("broker.example.com", 1883));
         assert_eq!(read(&UplinkUrl, "mqtt://[::1]:1884"), at("::1", 1884));
         let listener = |text: &str| {

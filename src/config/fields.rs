@@ -63,6 +63,11 @@ impl<'a> Fields<'a> {
         exact.or_else(|| self.mistyped.iter().find(|(meant, _)| *meant == key).map(|(_, entry)| *entry))
     }
 
+    /// Whether mappings of this kind have such a key at all.
+    pub(super) fn is_key(&self, key: &str) -> bool {
+        self.shape.names().any(|name| name == key)
+    }
+
     /// Whether a key is written, also one of a later version.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)

@@ -1,6 +1,12 @@
 //! Every key that there is, where it belongs, and whether its feature is there yet.
 
+mod broker;
+mod telegram;
+
 use super::suggest::did_you_mean;
+
+pub(super) use broker::{BROKER, LIMITS, LISTENER, USER};
+pub(super) use telegram::{FRAME, FRAME_CHECKSUM, FRAME_LENGTH, NMEA};
 
 /// A kind of mapping, with its keys.
 #[derive(Debug)]
@@ -106,66 +112,6 @@ pub(super) static GATEWAY: Shape = Shape {
     foreign: &[("name", "id"), ("base_topic", "topic_root"), ("topic", "topic_root"), ("data", "data_dir")],
 };
 
-pub(super) static BROKER: Shape = Shape {
-    what: "`broker`",
-    example: "{ listeners: [mqtt://127.0.0.1:1883] }",
-    depth: 1,
-    keys: &[key("listeners"), key("server_keep_alive"), key("session_expiry"), key("users"), key("limits")],
-    foreign: &[
-        ("listen", "listeners"),
-        ("listener", "listeners"),
-        ("keep_alive", "server_keep_alive"),
-        ("acl", "users"),
-        ("logins", "users"),
-    ],
-};
-
-pub(super) static LISTENER: Shape = Shape {
-    what: "a listener",
-    example: "{ url: mqtt://127.0.0.1:1883 }",
-    depth: 3,
-    keys: &[key("url"), key("certificate"), key("private_key"), key("client_ca")],
-    foreign: &[
-        ("listen", "url"),
-        ("address", "url"),
-        ("bind", "url"),
-        ("cert", "certificate"),
-        ("certfile", "certificate"),
-        ("cert_file", "certificate"),
-        ("key", "private_key"),
-        ("keyfile", "private_key"),
-        ("key_file", "private_key"),
-        ("ca", "client_ca"),
-        ("cafile", "client_ca"),
-        ("ca_file", "client_ca"),
-    ],
-};
-
-pub(super) static USER: Shape = Shape {
-    what: "a user of the broker",
-    example: "{ name: hmi, password_hash: \"$argon2id$…\", may_subscribe: [\"fieldway/#\"] }",
-    depth: 3,
-    keys: &[key("name"), key("password_hash"), key("may_subscribe"), key("may_publish"), key("deny")],
-    foreign: &[
-        ("user", "name"),
-        ("username", "name"),
-        ("hash", "password_hash"),
-        ("read", "may_subscribe"),
-        ("subscribe", "may_subscribe"),
-        ("write", "may_publish"),
-        ("publish", "may_publish"),
-        ("forbid", "deny"),
-    ],
-};
-
-pub(super) static LIMITS: Shape = Shape {
-    what: "`limits` of the broker",
-    example: "{ connections_per_address: 100 }",
-    depth: 2,
-    keys: &[key("connections_per_address"), key("connect_timeout")],
-    foreign: &[("connect_within", "connect_timeout")],
-};
-
 pub(super) static WEB: Shape = Shape {
     what: "`web`",
     example: "{ listen: 127.0.0.1:8080 }",
@@ -181,16 +127,24 @@ pub(super) static BUS: Shape = Shape {
     keys: &[
         key("serial"),
         key("tcp"),
+        key("listen"),
+        key("from"),
         key("protocol"),
         key("baud"),
         key("data_bits"),
         key("parity"),
         key("stop_bits"),
+        key("rs485"),
+        key("echo"),
         key("timeout"),
         key("retries"),
         key("max_gap"),
         key("in_flight"),
-        later("delimiter", "there is only Modbus, RTU on a serial line and TCP"),
+        key("delimiter"),
+        key("idle"),
+        key("max_length"),
+        key("checksum"),
+        key("frame"),
     ],
     foreign: &[
         ("host", "tcp"),
@@ -205,6 +159,13 @@ pub(super) static BUS: Shape = Shape {
         ("databits", "data_bits"),
         ("type", "protocol"),
         ("mode", "protocol"),
+        ("separator", "delimiter"),
+        ("terminator", "delimiter"),
+        ("eol", "delimiter"),
+        ("line_end", "delimiter"),
+        ("bind", "listen"),
+        ("allow", "from"),
+        ("rts", "rs485"),
     ],
 };
 
@@ -221,6 +182,11 @@ pub(super) static DEVICE: Shape = Shape {
         key("single_requests"),
         key("pause"),
         key("max_in_flight"),
+        key("request"),
+        key("match"),
+        key("max_age"),
+        key("latest_every"),
+        key("write_and_read"),
         key("publish"),
         key("report"),
         key("qos"),
@@ -281,7 +247,13 @@ pub(super) static POINT: Shape = Shape {
         key("deadband"),
         key("max_silence"),
         key("write"),
-        later("match", "only Modbus devices can be read yet"),
+        key("match"),
+        key("nmea"),
+        key("at"),
+        key("decimal"),
+        key("request"),
+        key("max_age"),
+        key("latest_every"),
     ],
     foreign: &[
         ("reg", "register"),
@@ -313,6 +285,10 @@ pub(super) static POINT: Shape = Shape {
         ("sentinel", "invalid"),
         ("na_value", "invalid"),
         ("error_value", "invalid"),
+        ("regex", "match"),
+        ("pattern", "match"),
+        ("command", "request"),
+        ("query", "request"),
     ],
 };
 
@@ -413,7 +389,7 @@ static BATCH: Shape = Shape {
 };
 
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 16] = [
+pub(super) static ALL: [&Shape; 20] = [
     &TOP,
     &GATEWAY,
     &BROKER,
@@ -421,6 +397,10 @@ pub(super) static ALL: [&Shape; 16] = [
     &BUS,
     &DEVICE,
     &POINT,
+    &FRAME,
+    &FRAME_LENGTH,
+    &FRAME_CHECKSUM,
+    &NMEA,
     &UPLINK,
     &QUEUE,
     &FORWARD,

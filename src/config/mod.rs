@@ -9,6 +9,7 @@
 
 mod address;
 mod check;
+mod compact;
 mod compose;
 mod fields;
 mod files;
@@ -91,7 +92,10 @@ pub fn parse(text: &[u8], file: &Path, outside: &Outside<'_>) -> Result<Config, 
         }
     };
     match config {
-        Some(config) if problems.count() == 0 => Ok(config),
+        Some(config) if problems.count() == 0 => {
+            drop(files);
+            Ok(Config { devices: compact::compact(config.devices), ..config })
+        }
         _ => Err(Report::new(files, problems)),
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
 
-/// A configuration with 10,000 points has about 1 MiB.
-const MAX_BYTES: u64 = 4 << 20;
+/// A configuration with 100,000 points, each in a line of its own, has about 5 MiB.
+const MAX_BYTES: u64 = 16 << 20;
 /// A password, a host name, a template, an included file, certificates.
 const MAX_SMALL_BYTES: u64 = 1 << 20;
 /// Files of a folder that `include:` may look through.
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
         NoFile::NotRegular(what) => Problem::of_file(format!("cannot read {shown}: it is {what}"))
             .help("a configuration is an ordinary file, for example gateway.yaml"),
         NoFile::TooLarge => Problem::of_file(format!("cannot read {shown}: it has more than {} MiB", MAX_BYTES >> 20))
-            .help("is this the right file? A configuration with 10,000 points has about 1 MiB"),
+            .help("is this the right file? A configuration with 100,000 points has about 5 MiB"),
     })
 }
 
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(refused(b"a: \0").at, Some(3..4));
         assert_eq!(refused(b"a: 1\rb: 2").at, Some(4..5));
         assert_eq!(refused("a: \u{FEFF}".as_bytes()).at, Some(3..6));
-        assert!(refused(&vec![b'#'; 5 << 20]).at.is_none());
+        assert!(refused(&vec![b'#'; 17 << 20]).at.is_none());
     }
 
     #[test]
@@ -171,6 +171,6 @@ mod tests {
         assert!(title(&folder.path().join("none.yaml")).ends_with("there is no such file"));
         let large = folder.path().join("large.yaml");
         File::create(&large).and_then(|file| file.set_len(100 << 20)).expect("a sparse file");
-        assert!(title(&large).ends_with("it has more than 4 MiB"));
+        assert!(title(&large).ends_with("it has more than 16 MiB"));
     }
 }

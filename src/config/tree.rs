@@ -1,6 +1,8 @@
 //! The file as a tree: what was typed, and where. Nothing here knows what a key means.
 
-use std::ops::Range;
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 /// Bytes of the text, both ends on character boundaries.
@@ -31,9 +33,57 @@ pub(super) enum Value {
 /// A scalar as typed: no YAML type is guessed here, so `0.1` stays `0.1` and `no` stays `no`.
 #[derive(Debug)]
 pub(super) struct Scalar {
-    pub(super) text: String,
+    pub(super) text: Word,
     /// Without quotes.
     pub(super) plain: bool,
+}
+
+/// A key or a scalar's text. A file of a hundred thousand points has the same few words again and again, and they share them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Word(Rc<str>);
+
+impl Word {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Word {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Word {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Word {
+    fn from(text: &str) -> Word {
+        Word(text.into())
+    }
+}
+
+impl PartialEq<str> for Word {
+    fn eq(&self, other: &str) -> bool {
+        &*self.0 == other
+    }
+}
+
+impl PartialEq<&str> for Word {
+    fn eq(&self, other: &&str) -> bool {
+        &*self.0 == *other
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl Scalar {
@@ -46,7 +96,7 @@ impl Scalar {
 /// One `key: value`.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) key: String,
+    pub(super) key: Word,
     pub(super) key_span: Span,
     pub(super) value: Rc<Node>,
 }

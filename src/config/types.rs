@@ -122,6 +122,36 @@ pub struct UserConfig {
 /// `limits:` of the broker; `None` is the broker's default.
 #[derive(Debug, Clone, Default)]
 pub struct LimitsConfig {
+    /// Clients connected at once.
+    pub connections: Option<usize>,
+    /// Bytes of a packet.
+    pub packet_size: Option<usize>,
+    /// QoS 1 and 2 messages in flight to a client, 1 to 4,000.
+    pub in_flight: Option<u16>,
+    /// Those in flight from a client, 1 to 65,535.
+    pub receive_maximum: Option<u16>,
+    /// Messages in memory for one client, and their bytes.
+    pub queue_messages: Option<usize>,
+    /// See `queue_messages`.
+    pub queue_size: Option<usize>,
+    /// Bytes of the messages in memory for all clients together.
+    pub queues_size: Option<usize>,
+    /// How long a client with a full queue may take nothing.
+    pub stalled_after: Option<Duration>,
+    /// Sessions kept.
+    pub sessions: Option<usize>,
+    /// Messages on disk for one session, and their bytes.
+    pub session_messages: Option<usize>,
+    /// See `session_messages`.
+    pub session_size: Option<usize>,
+    /// Subscriptions of one client.
+    pub subscriptions: Option<usize>,
+    /// Levels of a topic or filter.
+    pub topic_levels: Option<usize>,
+    /// Retained messages, and their bytes.
+    pub retained_messages: Option<usize>,
+    /// See `retained_messages`.
+    pub retained_size: Option<usize>,
     /// Connections from one address other than loopback.
     pub connections_per_address: Option<usize>,
     /// From the connection to a whole CONNECT, TLS and WebSocket handshakes included.

@@ -5,6 +5,7 @@
 //! read, what a failure means for a device, and how a reading is published: that is `poll`'s and `route`'s.
 
 pub mod modbus;
+pub mod serial;
 mod stream;
 
 use std::future::Future;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::model::{Bus, Device, Fault, Protocol, RegisterTable, Sample, Transport, Value};
+use crate::model::{Bus, Device, Fault, Protocol, Reading, RegisterTable, Sample, Transport, Value};
 
 /// What a driver's I/O returns: a boxed future, so that drivers can stand in a table.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,6 +54,42 @@ pub trait Driver: Send {
         samples: &'a mut Vec<Sample>,
     ) -> Pending<'a, Result<(), Failure>>;
 
+    /// The devices on the line, told once, before anything else.
+    fn attach(&mut self, devices: &[Arc<Device>]) {
+        let _ = devices;
+    }
+
+    /// The points of a device that come unasked: they are in no request, and what is heard of them comes out of
+    /// [`heard`](Driver::heard).
+    fn unasked(&self, device: &Device) -> Vec<usize> {
+        let _ = device;
+        Vec::new()
+    }
+
+    /// Waits until something was heard that nobody asked for, while the line has nothing else to do; for ever on most
+    /// lines, and on one that is closed. May be dropped half-way and called again.
+    fn listen(&mut self) -> Pending<'_, Result<(), LineError>> {
+        Box::pin(std::future::pending())
+    }
+
+    /// What was heard since the last call that nobody asked for, in order.
+    fn heard(&mut self) -> Vec<Heard> {
+        Vec::new()
+    }
+
+    /// How many lines or frames since the last call were too damaged to be anyone's.
+    fn damaged(&mut self) -> u64 {
+        0
+    }
+
+    /// A request in words, for people.
+    fn describe(&self, device: &Device, request: &Request) -> String {
+        let _ = device;
+        let cell = if request.table.is_bits() { "bit" } else { "register" };
+        let plural = if request.count == 1 { "" } else { "s" };
+        format!("{} {}, {} {cell}{plural}", request.table.as_str(), request.address, request.count)
+    }
+
     /// As few requests as can write `values` (points as indices into [`Device::points`], each once). A value is never cut in
     /// two, unless it is made of bits that share their registers with others.
     ///
@@ -63,16 +100,41 @@ pub trait Driver: Send {
         Err(Unfit { point: values.first().map_or(0, |(point, _)| *point), why })
     }
 
-    /// Sends one request of [`plan_writes`](Driver::plan_writes), at most once, and waits for its answer.
-    fn write<'a>(&'a mut self, device: &'a Device, request: &'a WriteRequest) -> Pending<'a, Result<(), WriteFailure>> {
+    /// Sends one request of [`plan_writes`](Driver::plan_writes), at most once, and waits for its answer. Where that tells what the device
+    /// holds now, it comes as points and their samples; what it does not tell has to be read.
+    fn write<'a>(
+        &'a mut self,
+        device: &'a Device,
+        request: &'a WriteRequest,
+    ) -> Pending<'a, Result<Seen, WriteFailure>> {
         let _ = (device, request);
         Box::pin(async { Err(WriteFailure::Refused(Fault::IllegalFunction)) })
+    }
+
+    /// Asks whoever has this unit id who it is: object numbers of the Modbus device identification (0 vendor, 1 product code, 2
+    /// revision, 3 URL, 4 product name, 5 model name) and their texts. Nothing when it is there and does not say.
+    ///
+    /// Errors with [`Failure::NoAnswer`] when nobody is there, and refuses where there are no unit ids.
+    fn identify(&mut self, unit_id: u8) -> Pending<'_, Result<Vec<(u8, String)>, Failure>> {
+        let _ = unit_id;
+        Box::pin(async { Err(Failure::Refused(Fault::IllegalFunction)) })
     }
 
     /// The other way to read, for lines that take several requests at a time. `None` when this one does not.
     fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
         None
     }
+}
+
+/// What a device said by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// Who.
+    pub device: Arc<Device>,
+    /// Points and the time at which each came, or was overdue.
+    pub readings: Vec<Reading>,
+    /// At least one of its points that come unasked is not overdue.
+    pub is_there: bool,
 }
 
 /// A line that takes several requests at a time. [`Driver::read`] is called only while none of them is under way.
@@ -109,8 +171,13 @@ pub enum Ending {
 }
 
 /// The drivers. A new one is a folder or file beside `modbus` and a line here.
-const TABLE: &[(Protocol, MakeDriver)] =
-    &[(Protocol::ModbusRtu, modbus::rtu), (Protocol::ModbusAscii, modbus::ascii), (Protocol::ModbusTcp, modbus::tcp)];
+const TABLE: &[(Protocol, MakeDriver)] = &[
+    (Protocol::ModbusRtu, modbus::rtu),
+    (Protocol::ModbusAscii, modbus::ascii),
+    (Protocol::ModbusTcp, modbus::tcp),
+    (Protocol::Lines, serial::lines),
+    (Protocol::Frames, serial::frames),
+];
 
 type MakeDriver = fn(&Bus, Clock) -> Result<Box<dyn Driver>, DriverError>;
 
@@ -123,7 +190,8 @@ pub fn for_bus(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverError> 
     make(bus, clock)
 }
 
-/// One exchange on the line: a run of cells of one device that holds some of its points.
+/// One exchange on the line: a run of cells of one device that holds some of its points. On lines without cells its points say
+/// what is asked, and the other numbers mean nothing; [`Driver::describe`] tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Which table is read.
@@ -144,6 +212,9 @@ pub struct WriteRequest {
     /// The points that it writes, or writes a part of: indices into [`Device::points`], and what they are to be read as afterwards.
     pub points: Vec<(usize, Value)>,
 }
+
+/// Points, as indices into [`Device::points`], and what they hold.
+pub type Seen = Vec<(usize, Sample)>;
 
 /// A change of cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,6 +245,11 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it is about coils.
+    pub fn is_coils(&self) -> bool {
+        matches!(self, Change::Coils { .. })
+    }
+
     /// Whether it is one coil or one whole register.
     pub fn is_single(&self) -> bool {
         match self {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::Name;
+use super::{Name, StreamFormat};
 
 /// One line that carries requests, with its settings. Its devices are polled in turn by one task.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,13 +24,16 @@ pub struct Bus {
     pub in_flight: u16,
     /// The adapter is known to read back what it sends; if not, it is found out.
     pub echo: bool,
+    /// How its bytes become telegrams, for `lines` and `frames`.
+    pub format: StreamFormat,
 }
 
 impl Bus {
     /// A bus with the defaults of `DESIGN.md` §4.
     pub fn new(name: Name, transport: Transport, protocol: Protocol) -> Bus {
         let (timeout, retries) = (Duration::from_millis(500), 1);
-        Bus { name, transport, protocol, timeout, retries, max_gap: MaxGap::Auto, in_flight: 1, echo: false }
+        let (max_gap, in_flight, format) = (MaxGap::Auto, 1, StreamFormat::Modbus);
+        Bus { name, transport, protocol, timeout, retries, max_gap, in_flight, echo: false, format }
     }
 }
 
@@ -124,6 +127,11 @@ impl SerialLine {
         let parity = if self.parity == Parity::None { 0 } else { 1 };
         1 + self.data_bits.count() + parity + self.stop_bits.count()
     }
+
+    /// The time that one character takes on the line.
+    pub fn character_time(&self) -> Duration {
+        Duration::from_secs(u64::from(self.bits_per_character())) / self.baud.max(1)
+    }
 }
 
 /// Data bits a character. Modbus RTU needs eight.
@@ -191,11 +199,16 @@ pub enum Protocol {
     ModbusAscii,
     /// Modbus TCP.
     ModbusTcp,
+    /// Lines of text.
+    Lines,
+    /// Frames of bytes.
+    Frames,
 }
 
 impl Protocol {
     /// Every one that there is.
-    pub const ALL: [Protocol; 3] = [Protocol::ModbusRtu, Protocol::ModbusAscii, Protocol::ModbusTcp];
+    pub const ALL: [Protocol; 5] =
+        [Protocol::ModbusRtu, Protocol::ModbusAscii, Protocol::ModbusTcp, Protocol::Lines, Protocol::Frames];
 
     /// The word in YAML.
     pub fn as_str(self) -> &'static str {
@@ -203,7 +216,14 @@ impl Protocol {
             Protocol::ModbusRtu => "modbus-rtu",
             Protocol::ModbusAscii => "modbus-ascii",
             Protocol::ModbusTcp => "modbus-tcp",
+            Protocol::Lines => "lines",
+            Protocol::Frames => "frames",
         }
+    }
+
+    /// Whether its devices have registers and unit identifiers.
+    pub fn is_modbus(self) -> bool {
+        matches!(self, Protocol::ModbusRtu | Protocol::ModbusAscii | Protocol::ModbusTcp)
     }
 }
 

@@ -87,6 +87,8 @@ pub enum WriteEnd {
 pub enum NotSent {
     /// The type of the point can't hold the value, or its driver can't write it; in words for whoever sent it.
     Unfit(String),
+    /// Another value of the same command is [`NotSent::Unfit`], so none was sent.
+    BesideUnfit,
     /// It waited too long, or was too old when it came.
     TooLate,
     /// The device does not answer, with this fault.

@@ -2,17 +2,20 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bigdecimal::{BigDecimal, ToPrimitive, Zero};
 
 /// Scales, offsets and limits are written by people; more digits than this are a mistake or an attack.
 const MAX_TYPED_LEN: usize = 64;
 /// Powers of ten beyond this can't come from a register, and would let a short text ask for a huge number.
-const MAX_TYPED_EXPONENT: i64 = 400;
+const MAX_TYPED_EXPONENT: u64 = 400;
 
 /// An exact decimal number. Printing keeps the digits that its making gave it: 210 × 0.1 prints as `21.0`.
+///
+/// As small as a pointer: a hundred thousand points have places for several, and most stay empty.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Decimal(BigDecimal);
+pub struct Decimal(Arc<BigDecimal>);
 
 /// Why a text is no decimal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,42 +31,48 @@ pub enum DecimalError {
 impl Decimal {
     /// `raw × scale + offset`, exactly.
     pub fn scaled(raw: &Decimal, scale: Option<&Decimal>, offset: Option<&Decimal>) -> Decimal {
-        let scaled = scale.map_or_else(|| raw.0.clone(), |s| &raw.0 * &s.0);
-        Decimal(offset.map_or(scaled.clone(), |o| scaled + &o.0))
+        let scaled = match scale {
+            Some(scale) => &*raw.0 * &*scale.0,
+            None => (*raw.0).clone(),
+        };
+        Decimal::of(match offset {
+            Some(offset) => scaled + &*offset.0,
+            None => scaled,
+        })
     }
 
     /// This times 10 to the power of `power`, exactly.
     pub fn times_power_of_ten(&self, power: i16) -> Decimal {
         let (digits, scale) = self.0.as_bigint_and_exponent();
-        Decimal(BigDecimal::new(digits, scale - i64::from(power)))
+        Decimal::of(BigDecimal::new(digits, scale - i64::from(power)))
     }
 
     /// This less `other`, exactly.
     pub fn minus(&self, other: &Decimal) -> Decimal {
-        Decimal(&self.0 - &other.0)
+        Decimal::of(&*self.0 - &*other.0)
     }
 
     /// This divided by `divisor`, to 100 digits. `None` when the divisor is 0.
     pub fn divided_by(&self, divisor: &Decimal) -> Option<Decimal> {
-        (!divisor.is_zero()).then(|| Decimal(&self.0 / &divisor.0))
+        (!divisor.is_zero()).then(|| Decimal::of(&*self.0 / &*divisor.0))
     }
 
     /// How often `step` goes into this: `None` when that is no whole number, or one beyond 128 bits, or the step is 0.
     pub fn whole_steps(&self, step: &Decimal) -> Option<i128> {
-        if step.is_zero() || !(&self.0 % &step.0).is_zero() {
+        if step.is_zero() || !(&*self.0 % &*step.0).is_zero() {
             return None;
         }
-        (&self.0 / &step.0).to_i128()
+        (&*self.0 / &*step.0).to_i128()
     }
 
     /// The nearest whole number.
     pub fn nearest_whole(&self) -> Decimal {
-        Decimal(self.0.round(0))
+        Decimal::of(self.0.round(0))
     }
 
     /// The distance from 0.
     pub fn magnitude(&self) -> Decimal {
-        Decimal(self.0.abs())
+        Decimal::of(self.0.abs())
     }
 
     /// The shortest decimal that reads back as this `f32`; `None` for NaN and the infinities.
@@ -77,12 +86,16 @@ impl Decimal {
     }
 
     fn of_float_text(text: &str) -> Decimal {
-        Decimal(BigDecimal::from_str(text).expect("Rust prints finite floats as digits, a dot and an exponent"))
+        Decimal::of(BigDecimal::from_str(text).expect("Rust prints finite floats as digits, a dot and an exponent"))
+    }
+
+    fn of(number: BigDecimal) -> Decimal {
+        Decimal(Arc::new(number))
     }
 
     /// Whether this is 0; a scale of zero would turn every value into the offset.
     pub fn is_zero(&self) -> bool {
-        self.0 == 0
+        *self.0 == 0
     }
 
     /// The nearest `f32`: an infinity beyond the largest.
@@ -105,7 +118,7 @@ macro_rules! from_integer {
     ($($t:ty),*) => {$(
         impl From<$t> for Decimal {
             fn from(value: $t) -> Decimal {
-                Decimal(BigDecimal::from(value))
+                Decimal::of(BigDecimal::from(value))
             }
         }
     )*};
@@ -119,15 +132,15 @@ impl FromStr for Decimal {
         if text.len() > MAX_TYPED_LEN {
             return Err(DecimalError::TooLong(text.into()));
         }
-        // bigdecimal also takes `1_000` and `+.5e+1`; a YAML number has no underscores, so neither have we.
-        if text.contains('_') {
+        // bigdecimal also takes `1_000`, `+.5e+1`, and `.-5` as -0.05; a YAML number has no underscores, so neither have we.
+        if text.contains('_') || text.contains(".+") || text.contains(".-") {
             return Err(DecimalError::Syntax(text.into()));
         }
         let parsed = BigDecimal::from_str(text).map_err(|_| DecimalError::Syntax(text.into()))?;
-        if parsed.fractional_digit_count().abs() > MAX_TYPED_EXPONENT {
+        if parsed.fractional_digit_count().unsigned_abs() > MAX_TYPED_EXPONENT {
             return Err(DecimalError::TooLong(text.into()));
         }
-        Ok(Decimal(parsed))
+        Ok(Decimal::of(parsed))
     }
 }
 
@@ -191,10 +204,14 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_decimals_are_refused() {
-        for bad in ["", "abc", "0x10", "1_000", "1.2.3", "NaN", "inf"] {
+        for bad in ["", "abc", "0x10", "1_000", "1.2.3", ".-5", "+.+5", "NaN", "inf"] {
             assert_eq!(bad.parse::<Decimal>(), Err(DecimalError::Syntax(bad.into())));
         }
         assert!(matches!("1e99999".parse::<Decimal>(), Err(DecimalError::TooLong(_))));
         assert!(matches!("1".repeat(65).parse::<Decimal>(), Err(DecimalError::TooLong(_))));
+        // The exponents at the ends of 64 bits.
+        for huge in ["1e9223372036854775807", "1e9223372036854775808", "-1e-9223372036854775807"] {
+            assert!(matches!(huge.parse::<Decimal>(), Err(DecimalError::TooLong(_))), "{huge}");
+        }
     }
 }

@@ -26,6 +26,8 @@ pub struct Device {
 /// What a device can't do that others can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quirks {
+    /// It knows function 23: a write of registers and its read-back are one request.
+    pub write_and_read: bool,
     /// Each point is read by a request of its own.
     pub single_requests: bool,
     /// It is left alone for so long after each answer.

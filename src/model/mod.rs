@@ -10,11 +10,13 @@ mod device;
 mod message;
 mod name;
 mod naming;
+mod pattern;
 mod point;
 mod queue;
 mod reading;
 mod register;
 mod status;
+mod telegram;
 mod time;
 mod topic;
 mod value;
@@ -26,11 +28,16 @@ pub use device::{Device, Publish, PublishMode, Quirks};
 pub use message::{Message, Properties, QoS};
 pub use name::{Name, NameError};
 pub use naming::{BitNames, Bits, EnumNames, Naming};
+pub use pattern::{Pattern, PatternError};
 pub use point::{Deadband, Point, Report, ReportMode, Sentinel, Source, Write};
 pub use queue::{Durability, WhenFull};
 pub use reading::{Reading, Round, Stamp};
 pub use register::{ByteOrder, Encoding, Half, PointType, RegisterSource, RegisterTable};
 pub use status::{BrokerStatus, BusState, BusStatus, DeviceStatus, QueueStatus, Snapshot, UplinkState, UplinkStatus};
+pub use telegram::{
+    ChecksumKind, Crc, Delimiter, Find, FrameChecksum, FrameFormat, FrameLength, FramePlace, FrameSource, Hearing,
+    LineFormat, LineSource, NmeaField, StreamFormat, TextType,
+};
 pub use time::{Monotonic, Timestamp};
 pub use topic::{Filter, Topic, TopicError, filter_matches, unfit_character};
-pub use value::{Doubt, Fault, Sample, Value};
+pub use value::{Fault, Sample, Value};

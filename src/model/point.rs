@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Decimal, Name, Naming, Publish, RegisterSource};
+use super::{Decimal, FrameSource, Hearing, LineSource, Name, Naming, Publish, RegisterSource};
 
 /// One named value of a device.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +53,7 @@ impl Point {
     pub fn register(&self) -> Option<&RegisterSource> {
         match &self.source {
             Source::Register(register) => Some(register),
+            Source::Line(_) | Source::Frame(_) => None,
         }
     }
 }
@@ -62,6 +63,21 @@ impl Point {
 pub enum Source {
     /// Cells of a Modbus device.
     Register(RegisterSource),
+    /// Lines of text.
+    Line(LineSource),
+    /// Frames of bytes.
+    Frame(FrameSource),
+}
+
+impl Source {
+    /// How its telegrams come; `None` for registers, which are always asked for.
+    pub fn hearing(&self) -> Option<&Hearing> {
+        match self {
+            Source::Register(_) => None,
+            Source::Line(line) => Some(&line.hearing),
+            Source::Frame(frame) => Some(&frame.hearing),
+        }
+    }
 }
 
 /// A raw value, before scale and offset, that stands for "no value".

@@ -38,6 +38,8 @@ pub struct BusStatus {
     pub state: BusState,
     /// Time spent in requests since the start.
     pub busy: Duration,
+    /// Lines and frames since the start that were too damaged, or too long, to be anyone's.
+    pub damaged: u64,
     /// Its devices, in the order of the file.
     pub devices: Vec<DeviceStatus>,
 }

@@ -1,4 +1,4 @@
-//! What was read: a value, a doubtful value, or a fault. A bad sample has no value, so nobody can publish one.
+//! What was read: a value, or a fault. A bad sample has no value, so nobody can publish one.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -98,13 +98,6 @@ fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     f.write_char('"')
 }
 
-/// Why a value is published with quality `uncertain`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Doubt {
-    /// Older than it should be: the device is being retried.
-    Stale,
-}
-
 /// Why a point is bad, in the words that payloads carry (`DESIGN.md` §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -174,8 +167,6 @@ impl fmt::Display for Fault {
 pub enum Sample {
     /// Fresh and trusted.
     Good(Value),
-    /// A value with a reason to doubt it.
-    Uncertain(Value, Doubt),
     /// No value, and why.
     Bad(Fault),
 }

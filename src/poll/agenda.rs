@@ -51,8 +51,12 @@ pub struct Agenda {
     pub turn: Option<Turn>,
     /// Not before then is it asked anything: some devices need a pause after an answer.
     pub rests_until: Monotonic,
+    /// When it last answered anything.
+    pub answered_at: Option<Monotonic>,
     /// For status.
     pub status: DeviceStatus,
+    /// The points that come unasked: they are in no group.
+    pub unasked: Vec<usize>,
     groups: Vec<Group>,
     liveness: Liveness,
     retries: u32,
@@ -98,7 +102,9 @@ impl Agenda {
             device,
             turn: None,
             rests_until: Monotonic::default(),
+            answered_at: None,
             status,
+            unasked: Vec::new(),
             groups,
             liveness: Liveness::new(),
             retries,
@@ -108,7 +114,7 @@ impl Agenda {
     /// Since when an offline device waits for its probe.
     pub fn waits_for_probe(&self) -> Option<Monotonic> {
         let is_offline = matches!(self.liveness.health(), Health::Offline(_)) && !self.liveness.lost_with_line();
-        (is_offline && self.turn.is_none()).then(|| self.liveness.probe_at())
+        (is_offline && self.turn.is_none() && !self.groups.is_empty()).then(|| self.liveness.probe_at())
     }
 
     /// Begins a turn when one is due, and ends one whose time is over.
@@ -136,6 +142,7 @@ impl Agenda {
                 Patience::UntilNextDue => Some(self.rest(now).map_or(turn.next_due, |rest| rest.min(turn.next_due))),
                 Patience::Until(moment) => Some(self.rest(now).map_or(moment, |rest| rest.min(moment))),
             },
+            (None, _) if self.groups.is_empty() => None,
             (None, Health::Offline(_)) if !self.liveness.lost_with_line() => {
                 let longest = shared.longest;
                 let paid = shared.budget.as_mut().map_or(now, |budget| budget.allows_at(now, longest));
@@ -235,12 +242,37 @@ impl Agenda {
     /// The line is gone. Ends the turn; all points are bad, unless they are already.
     pub fn line_gone(&mut self, stamp: Stamp, shared: &mut Shared) {
         self.turn = None;
-        if !self.groups.is_empty() && self.liveness.line_gone() {
+        let has_points = !self.groups.is_empty() || !self.unasked.is_empty();
+        if has_points && self.liveness.line_gone() {
             self.go_offline(stamp, Fault::Disconnected, shared);
         }
     }
 
+    /// The device spoke by itself, or (not `is_there`) has not done so in time.
+    pub fn heard(&mut self, stamp: Stamp, readings: Vec<Reading>, is_there: bool, shared: &mut Shared) {
+        if is_there {
+            self.status.last_answer = readings.iter().map(|reading| reading.stamp.wall).max();
+            if self.liveness.answered() {
+                self.came_online(stamp, shared);
+            }
+        } else if self.groups.is_empty() {
+            self.status.failures += 1;
+            let fault = readings.iter().rev().find_map(|reading| match reading.sample {
+                Sample::Bad(fault) => Some(fault),
+                _ => None,
+            });
+            let fault = fault.unwrap_or(Fault::Timeout);
+            if self.liveness.overdue(fault) {
+                return self.go_offline(stamp, fault, shared);
+            }
+        }
+        shared.send(Event::Round(Round { device: Arc::clone(&self.device), readings }));
+    }
+
     fn begin(&mut self, now: Monotonic, may_probe: bool, shared: &mut Shared) {
+        if self.groups.is_empty() {
+            return;
+        }
         let health = self.liveness.health();
         let is_probe = matches!(health, Health::Offline(_));
         let is_back = is_probe && self.liveness.lost_with_line();
@@ -305,14 +337,13 @@ impl Agenda {
     /// The device answered something.
     fn is_there(&mut self, stamp: Stamp, shared: &mut Shared) {
         self.status.last_answer = Some(stamp.wall);
+        self.answered_at = Some(stamp.monotonic);
         if let Some(turn) = &mut self.turn {
             turn.is_answered = true;
             turn.patience = Patience::None;
         }
         if self.liveness.answered() {
-            self.status.online = Some(true);
-            self.status.fault = None;
-            shared.send(Event::Availability { device: Arc::clone(&self.device), online: true, fault: None, stamp });
+            self.came_online(stamp, shared);
         }
     }
 
@@ -386,6 +417,12 @@ impl Agenda {
         }
     }
 
+    fn came_online(&mut self, stamp: Stamp, shared: &mut Shared) {
+        self.status.online = Some(true);
+        self.status.fault = None;
+        shared.send(Event::Availability { device: Arc::clone(&self.device), online: true, fault: None, stamp });
+    }
+
     fn go_offline(&mut self, stamp: Stamp, fault: Fault, shared: &mut Shared) {
         self.status.online = Some(false);
         self.status.fault = Some(fault);
@@ -393,7 +430,7 @@ impl Agenda {
         self.groups.iter_mut().for_each(Group::forget);
         let device = Arc::clone(&self.device);
         shared.send(Event::Availability { device: Arc::clone(&device), online: false, fault: Some(fault), stamp });
-        let points = self.groups.iter().flat_map(Group::points);
+        let points = self.groups.iter().flat_map(Group::points).chain(self.unasked.iter().copied());
         let readings: Vec<_> = points.map(|point| Reading { point, sample: Sample::Bad(fault), stamp }).collect();
         shared.send(Event::Round(Round { device, readings }));
     }

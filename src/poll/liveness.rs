@@ -88,6 +88,14 @@ impl Liveness {
         !was_offline || (was_lost && before != self.health)
     }
 
+    /// A device that speaks by itself has not done so in time. Returns whether it has just gone offline, or is offline for
+    /// another reason now that its line is back.
+    pub fn overdue(&mut self, fault: Fault) -> bool {
+        let before = std::mem::replace(&mut self.health, Health::Offline(fault));
+        let was_lost = std::mem::take(&mut self.lost_with_line);
+        !matches!(before, Health::Offline(_)) || (was_lost && before != self.health)
+    }
+
     /// The line is gone, and every device with it. Returns whether this one has just gone offline.
     pub fn line_gone(&mut self) -> bool {
         if matches!(self.health, Health::Offline(_)) {

@@ -28,6 +28,8 @@ pub struct RequestLoad {
     pub interval: Duration,
     /// What.
     pub request: Request,
+    /// The same in words.
+    pub what: String,
     /// How long the line is busy with it.
     pub takes: Duration,
 }
@@ -73,7 +75,8 @@ pub fn planned(driver: &dyn Driver, device: &Device) -> Vec<PlannedGroup> {
         let points: Vec<usize> = (0..device.points.len()).filter(is_in).collect();
         PlannedGroup { interval, requests: driver.plan(device, &points) }
     };
-    intervals.into_iter().map(group).collect()
+    // What comes unasked needs no request.
+    intervals.into_iter().map(group).filter(|group| !group.requests.is_empty()).collect()
 }
 
 /// The load of `devices` on their bus. Nothing is opened.
@@ -89,6 +92,7 @@ pub fn load(bus: &Bus, driver: &dyn Driver, devices: &[Arc<Device>]) -> BusLoad 
                 device: Arc::clone(device),
                 interval: group.interval,
                 request: request.clone(),
+                what: driver.describe(device, request),
                 takes: driver.expected(request),
             })
         })

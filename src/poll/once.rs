@@ -1,10 +1,15 @@
 //! Points of a device, read once: for commands that look at a device without the gateway.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::driver::{Driver, Failure, LineError, Request};
 use crate::model::{Device, Fault, Reading, Sample, Stamp};
+
+/// A device that speaks by itself is listened to for so long.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Reads `points` (indices into the device's) on a line that is open. Every point is in the result once, in the order of the
 /// device's points; what was refused or not answered is bad.
@@ -50,8 +55,42 @@ pub async fn read(
             Err(Failure::LineGone(error)) => return Err(error),
         }
     }
+    let unasked = driver.unasked(device).into_iter().filter(|point| points.contains(point)).collect();
+    readings.extend(overhear(driver, device, unasked, clock).await?);
     readings.sort_by_key(|reading| reading.point);
     Ok(readings)
+}
+
+/// Waits for points that come unasked, until each has come once or is overdue.
+async fn overhear(
+    driver: &mut dyn Driver,
+    device: &Device,
+    mut wanted: Vec<usize>,
+    clock: Clock,
+) -> Result<Vec<Reading>, LineError> {
+    let mut found = Vec::new();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    driver.attach(&[Arc::new(device.clone())]);
+    let deadline = clock.now() + PATIENCE;
+    while !wanted.is_empty() && clock.now() < deadline {
+        for reading in driver.heard().into_iter().flat_map(|heard| heard.readings) {
+            if let Some(at) = wanted.iter().position(|point| *point == reading.point) {
+                wanted.swap_remove(at);
+                found.push(reading);
+            }
+        }
+        if !wanted.is_empty() {
+            tokio::select! {
+                heard = driver.listen() => heard?,
+                () = clock.sleep_until(deadline) => {}
+            }
+        }
+    }
+    let stamp = clock.stamp();
+    found.extend(wanted.into_iter().map(|point| Reading { point, sample: Sample::Bad(Fault::Timeout), stamp }));
+    Ok(found)
 }
 
 async fn ask(

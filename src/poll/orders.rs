@@ -127,12 +127,13 @@ impl Orders {
         self.running.iter().map(moment).min()
     }
 
-    /// The write that is on the wire is over.
-    pub fn written(&mut self, now: Monotonic, end: WriteEnd) {
+    /// The write that is on the wire is over; `seen` is what the device has told with it.
+    pub fn written(&mut self, now: Monotonic, end: WriteEnd, seen: &[Reading]) {
         let Some(at) = self.take_from_wire() else { return };
         let running = &mut self.running[at];
         let Some(request) = running.writes.pop_front() else { return };
         running.note(&request, &end);
+        running.seen.extend(seen.iter().map(|reading| (reading.point, reading.sample.clone())));
         if end != WriteEnd::Acknowledged {
             // Whoever sends several values together means all of them: the rest is left undone.
             while let Some(rest) = running.writes.pop_front() {
@@ -326,7 +327,7 @@ impl Running {
 
     fn is_as_wanted(&self, place: usize) -> bool {
         match self.seen.get(&self.order.values[place].0) {
-            Some(Sample::Good(value) | Sample::Uncertain(value, _)) => self.expected[place].is_shown_by(value),
+            Some(Sample::Good(value)) => self.expected[place].is_shown_by(value),
             _ => false,
         }
     }
@@ -430,9 +431,9 @@ mod tests {
         let mut orders = Orders::default();
         orders.take(order(1, &[0, 1]), 0);
         assert_eq!(next(&mut orders, 0).as_deref(), Some("w0"));
-        orders.written(at(1), WriteEnd::Acknowledged);
+        orders.written(at(1), WriteEnd::Acknowledged, &[]);
         assert_eq!(next(&mut orders, 1).as_deref(), Some("w1"));
-        orders.written(at(2), WriteEnd::Acknowledged);
+        orders.written(at(2), WriteEnd::Acknowledged, &[]);
         assert_eq!(next(&mut orders, 2).as_deref(), Some("r"));
         assert_eq!(orders.answered(stamp(3), reads(&[45, 45])).len(), 2);
         assert_eq!(ended(&mut orders), ["acknowledged, reads 45, as wanted"; 2]);
@@ -440,11 +441,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_device_tells_with_its_answer_needs_no_reading_unless_it_is_something_else() {
+        let seen = |value| [Reading { point: 0, sample: Sample::Good(Value::Integer(value)), stamp: stamp(0) }];
+        let mut orders = Orders::default();
+        orders.take(order(1, &[0]), 0);
+        next(&mut orders, 0);
+        orders.written(at(1), WriteEnd::Acknowledged, &seen(45));
+        assert_eq!(ended(&mut orders), ["acknowledged, reads 45, as wanted"]);
+        orders.take(order(2, &[0]), 0);
+        next(&mut orders, 2);
+        orders.written(at(2), WriteEnd::Acknowledged, &seen(40));
+        assert_eq!(next(&mut orders, 2).as_deref(), Some("r"));
+        orders.answered(stamp(2), reads(&[45]));
+        assert_eq!(ended(&mut orders), ["acknowledged, reads 45, as wanted"]);
+    }
+
+    #[test]
     fn what_a_device_does_not_show_at_once_is_looked_at_again_and_then_told_as_it_is() {
         let mut orders = Orders::default();
         orders.take(order(1, &[0]), 0);
         next(&mut orders, 0);
-        orders.written(at(0), WriteEnd::Acknowledged);
+        orders.written(at(0), WriteEnd::Acknowledged, &[]);
         for (now, then) in [(0, 100), (100, 500)] {
             assert_eq!(next(&mut orders, now).as_deref(), Some("r"));
             orders.answered(stamp(now), reads(&[40]));
@@ -461,14 +478,14 @@ mod tests {
         let mut orders = Orders::default();
         orders.take(order(1, &[0, 1]), 0);
         next(&mut orders, 0);
-        orders.written(at(1), WriteEnd::Unanswered(Fault::Timeout));
+        orders.written(at(1), WriteEnd::Unanswered(Fault::Timeout), &[]);
         assert_eq!(next(&mut orders, 1).as_deref(), Some("r"), "the second value is left undone");
         orders.answered(stamp(2), reads(&[45, 7]));
         assert_eq!(ended(&mut orders), ["unanswered timeout, reads 45, as wanted", "not sent AfterFailure"]);
         // Nor when it can't be read back: two tries, and the end.
         orders.take(order(2, &[0]), 0);
         next(&mut orders, 2);
-        orders.written(at(3), WriteEnd::Unanswered(Fault::Timeout));
+        orders.written(at(3), WriteEnd::Unanswered(Fault::Timeout), &[]);
         for is_last in [false, true] {
             assert_eq!(next(&mut orders, 3).as_deref(), Some("r"));
             assert_eq!(orders.silent(at(3), Fault::Timeout), is_last);
@@ -481,7 +498,7 @@ mod tests {
         let mut orders = Orders::default();
         orders.take(order(1, &[0, 1]), 0);
         next(&mut orders, 0);
-        orders.written(at(1), WriteEnd::Refused(Fault::IllegalValue));
+        orders.written(at(1), WriteEnd::Refused(Fault::IllegalValue), &[]);
         assert_eq!(ended(&mut orders), ["refused illegal_value", "not sent AfterFailure"]);
         assert_eq!(next(&mut orders, 1), None);
     }
@@ -493,9 +510,9 @@ mod tests {
         planned.writes.push(planned.writes[0].clone());
         orders.take(planned, 0);
         next(&mut orders, 0);
-        orders.written(at(1), WriteEnd::Acknowledged);
+        orders.written(at(1), WriteEnd::Acknowledged, &[]);
         next(&mut orders, 1);
-        orders.written(at(2), WriteEnd::Refused(Fault::IllegalAddress));
+        orders.written(at(2), WriteEnd::Refused(Fault::IllegalAddress), &[]);
         assert_eq!(next(&mut orders, 2).as_deref(), Some("r"));
         orders.answered(stamp(3), reads(&[45]));
         assert_eq!(ended(&mut orders), ["unanswered illegal_address, reads 45, as wanted"]);
@@ -507,7 +524,7 @@ mod tests {
         orders.take(order(1, &[0, 1]), 0);
         for _ in 0..2 {
             next(&mut orders, 0);
-            orders.written(at(0), WriteEnd::Acknowledged);
+            orders.written(at(0), WriteEnd::Acknowledged, &[]);
         }
         next(&mut orders, 0);
         let part = |point| Request { table: RegisterTable::Holding, address: 0, count: 1, points: vec![point] };
@@ -529,11 +546,11 @@ mod tests {
         orders.take(order(2, &[5]), 0);
         orders.take(order(3, &[7]), 1);
         assert_eq!(next(&mut orders, 0).as_deref(), Some("w0"));
-        orders.written(at(0), WriteEnd::Acknowledged);
+        orders.written(at(0), WriteEnd::Acknowledged, &[]);
         assert_eq!(next(&mut orders, 0).as_deref(), Some("r"));
         orders.answered(stamp(0), reads(&[40]));
         assert_eq!(next(&mut orders, 1).as_deref(), Some("w7"), "the other device");
-        orders.written(at(1), WriteEnd::Acknowledged);
+        orders.written(at(1), WriteEnd::Acknowledged, &[]);
         next(&mut orders, 1);
         orders.answered(stamp(1), reads(&[45]));
         assert_eq!(next(&mut orders, 2), None, "the second order of the first waits for its look");

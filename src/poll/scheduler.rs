@@ -19,13 +19,13 @@ use super::orders::Orders;
 use super::overlap::Overlap;
 use super::spread::Spread;
 use super::turn::{Patience, Pending, Turn};
-use crate::driver::{Request, WriteRequest};
+use crate::driver::{Heard, Request, WriteRequest};
 use crate::model::{BusState, BusStatus, Device, Fault, Monotonic, Name, NotSent, Sample, Stamp};
 use writing::OnWire;
 
 /// A line that is gone is tried again this soon at first, and never more rarely than the second: nobody else waits for it.
-const FIRST_REOPEN: Duration = Duration::from_millis(500);
-const RAREST_REOPEN: Duration = Duration::from_millis(1500);
+const FIRST_REOPEN: Duration = Duration::from_millis(250);
+const RAREST_REOPEN: Duration = Duration::from_millis(1000);
 /// On a line without gaps, devices that were silent get one part in so many of the time.
 const SILENT_PART_IN: u32 = 5;
 
@@ -111,7 +111,10 @@ pub struct Scheduler {
     busy_since: Monotonic,
     /// Until then, whoever answers goes before whoever did not.
     spared_until: Monotonic,
+    /// Since then a device that used to answer has been silent, and not all the others have answered yet: more may have died with it.
+    in_doubt_since: Option<Monotonic>,
     busy: Duration,
+    damaged: u64,
     has_changed: bool,
 }
 
@@ -170,7 +173,9 @@ impl Scheduler {
             tickets: 0,
             busy_since: now,
             spared_until: now,
+            in_doubt_since: None,
             busy: Duration::ZERO,
+            damaged: 0,
             has_changed: true,
         }
     }
@@ -178,6 +183,14 @@ impl Scheduler {
     /// Up to `depth` requests may be under way at a time.
     pub fn overlapping(mut self, depth: usize) -> Scheduler {
         self.overlap = Overlap::new(depth);
+        self
+    }
+
+    /// Which points of a device come unasked.
+    pub fn listening(mut self, unasked: impl Fn(&Device) -> Vec<usize>) -> Scheduler {
+        for agenda in &mut self.agendas {
+            agenda.unasked = unasked(&agenda.device);
+        }
         self
     }
 
@@ -191,6 +204,9 @@ impl Scheduler {
             for (index, agenda) in self.agendas.iter_mut().enumerate() {
                 agenda.advance(stamp, first == Some(index), &mut self.shared);
             }
+        }
+        if self.agendas.iter().all(|agenda| !agenda.is_trusted() || self.is_proven(agenda)) {
+            self.in_doubt_since = None;
         }
         self.give_up_orders(stamp.monotonic);
     }
@@ -275,10 +291,31 @@ impl Scheduler {
             Outcome::Silence(fault) => {
                 self.has_changed = true;
                 self.spared_until = stamp.monotonic + took * (SILENT_PART_IN - 1);
+                let has_answered = agenda.turn.as_ref().is_some_and(|turn| turn.is_answered);
+                if agenda.is_trusted() && !has_answered && !asked.is_silent {
+                    self.in_doubt_since.get_or_insert(since);
+                }
                 agenda.silent(stamp, asked, fault, &mut self.shared);
             }
             Outcome::Cut => {}
         }
+    }
+
+    /// A device said something by itself, or has not done so in time.
+    pub fn handle_heard(&mut self, stamp: Stamp, heard: Heard) {
+        let Heard { device, readings, is_there } = heard;
+        if is_there {
+            self.reopen.reset();
+        }
+        if let Some(agenda) = self.agendas.iter_mut().find(|agenda| Arc::ptr_eq(&agenda.device, &device)) {
+            agenda.heard(stamp, readings, is_there, &mut self.shared);
+        }
+    }
+
+    /// So many lines or frames came that were too damaged to be anyone's.
+    pub fn handle_damaged(&mut self, count: u64) {
+        self.damaged += count;
+        self.has_changed |= count > 0;
     }
 
     /// The line could not be opened, or is gone. Returns whether that is new.
@@ -320,6 +357,7 @@ impl Scheduler {
             Line::Closed { why: Some(why), .. } => BusState::Down(why.clone()),
         };
         status.busy = self.busy;
+        status.damaged = self.damaged;
         status.devices.clear();
         status.devices.extend(self.agendas.iter().map(|agenda| agenda.status.clone()));
     }
@@ -335,15 +373,21 @@ impl Scheduler {
             agendas.filter_map(|(i, agenda)| agenda.turn.as_ref().map(|turn| (i, turn)))
         };
         let first = |(i, turn): (usize, &Turn)| ((turn.deadline, turn.order), i);
-        // Many that died together would otherwise go one after the other, and nobody between them.
+        // Many that died together would otherwise go one after the other, and nobody between them: who has answered since the first
+        // of them was silent goes before who has not.
         let waits =
-            |i: usize, turn: &Turn| !self.agendas[i].is_trusted() && !turn.is_answered && now < self.spared_until;
+            |i: usize, turn: &Turn| !self.is_proven(&self.agendas[i]) && !turn.is_answered && now < self.spared_until;
         let urgent = turns().filter(|(_, turn)| turn.patience == Patience::None);
         let urgent = urgent.map(|(i, turn)| (waits(i, turn), first((i, turn)))).min().map(|(_, first)| first);
         let patient = || turns().filter(|(i, _)| self.fits(*i, now)).map(first).min();
         let picked = urgent.or_else(patient).map(|(_, index)| index);
         // Doubtful ones wait until nothing is under way, and nothing more is sent until then: they would wait for ever.
         picked.filter(|index| self.in_flight.is_empty() || !self.agendas[*index].is_doubtful())
+    }
+
+    /// Whether a device answered when it was last asked, and since others were silent.
+    fn is_proven(&self, agenda: &Agenda) -> bool {
+        agenda.is_trusted() && self.in_doubt_since.is_none_or(|since| agenda.answered_at >= Some(since))
     }
 
     /// Whether a silence of that device would be over before anyone else needs the line.

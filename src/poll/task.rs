@@ -43,10 +43,13 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<(), PollError> {
     let mut driver = driver::for_bus(&bus, clock)?;
+    driver.attach(&devices);
     let planned =
         devices.into_iter().map(|device| (Arc::clone(&device), load::planned(driver.as_ref(), &device))).collect();
     let depth = driver.pipeline().map_or(1, |pipeline| pipeline.depth());
-    let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned).overlapping(depth);
+    let scheduler = Scheduler::new(clock.now(), &bus.name, bus.retries, driver.longest(), planned)
+        .overlapping(depth)
+        .listening(|device| driver.unasked(device));
     let (sent, refusals) = (Vec::new(), BTreeMap::new());
     let task = Task { bus, clock, driver, scheduler, events, mailbox, status, cancel, sent, refusals };
     task.poll().await
@@ -77,6 +80,10 @@ impl Task {
             while let Ok(order) = self.mailbox.orders.try_recv() {
                 self.take_order(order);
             }
+            for heard in self.driver.heard() {
+                self.scheduler.handle_heard(self.clock.stamp(), heard);
+            }
+            self.scheduler.handle_damaged(self.driver.damaged());
             self.scheduler.advance(self.clock.stamp());
             self.report().await?;
             let action = self.scheduler.next_action(self.clock.now());
@@ -99,6 +106,11 @@ impl Task {
                 () = self.clock.sleep_until(until) => {}
                 // Without a sender there is nothing to wait for.
                 Some(order) = self.mailbox.orders.recv() => self.take_order(order),
+                heard = self.driver.listen() => {
+                    if let Err(error) = heard {
+                        self.line_gone(&error);
+                    }
+                }
             },
             Action::Open => match self.driver.open().await {
                 Ok(()) => {
@@ -200,7 +212,7 @@ impl Task {
             Err(Failure::NoAnswer(fault)) => {
                 tracing::debug!(
                     bus = %self.bus.name, device = %device.name, error = %fault,
-                    table = request.table.as_str(), address = request.address, "no usable answer"
+                    request = %self.driver.describe(device, request), "no usable answer"
                 );
                 Some(Outcome::Silence(fault))
             }

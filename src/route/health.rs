@@ -155,6 +155,7 @@ mod tests {
                 bus: name("line1"),
                 state: BusState::Open,
                 busy: Duration::from_secs(9),
+                damaged: 0,
                 devices: vec![DeviceStatus {
                     device: name("meter_1"),
                     online: Some(true),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{Doubt, Fault, Name, Sample, Stamp};
+use crate::model::{Fault, Name, Sample, Stamp, Value};
 
 /// `{"ts":…,"values":{…},"bad":{…}}`: every point of a device as last read. Both objects are always there.
 pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name, &'a Sample)> + Clone) -> String {
@@ -10,11 +10,12 @@ pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name,
     write_stamp(&mut out, stamp);
     out.push_str(",\"values\":{");
     let values = points.clone().filter_map(|(name, sample)| match sample {
-        Sample::Good(value) | Sample::Uncertain(value, _) => Some((name, value)),
+        Sample::Good(value) => Some((name, value)),
         Sample::Bad(_) => None,
     });
     for (i, (name, value)) in values.enumerate() {
-        put(&mut out, format_args!("{}\"{name}\":{value}", comma(i)));
+        put_name(&mut out, i, name);
+        put_value(&mut out, value);
     }
     out.push_str("},\"bad\":{");
     let faults = points.filter_map(|(name, sample)| match sample {
@@ -22,7 +23,8 @@ pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name,
         _ => None,
     });
     for (i, (name, fault)) in faults.enumerate() {
-        put(&mut out, format_args!("{}\"{name}\":\"{fault}\"", comma(i)));
+        put_name(&mut out, i, name);
+        put(&mut out, format_args!("\"{fault}\""));
     }
     out.push_str("}}");
     out
@@ -34,10 +36,6 @@ pub fn point(stamp: Stamp, sample: &Sample, unit: Option<&str>) -> String {
     write_stamp(&mut out, stamp);
     match sample {
         Sample::Good(value) => put(&mut out, format_args!(",\"value\":{value},\"quality\":\"good\"")),
-        Sample::Uncertain(value, doubt) => put(
-            &mut out,
-            format_args!(",\"value\":{value},\"quality\":\"uncertain\",\"doubt\":\"{}\"", doubt_word(*doubt)),
-        ),
         Sample::Bad(fault) => put(&mut out, format_args!(",\"quality\":\"bad\",\"fault\":\"{fault}\"")),
     }
     if let Sample::Bad(Fault::NotInEnum(raw)) = sample {
@@ -61,20 +59,39 @@ fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to a String can't fail");
 }
 
-fn comma(index: usize) -> &'static str {
-    if index == 0 { "" } else { "," }
+/// `,"name":`
+fn put_name(out: &mut String, index: usize, name: &Name) {
+    out.push_str(if index == 0 { "\"" } else { ",\"" });
+    out.push_str(name);
+    out.push_str("\":");
 }
 
-fn doubt_word(doubt: Doubt) -> &'static str {
-    match doubt {
-        Doubt::Stale => "stale",
+/// As [`Value`] prints, past the formatting machinery where that is most of the work.
+fn put_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Bool(is_set) => out.push_str(if *is_set { "true" } else { "false" }),
+        Value::Integer(whole @ 0..=99_999) => {
+            let mut digits = [0; 5];
+            let mut at = digits.len();
+            let mut left = *whole as u32;
+            loop {
+                at -= 1;
+                digits[at] = b'0' + (left % 10) as u8;
+                left /= 10;
+                if left == 0 {
+                    break;
+                }
+            }
+            digits[at..].iter().for_each(|digit| out.push(char::from(*digit)));
+        }
+        other => put(out, format_args!("{other}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Monotonic, Timestamp, Value};
+    use crate::model::{Monotonic, Timestamp};
 
     const AT: Stamp = Stamp { monotonic: Monotonic::from_millis(1), wall: Timestamp(1_795_187_045_123), synced: true };
 
@@ -98,10 +115,15 @@ mod tests {
             point(AT, &Sample::Bad(Fault::IllegalAddress), Some("°C")),
             r#"{"ts":"2026-11-20T15:04:05.123Z","quality":"bad","fault":"illegal_address"}"#
         );
-        assert_eq!(
-            point(AT, &Sample::Uncertain(Value::Integer(7), Doubt::Stale), None),
-            r#"{"ts":"2026-11-20T15:04:05.123Z","value":7,"quality":"uncertain","doubt":"stale"}"#
-        );
+    }
+
+    #[test]
+    fn a_snapshot_prints_values_as_they_print() {
+        let name = Name::new("v").unwrap();
+        for whole in [0, 7, 10, 65_535, 99_999, 100_000, -1, i128::from(u64::MAX)] {
+            let sample = Sample::Good(Value::Integer(whole));
+            assert!(snapshot(AT, std::iter::once((&name, &sample))).contains(&format!("{{\"v\":{whole}}}")), "{whole}");
+        }
     }
 
     #[test]

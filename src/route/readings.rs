@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Device, Message, Name, Publish, QoS, Round, Sample, Stamp, Topic, TopicError};
+use crate::model::{Device, Message, Name, Point, Publish, QoS, Round, Sample, Stamp, Topic, TopicError};
 
 use super::payload;
 use super::report::Published;
@@ -18,7 +18,8 @@ pub struct ReadingRouter {
 struct DeviceRoute {
     snapshot: Topic,
     availability: Topic,
-    points: Vec<Topic>,
+    /// Of the points that have one of their own.
+    points: Vec<Option<Topic>>,
     last: Vec<Option<Sample>>,
     on_points: Published,
     in_snapshot: Published,
@@ -44,10 +45,12 @@ impl ReadingRouter {
         for reading in &round.readings {
             let point = &device.points[reading.point];
             let Publish { mode, qos, retain } = point.publish;
-            if mode.on_own_topic() && route.on_points.is_news(point, reading) {
+            if let Some(topic) = &route.points[reading.point]
+                && route.on_points.is_news(point, reading)
+            {
                 route.on_points.note(point, reading.point, &reading.sample, reading.stamp.monotonic);
                 let payload = payload::point(reading.stamp, &reading.sample, point.unit.as_deref());
-                messages.push(Message::new(route.points[reading.point].clone(), payload, qos, retain));
+                messages.push(Message::new(topic.clone(), payload, qos, retain));
             }
             if mode.in_snapshot() {
                 is_news = is_news || route.in_snapshot.is_news(point, reading);
@@ -87,10 +90,11 @@ impl DeviceRoute {
 
     fn new(root: &Topic, device: &Device) -> Result<DeviceRoute, TopicError> {
         let topic = |name: &str| Topic::new(&format!("{root}/{}/{name}", device.name));
+        let own_topic = |point: &Point| point.publish.mode.on_own_topic().then(|| topic(&point.name)).transpose();
         Ok(DeviceRoute {
             snapshot: Topic::new(&format!("{root}/{}", device.name))?,
             availability: topic("availability")?,
-            points: device.points.iter().map(|point| topic(&point.name)).collect::<Result<_, _>>()?,
+            points: device.points.iter().map(own_topic).collect::<Result<_, _>>()?,
             last: vec![None; device.points.len()],
             on_points: Published::nothing(device.points.len()),
             in_snapshot: Published::nothing(device.points.len()),
@@ -102,8 +106,8 @@ impl DeviceRoute {
 mod tests {
     use super::*;
     use crate::model::{
-        Fault, Monotonic, Point, PointType, Publish, PublishMode, Quirks, Reading, RegisterSource, RegisterTable,
-        Report, ReportMode, Source, Stamp, Timestamp, Value,
+        Fault, Monotonic, PointType, Publish, PublishMode, Quirks, Reading, RegisterSource, RegisterTable, Report,
+        ReportMode, Source, Stamp, Timestamp, Value,
     };
 
     fn publish(mode: PublishMode) -> Publish {

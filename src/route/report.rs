@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::model::{Deadband, Decimal, Monotonic, Point, Reading, ReportMode, Sample, Value};
 
-/// What was published last of each point on one kind of topic.
+/// What was published last of each point on one kind of topic. Most points report every reading and need no memory of it.
 #[derive(Debug)]
-pub(super) struct Published(Vec<Option<(Sample, Monotonic)>>);
+pub(super) struct Published(Vec<Option<Box<(Sample, Monotonic)>>>);
 
 impl Published {
     /// Nothing, for so many points.
@@ -23,7 +23,7 @@ impl Published {
         if report.mode == ReportMode::Every {
             return true;
         }
-        let Some((last, at)) = &self.0[reading.point] else { return true };
+        let Some((last, at)) = self.0[reading.point].as_deref() else { return true };
         let is_silent_too_long = report.max_silence.is_some_and(|most| {
             // Readings come when they come: half an interval early is nearer than half an interval late.
             let tolerance = (point.poll / 2).min(most / 2);
@@ -35,7 +35,7 @@ impl Published {
     /// The reading is in a message.
     pub(super) fn note(&mut self, point: &Point, index: usize, sample: &Sample, at: Monotonic) {
         if point.report.mode == ReportMode::Change {
-            self.0[index] = Some((sample.clone(), at));
+            self.0[index] = Some(Box::new((sample.clone(), at)));
         }
     }
 }
@@ -48,7 +48,6 @@ fn since(reading: &Reading, at: Monotonic) -> Duration {
 fn differs(last: &Sample, new: &Sample, deadband: Option<&Deadband>) -> bool {
     match (last, new) {
         (Sample::Good(last), Sample::Good(new)) => is_beyond(last, new, deadband),
-        (Sample::Uncertain(last, why), Sample::Uncertain(new, now)) => why != now || is_beyond(last, new, deadband),
         _ => last != new,
     }
 }
@@ -73,9 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{
-        Doubt, Fault, Name, PointType, RegisterSource, RegisterTable, Report, Source, Stamp, Timestamp,
-    };
+    use crate::model::{Fault, Name, PointType, RegisterSource, RegisterTable, Report, Source, Stamp, Timestamp};
 
     fn point(deadband: Option<Deadband>, max_silence_s: Option<u64>) -> Point {
         let source = Source::Register(RegisterSource::new(RegisterTable::Holding, 0, PointType::I32));
@@ -132,15 +129,8 @@ mod tests {
     #[test]
     fn a_change_of_quality_is_always_published() {
         let bad = |fault| Sample::Bad(fault);
-        let samples = vec![
-            good(5),
-            Sample::Uncertain(Value::Integer(5), Doubt::Stale),
-            bad(Fault::Timeout),
-            bad(Fault::Timeout),
-            bad(Fault::Crc),
-            good(5),
-        ];
-        assert_eq!(published(&point(absolute("100"), None), samples), [0, 1, 2, 4, 5]);
+        let samples = vec![good(5), bad(Fault::Timeout), bad(Fault::Timeout), bad(Fault::Crc), good(5)];
+        assert_eq!(published(&point(absolute("100"), None), samples), [0, 1, 3, 4]);
     }
 
     #[test]

@@ -67,7 +67,13 @@ fn buses(out: &mut Writer<'_>, buses: &[BusStatus]) -> fmt::Result {
         None,
         each(|bus| number(bus.state == BusState::Open)),
     )?;
-    out.counter("bus_busy", "Time spent in requests", Some(Unit::Seconds), each(|bus| bus.busy.as_secs_f64()))
+    out.counter("bus_busy", "Time spent in requests", Some(Unit::Seconds), each(|bus| bus.busy.as_secs_f64()))?;
+    out.counter(
+        "bus_damaged_telegrams",
+        "Lines and frames that were too damaged, or too long, to be anyone's",
+        None,
+        each(|bus| bus.damaged as f64),
+    )
 }
 
 fn devices(out: &mut Writer<'_>, buses: &[BusStatus]) -> fmt::Result {

@@ -67,6 +67,7 @@ mod tests {
                 bus: Name::new("line1").unwrap(),
                 state: BusState::Starting,
                 busy: Duration::ZERO,
+                damaged: 0,
                 devices: Vec::new(),
             }],
             broker: None,

@@ -4,14 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fieldway::config::{self, Config, Durability, MqttVersion, Outside, Report, WhenFull};
+use fieldway::config::{self, Config, Durability, MqttVersion, Outside, WhenFull};
 use fieldway::model::{
-    ByteOrder, DataBits, Device, Encoding, Half, MaxGap, Naming, Parity, PointType, Protocol, PublishMode, QoS, Quirks,
-    RegisterSource, RegisterTable, Sentinel, StopBits, Transport,
+    ByteOrder, DataBits, Deadband, Device, Encoding, Half, MaxGap, Naming, Parity, PointType, Protocol, PublishMode,
+    QoS, Quirks, RegisterSource, RegisterTable, Report, ReportMode, Sentinel, StopBits, Transport, Write,
 };
 use fieldway::route::RetainRule;
 
-fn parse(text: &str) -> Result<Config, Report> {
+fn parse(text: &str) -> Result<Config, config::Report> {
     config::parse(text.as_bytes(), Path::new("plant/gateway.yaml"), &Outside::nothing())
 }
 
@@ -37,8 +37,9 @@ fn every_key_reaches_its_place() {
     let place = config.broker.listeners[1].place.as_ref().expect("it is in the file");
     assert_eq!((place.line, place.column), (8, 12));
     assert_eq!(config.broker.server_keep_alive, Some(Duration::from_secs(60)));
+    assert_eq!(config.broker.session_expiry, Duration::from_secs(2 * 86_400));
     let web = config.web.expect("web is there");
-    assert_eq!((web.listen.to_string().as_str(), web.place.line), ("127.0.0.1:8080", 11));
+    assert_eq!((web.listen.to_string().as_str(), web.place.line), ("127.0.0.1:8080", 12));
 
     let [line1, plc] = config.buses.as_slice() else { panic!("two buses") };
     let Transport::Serial(serial) = &line1.transport else { panic!("a serial line") };
@@ -87,10 +88,26 @@ fn every_key_reaches_its_place() {
             (RegisterTable::Coil, 0, PointType::Bool),
             (RegisterTable::Discrete, 0, PointType::Bool),
             (RegisterTable::Holding, 200, PointType::U16),
+            (RegisterTable::Coil, 9, PointType::Bool),
             (RegisterTable::Holding, 12, PointType::Bool),
             (RegisterTable::Holding, 65_535, PointType::U16),
         ]
     );
+    let point = |name: &str| boiler.points.iter().find(|point| point.name.as_str() == name).expect("a point");
+    let decimal = |text: &str| text.parse().ok();
+    let limits = Write { min: decimal("30"), max: decimal("80.5"), step: decimal("0.5"), only: false };
+    assert_eq!(point("setpoint").write, Some(limits));
+    assert_eq!(point("reset").write, Some(Write { only: true, ..Write::default() }));
+    assert_eq!((&point("pump").write, &point("running").write), (&Some(Write::default()), &None));
+    let report = |name: &str| {
+        let Report { mode, deadband, max_silence } = point(name).report.clone();
+        (mode, deadband, max_silence.map(|silence| silence.as_secs()))
+    };
+    let percent = decimal("2").map(Deadband::Percent);
+    assert_eq!(report("valve"), (ReportMode::Change, percent.clone(), Some(60)));
+    assert_eq!(report("setpoint"), (ReportMode::Change, decimal("0.2").map(Deadband::Absolute), Some(60)));
+    assert_eq!(report("running"), (ReportMode::Every, percent, Some(60)));
+    assert_eq!(meter.points[0].report.mode, ReportMode::Every);
 
     let [cloud, other] = config.uplinks.as_slice() else { panic!("two uplinks") };
     assert_eq!((cloud.host.as_str(), cloud.port, cloud.client_id.as_str()), ("broker.example.com", 1883, "plant-7"));
@@ -120,6 +137,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(config.gateway.topic_root.as_str(), "fieldway/a");
     assert_eq!(config.gateway.data_dir, PathBuf::from("/var/lib/fieldway"));
     assert_eq!(config.broker.listeners[0].address.to_string(), "127.0.0.1:1883");
+    assert_eq!(config.broker.session_expiry, Duration::from_secs(7 * 86_400));
     assert_eq!((config.broker.listeners[0].place.as_ref(), config.broker.server_keep_alive), (None, None));
     assert!(config.web.is_none());
     let Transport::Serial(line) = &config.buses[0].transport else { panic!("a serial line") };
@@ -158,7 +176,7 @@ fn merge_keys_take_over_what_is_not_there_already() {
 }
 
 /// The configuration of a computer with this name.
-fn on_host(name: &'static str) -> Result<Config, Report> {
+fn on_host(name: &'static str) -> Result<Config, config::Report> {
     let read = move |path: &Path| match path == Path::new("/proc/sys/kernel/hostname") {
         true => Ok(name.as_bytes().to_vec()),
         false => Err(io::ErrorKind::NotFound.into()),
@@ -281,7 +299,8 @@ fn every_type_and_its_keys_reach_the_driver() {
     );
     assert_eq!(config.buses[0].in_flight, 8);
     let device = &config.devices[0];
-    let quirks = Quirks { single_requests: true, pause: Duration::from_millis(50), max_in_flight: Some(2) };
+    let pause = Duration::from_millis(50);
+    let quirks = Quirks { single_requests: true, pause, max_in_flight: Some(2), write_and_read: false };
     assert_eq!(device.quirks, quirks);
     let point = |name: &str| device.points.iter().find(|point| point.name.as_str() == name).expect("a point");
     let register = |name: &str| point(name).register().expect("a Modbus device");

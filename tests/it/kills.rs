@@ -277,12 +277,12 @@ fn nothing_acknowledged_is_lost_and_qos_2_comes_once_through_kills_at_random_mom
                 // Order is promised for each topic; those of retained messages have one each.
                 let mut seen = BTreeSet::new();
                 let numbers =
-                    got.iter().filter(|(p, n, _)| *p == from && (n.is_multiple_of(10)) == retained).map(|(_, n, _)| *n);
+                    got.iter().filter(|(p, n, _)| *p == from && n.is_multiple_of(10) == retained).map(|(_, n, _)| *n);
                 let mut firsts: Vec<u32> = numbers.filter(|n| seen.insert(*n)).collect();
                 if retained {
                     firsts.sort_unstable();
                 }
-                let expected = (0..*published).filter(|n| (n.is_multiple_of(10)) == retained);
+                let expected = (0..*published).filter(|n| n.is_multiple_of(10) == retained);
                 assert!(firsts.iter().copied().eq(expected), "subscriber {peer} of publisher {from}: {firsts:?}");
             }
             let mut once = BTreeSet::new();

@@ -85,7 +85,13 @@ impl Polled {
         let timeout = Duration::from_millis(timeout_ms);
         let bus = Bus { timeout, in_flight, ..Bus::new(name("bus"), transport, protocol) };
         let (to_events, events) = mpsc::channel(64);
-        let unknown = BusStatus { bus: name("bus"), state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
+        let unknown = BusStatus {
+            bus: name("bus"),
+            state: BusState::Starting,
+            busy: Duration::ZERO,
+            damaged: 0,
+            devices: vec![],
+        };
         let (to_status, status) = watch::channel(unknown);
         let cancel = CancellationToken::new();
         let (_, orders) = mpsc::channel(1);
@@ -200,6 +206,26 @@ async fn every_value_over_tcp_is_what_pymodbus_holds() {
     let mut peer = Peer::start("modbus_plant.py", &plant.args("tcp"));
     let port = peer.line().parse().unwrap();
     every_value_is_what_pymodbus_holds(plant, tcp(port)).await;
+}
+
+#[tokio::test]
+async fn every_value_through_converters_is_what_pymodbus_holds() {
+    for (seed, framing, protocol) in
+        [(3, "rtu-over-tcp", Protocol::ModbusRtu), (4, "ascii-over-tcp", Protocol::ModbusAscii)]
+    {
+        let plant = Plant::new(seed);
+        let mut peer = Peer::start("modbus_plant.py", &plant.args(framing));
+        let port = peer.line().parse().unwrap();
+        every_value_is_what_pymodbus_holds(plant, (protocol, tcp(port).1)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_value_over_ascii_is_what_pymodbus_holds() {
+    let plant = Plant::new(5);
+    let mut peer = Peer::start("modbus_plant.py", &plant.args("ascii"));
+    let (_, transport) = rtu(&peer.line());
+    every_value_is_what_pymodbus_holds(plant, (Protocol::ModbusAscii, transport)).await;
 }
 
 #[tokio::test]

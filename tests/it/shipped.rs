@@ -74,7 +74,8 @@ fn every_sample_configuration_loads() {
     // Templates are parts of configurations, and have tests of their own.
     samples.retain(|sample| !sample.starts_with("config/devices/"));
     assert!(samples.len() >= 4, "{samples:?}");
-    for sample in samples {
+    // Templates are parts of devices; a test of their own loads them.
+    for sample in samples.into_iter().filter(|sample| !sample.starts_with("config/devices/")) {
         assert_loads(&sample, &root().join(&sample));
     }
 }

@@ -34,8 +34,13 @@ fn snapshot() -> Snapshot {
         failures: 2,
         skipped: 1,
     };
-    let bus =
-        |bus, devices| BusStatus { bus: name(bus), state: BusState::Open, busy: Duration::from_millis(1500), devices };
+    let bus = |bus, devices| BusStatus {
+        bus: name(bus),
+        state: BusState::Open,
+        busy: Duration::from_millis(1500),
+        damaged: 0,
+        devices,
+    };
     Snapshot {
         gateway: name("plant-7"),
         version: "0.1.0",

@@ -2,9 +2,11 @@
 """A Modbus server (pymodbus) that holds what a JSON file says.
 
     modbus_plant.py PLANT.json tcp      prints the port that it listens on
-    modbus_plant.py PLANT.json rtu      prints the path of a pty that it answers on
+    modbus_plant.py PLANT.json rtu      prints the path of a pty that it answers on; `ascii` likewise
+    modbus_plant.py PLANT.json rtu-over-tcp     as through a converter: prints its port; `ascii-over-tcp` likewise
 
-PLANT.json is {"unit_id": N, "points": [{"table", "address", "type", "byte_order", "value"}, …]}. The values are put into
+PLANT.json is {"unit_id": N, "points": [{"table", "address", "type", "byte_order", "value"}, …], "identity": {…}}. The identity is
+optional, with the names that pymodbus has for it. The values are put into
 registers by pymodbus and struct, not by the project's code. Addresses that no point has do not exist: registers there are
 refused with exception 2.
 """
@@ -16,7 +18,7 @@ import sys
 import threading
 import tty
 
-from pymodbus import FramerType
+from pymodbus import FramerType, ModbusDeviceIdentification
 from pymodbus.client.mixin import ModbusClientMixin
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -80,14 +82,20 @@ def pty_pair():
 
 async def main():
     with open(sys.argv[1], encoding="utf-8") as file:
-        context = device(json.load(file))
-    if sys.argv[2] == "tcp":
-        server = ModbusTcpServer(context, address=("127.0.0.1", 0))
+        plant = json.load(file)
+    context = device(plant)
+    identity = ModbusDeviceIdentification(info_name=plant["identity"]) if "identity" in plant else None
+    over_tcp = {"tcp": FramerType.SOCKET, "rtu-over-tcp": FramerType.RTU, "ascii-over-tcp": FramerType.ASCII}
+    if framer := over_tcp.get(sys.argv[2]):
+        server = ModbusTcpServer(context, framer=framer, identity=identity, address=("127.0.0.1", 0))
         await server.serve_forever(background=True)
         print(server.transport.sockets[0].getsockname()[1], flush=True)
     else:
         ours, theirs = pty_pair()
-        server = ModbusSerialServer(context, framer=FramerType.RTU, port=ours, baudrate=19200, ignore_missing_devices=True)
+        framer = {"rtu": FramerType.RTU, "ascii": FramerType.ASCII}[sys.argv[2]]
+        server = ModbusSerialServer(
+            context, framer=framer, identity=identity, port=ours, baudrate=19200, ignore_missing_devices=True
+        )
         await server.serve_forever(background=True)
         print(theirs, flush=True)
     await server.serving

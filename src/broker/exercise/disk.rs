@@ -38,12 +38,11 @@ impl Disk {
     /// Commits everything that waits, or refuses it, and reports.
     pub fn commit(&mut self, hub: &mut Hub, refuse: bool, now: Monotonic) {
         self.take(hub);
+        if !refuse {
+            std::mem::take(&mut self.owed).into_iter().for_each(|write| self.write(write));
+        }
         let Some(through) = self.pending.last().map(|append| append.ticket) else { return };
         let mut refused = Vec::new();
-        let owed = std::mem::take(&mut self.owed);
-        if !refuse {
-            owed.into_iter().for_each(|write| self.write(write));
-        }
         for Append { ticket, what, .. } in std::mem::take(&mut self.pending) {
             if refuse {
                 refused.push((ticket, Refusal::Storage("the test says no".into())));

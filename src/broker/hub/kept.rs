@@ -18,6 +18,8 @@ use crate::store::{
 const AHEAD: usize = 4;
 /// And their bytes, but for one that is larger.
 const AHEAD_BYTES: usize = 1 << 20;
+/// What may be in memory for one session however many there are, in bytes.
+const LEAST_BYTES: usize = 64 << 10;
 
 /// A session of which the store knows.
 #[derive(Debug)]
@@ -93,12 +95,14 @@ impl Kept {
     }
 }
 
-/// The bounds of a kept session.
-pub(super) fn bounds(limits: &Limits) -> Bounds {
+/// The bounds of a kept session while so many clients are connected: what is in memory for all of them is bounded too, and the more there are
+/// the less each has of that. The rest is on disk.
+pub(super) fn bounds(limits: &Limits, connected: usize) -> Bounds {
+    let share = (limits.queued_bytes / connected.max(1)).max(LEAST_BYTES);
     Bounds {
         owed: Amount { messages: limits.session_messages, bytes: limits.session_bytes },
-        loaded: Amount { messages: limits.queue_messages, bytes: limits.queue_bytes },
-        in_hand: Amount { messages: AHEAD * usize::from(limits.in_flight_out), bytes: AHEAD_BYTES },
+        loaded: Amount { messages: limits.queue_messages, bytes: limits.queue_bytes.min(share) },
+        in_hand: Amount { messages: AHEAD * usize::from(limits.in_flight_out), bytes: AHEAD_BYTES.min(share) },
     }
 }
 

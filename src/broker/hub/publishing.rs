@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::access;
 use super::super::durable::{AckTo, Owner};
 use super::super::routing::{Found, Subscription};
 use super::super::sys::ROOT;
@@ -19,8 +20,8 @@ use crate::store::{Append, BrokerWrite, Refusal, StoredRetained, Ticket, Urgency
 pub(super) enum Origin {
     /// A client's: its session sits here.
     Client(Seat),
-    /// The will of a client.
-    Will,
+    /// The will of a client, or from a cloud.
+    Elsewhere,
     /// The gateway's own. It publishes its retained messages again after a restart, so they are not written.
     Gateway,
 }
@@ -232,7 +233,7 @@ impl Hub {
                 }
                 Some(Endpoint::Local(local)) => {
                     if local.room.as_ref().is_none_or(|room| room.take(published)) {
-                        self.out.local.push((key, published.clone(), by.clone()));
+                        self.out.local.push((key, published.clone(), access::named(by)));
                     } else {
                         delivered.refused = true;
                         self.out.local_refused += 1;

@@ -54,12 +54,21 @@ pub(super) struct Client {
     pub subscription_bytes: usize,
     pub feeds: VecDeque<Feed>,
     pub turn: Turn,
-    /// While it waits to be let in: whether its session was there before.
-    pub entering: Option<bool>,
+    /// While it waits to be let in.
+    pub entering: Option<Entering>,
     /// What lies ready for the connection.
     pub list: Vec<ToClient>,
     /// What is kept of a session that may outlive its connection.
     pub kept: Option<Box<Kept>>,
+}
+
+/// What a client that waits to be let in comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entering {
+    /// A session that there was not.
+    New,
+    /// Its session, which outlives its connection by so many seconds again if this one is turned away.
+    Back { expiry_s: u32 },
 }
 
 /// Where a client stands with its retained messages.
@@ -99,6 +108,12 @@ impl Seats {
         }
         self.slots.push(Slot { generation: 0, endpoint: Some(endpoint), seen: (0, 0) });
         Key { slot: self.slots.len() as u32 - 1, generation: 0 }
+    }
+
+    /// Seats that there are, taken or not.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// The seat is empty from now on.

@@ -11,7 +11,7 @@ use super::super::words::{Admission, Greeting, Key, Seat, ToClient};
 use super::Hub;
 use super::intake::{Arrival, Released};
 use super::kept::{self, Kept};
-use super::seats::{Client, Endpoint, Turn};
+use super::seats::{Client, Endpoint, Entering, Turn};
 use super::subscriptions;
 use crate::model::Monotonic;
 use crate::mqtt::{Reason, Received, Will};
@@ -73,7 +73,7 @@ impl Hub {
     pub fn connect(&mut self, greeting: Greeting, now: Monotonic) -> Key {
         self.sys.stir();
         let expiry_s = self.session_expiry_s.map_or(0, |most| greeting.expiry_s.min(most));
-        let mut will = None;
+        let (mut will, mut forgotten) = (None, false);
         let resumed = match self.clients.get(&greeting.client_id).copied() {
             None => None,
             Some(seat) => {
@@ -85,6 +85,7 @@ impl Hub {
                     will = self.take_will(seat).filter(|_| was_connected && !delayed);
                     Some(seat)
                 } else {
+                    forgotten = self.is_kept(seat);
                     self.end_session(seat, now);
                     None
                 }
@@ -92,7 +93,7 @@ impl Hub {
         };
         let key = match resumed {
             Some(seat) => self.resume(seat, greeting.will, expiry_s),
-            None => self.enter(greeting, expiry_s, now),
+            None => self.enter(greeting, expiry_s, forgotten, now),
         };
         self.publish_will(will, now);
         key
@@ -106,7 +107,7 @@ impl Hub {
         client.connected = false;
         let mut last_words = std::mem::take(&mut client.list);
         last_words.push(ToClient::Close(Reason::SESSION_TAKEN_OVER));
-        self.connected -= 1;
+        self.count_connected(self.connected - 1);
         self.out.parting.push((key, last_words));
         self.seats.reseat(seat);
         true
@@ -116,13 +117,21 @@ impl Hub {
         self.seats.occupant(seat).is_some_and(|(_, client)| client.kept.is_some())
     }
 
-    fn enter(&mut self, greeting: Greeting, expiry_s: u32, now: Monotonic) -> Key {
+    /// A client comes in with a new session; `forgotten` is whether it had one that was kept and is not wanted any more.
+    fn enter(&mut self, greeting: Greeting, expiry_s: u32, forgotten: bool, now: Monotonic) -> Key {
         let id = greeting.client_id.clone();
         let key = self.seats.seat(Endpoint::Client(new_client(greeting.client_id, greeting.will)));
         self.clients.insert(id, key.seat());
-        self.connected += 1;
+        self.count_connected(self.connected + 1);
         if expiry_s == 0 {
-            self.admit(key, true, now);
+            match self.out.appends.last_mut() {
+                // Before that is written, a crash would bring the old session back.
+                Some(append) if forgotten => {
+                    append.urgency = Urgency::Awaited;
+                    self.durable.wait(self.durable.last(), AckTo::Admission(key));
+                }
+                _ => self.admit(key, true, now),
+            }
             return key;
         }
         if self.kept >= self.limits.sessions {
@@ -145,15 +154,16 @@ impl Hub {
         let Some((_, client)) = self.seats.occupant(seat) else { return key };
         client.connected = true;
         client.will = will;
-        client.entering = Some(true);
         client.list.clear();
         client.turn = Turn::Idle;
         if !client.feeds.is_empty() {
             client.turn = Turn::Queued;
             self.feeding.push_back(key);
         }
-        self.connected += 1;
         if let Some(kept) = &mut client.kept {
+            if !matches!(client.entering, Some(Entering::Back { .. })) {
+                client.entering = Some(Entering::Back { expiry_s: kept.expiry_s });
+            }
             kept.expiry_s = expiry_s;
             kept.left_at = None;
             if let Some(at) = kept.ends_at.take() {
@@ -161,6 +171,7 @@ impl Hub {
             }
             kept.outflow.connect();
         }
+        self.count_connected(self.connected + 1);
         self.write_entry(key);
         key
     }
@@ -176,7 +187,8 @@ impl Hub {
     /// A client is let in, or sent away because its session can't be kept.
     pub(super) fn admit(&mut self, key: Key, granted: bool, now: Monotonic) {
         let Some(client) = self.seats.client(key) else { return };
-        let Some(session_present) = client.entering.take() else { return };
+        let Some(entering) = client.entering.take() else { return };
+        let session_present = entering != Entering::New;
         let mut admission = Admission { key, session_present, expiry_s: 0, kept: false, received: Vec::new() };
         if let Some(kept) = &client.kept {
             admission.expiry_s = kept.expiry_s;
@@ -190,7 +202,11 @@ impl Hub {
         }
         client.will = None;
         self.out.admitted.push((key, Err(Reason::QUOTA_EXCEEDED)));
-        if session_present {
+        if let Entering::Back { expiry_s } = entering {
+            if let Some(kept) = &mut client.kept {
+                // Who was not let in has changed nothing: with no expiry, say, its session would end here.
+                kept.expiry_s = expiry_s;
+            }
             self.part(key);
             self.leave(key.seat(), now);
         } else {
@@ -226,6 +242,11 @@ impl Hub {
         self.seats.occupant(seat).filter(|(_, client)| client.connected).map(|(key, _)| key)
     }
 
+    fn count_connected(&mut self, connected: usize) {
+        self.connected = connected;
+        self.bounds = kept::bounds(&self.limits, connected);
+    }
+
     /// The connection is over.
     fn part(&mut self, key: Key) {
         self.out.removed.push(key);
@@ -233,7 +254,7 @@ impl Hub {
         client.connected = false;
         client.list = Vec::new();
         client.turn = Turn::Idle;
-        self.connected -= 1;
+        self.count_connected(self.connected - 1);
         self.seats.reseat(key.seat());
     }
 
@@ -346,7 +367,7 @@ fn new_client(id: Arc<str>, will: Option<Box<Will>>) -> Client {
         subscription_bytes: 0,
         feeds: VecDeque::new(),
         turn: Turn::Idle,
-        entering: Some(false),
+        entering: Some(Entering::New),
         list: Vec::new(),
         kept: None,
     }

@@ -52,7 +52,11 @@ impl Hub {
                 }
             }
             AckTo::Local(token) => self.out.settled.push((token, refusal.map_or(Ok(()), Err))),
-            AckTo::Admission(key) => self.admit(key, refusal.is_none(), now),
+            AckTo::Admission(key) => {
+                // Who wants nothing kept is let in whatever the disk says.
+                let is_clean = self.seats.client(key).is_some_and(|client| client.kept.is_none());
+                self.admit(key, is_clean || refusal.is_none(), now);
+            }
             AckTo::Request(number) => self.answer(number, refusal.is_none()),
             AckTo::Owed(owner, n, cost) => {
                 let Some((_, kept)) = self.owned(owner) else { return };

@@ -232,11 +232,21 @@ impl Hub {
             if self.owned(owner).is_none() {
                 return;
             }
+            // One that was asked for since stands. If it is refused too, it goes back to what was before both.
+            if let Some(since) = self.asked_since(owner, &filter) {
+                if since.is_some() {
+                    *since = before;
+                }
+                continue;
+            }
             let Some((_, client)) = self.seats.occupant(owner.seat) else { return };
             match before {
                 Some(before) => {
-                    client.subscriptions.insert(filter.clone(), before);
-                    self.routes.subscribe(&filter, owner.seat, before);
+                    // Unless it was unsubscribed meanwhile.
+                    if let Some(subscription) = client.subscriptions.get_mut(&filter) {
+                        *subscription = before;
+                        self.routes.subscribe(&filter, owner.seat, before);
+                    }
                 }
                 None if client.subscriptions.remove(&filter).is_some() => {
                     client.subscription_bytes -= cost(&filter);
@@ -245,6 +255,18 @@ impl Hub {
                 None => {}
             }
         }
+    }
+
+    /// What the first request of a session that still waits and names this filter would go back to.
+    fn asked_since(&mut self, owner: Owner, filter: &Filter) -> Option<&mut Option<Subscription>> {
+        let asked = self.requests.iter_mut().filter(|(_, request)| request.owner == owner);
+        let named = asked.filter_map(|(number, request)| match &mut request.what {
+            Change::Subscribe { undo, .. } => {
+                undo.iter_mut().find(|(named, _)| named == filter).map(|(_, before)| (*number, before))
+            }
+            Change::Unsubscribe { .. } => None,
+        });
+        named.min_by_key(|(number, _)| *number).map(|(_, before)| before)
     }
 
     fn add(&mut self, key: Key, filter: &Filter, subscription: Subscription) -> Result<(), Reason> {

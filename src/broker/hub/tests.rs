@@ -1,5 +1,7 @@
 //! The hub without tasks: what goes in, and what lies ready to be carried out.
 
+mod kept_sessions;
+
 use super::super::sys::Totals;
 use super::super::words::Greeting;
 use super::*;

@@ -40,7 +40,7 @@ impl Hub {
 
     pub(super) fn publish_will(&mut self, will: Option<LastWill>, now: Monotonic) {
         if let Some(LastWill { by, message }) = will {
-            self.publish(Origin::Will, &by, message, None, now);
+            self.publish(Origin::Elsewhere, &by, message, None, now);
         }
     }
 

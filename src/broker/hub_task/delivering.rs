@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::HubTask;
 use crate::broker::counters::Counters;
-use crate::broker::words::ToClient;
+use crate::broker::words::{Shown, ToClient};
 use crate::mqtt::Reason;
 
 /// How long publishers are held for a subscriber to drain its queue to a quarter.
@@ -56,7 +56,7 @@ impl HubTask {
             starved |= put.starved;
             if put.overflow_began {
                 warn!(
-                    client = &*id,
+                    client = %Shown(&id),
                     "a subscriber is slower than what it subscribed to; messages for it are dropped until it catches up"
                 );
             }
@@ -123,7 +123,7 @@ impl HubTask {
         self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
         for client in self.hub.out.overflowing.drain(..) {
             warn!(
-                client = &*client,
+                client = %Shown(&client),
                 "as much waits for a client as is kept for one; further messages for it are dropped until it fetches some"
             );
         }
@@ -133,7 +133,7 @@ impl HubTask {
             if !std::mem::replace(&mut self.retained_full, true) {
                 let topic = self.hub.out.retained_refused_topic.take();
                 warn!(
-                    topic = topic.as_deref(),
+                    topic = %Shown(topic.as_deref().unwrap_or("")),
                     "no room for more retained messages; subscribers got this one, later ones will not"
                 );
             }

@@ -43,7 +43,9 @@ impl Machine {
         }
         let is_v5 = connect.version == Version::V5;
         let assigned = connect.client_id.is_empty().then(|| format!("auto-{:032x}", self.random));
-        let imposed = self.server_keep_alive_s.filter(|_| is_v5);
+        // A shorter one is the client's to choose: it wants to be missed sooner.
+        let is_shorter = |most: u16| connect.keep_alive_s > 0 && connect.keep_alive_s < most;
+        let imposed = self.server_keep_alive_s.filter(|most| is_v5 && !is_shorter(*most));
         self.keep_alive = Some(ServerKeepAlive::new(imposed.unwrap_or(connect.keep_alive_s), now));
         let client_id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
         // In 3.1.1 a session ends with its connection or it doesn't; for how long it is kept then is for the broker to say.

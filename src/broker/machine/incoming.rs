@@ -21,11 +21,15 @@ impl Machine {
             QoS::AtLeastOnce => Some(self.inbound.receive(publish.packet_id)),
             QoS::ExactlyOnce => match self.inbound.receive_once(publish.packet_id) {
                 Arrival::New(received) => Some(received),
-                Arrival::Repeated => return self.answer(),
+                Arrival::Repeated => None,
             },
         };
-        if self.version() == Version::V5 && self.inbound.len() > usize::from(self.limits.in_flight_in) {
+        let open = self.inbound.len().max(self.inbound.unanswered());
+        if self.version() == Version::V5 && open > usize::from(self.limits.in_flight_in) {
             return self.expel(Reason::RECEIVE_MAXIMUM_EXCEEDED, Complaint::ReceiveMaximum);
+        }
+        if publish.qos == QoS::ExactlyOnce && received.is_none() {
+            return self.answer();
         }
         if topic.starts_with('$') || !self.rights.may_publish(&topic) {
             self.denied = Some(topic.to_string());

@@ -252,7 +252,8 @@ fn a_qos_2_message_reaches_the_hub_once_however_often_it_is_repeated_before_its_
         publish_once(&mut machine, &mut codec, 9, true);
         assert!(sent(&mut machine, &mut codec).is_empty(), "nothing is acknowledged before the commit");
         machine.hub_says(ToClient::Release(Received(0), Reason::SUCCESS));
-        assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRec(Ack::success(9))]);
+        // The repetition too.
+        assert_eq!(sent(&mut machine, &mut codec), [(); 2].map(|()| Packet::PubRec(Ack::success(9))));
         publish_once(&mut machine, &mut codec, 9, true);
         assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRec(Ack::success(9))]);
         say(&mut machine, &mut codec, &Packet::PubRel(Ack::success(9)), at(0));
@@ -366,4 +367,138 @@ fn a_payload_that_is_not_the_text_it_says_it_is_is_refused() {
     say(&mut machine, &mut codec, &Packet::Publish(Publish::new(&message, 0)), at(0));
     assert!(machine.to_hub.is_empty() && machine.closing().is_none());
     assert_eq!(machine.tally.dropped, 2);
+}
+
+/// A machine whose session the hub keeps.
+fn kept(connect: Connect, received: Vec<u16>) -> (Machine, Codec) {
+    let mut machine = Machine::new(Limits::default(), None, 7, at(0));
+    let mut client = Codec::client(connect.version, 1 << 20);
+    let mut input = BytesMut::new();
+    client.encode(&Packet::Connect(Box::new(connect)), &mut input).unwrap();
+    assert!(machine.receive(&mut input, at(0)).is_some_and(|greeting| greeting.expiry_s > 0 && !greeting.clean_start));
+    machine.grant(Rights::everything(), None).expect("everything is allowed");
+    machine.admitted(&Admission { key: KEY, session_present: true, expiry_s: 60, kept: true, received });
+    assert!(matches!(&sent(&mut machine, &mut client)[..], [Packet::ConnAck(ack)] if ack.session_present));
+    (machine, client)
+}
+
+fn keeps(version: Version) -> Connect {
+    Connect { clean_start: false, session_expiry_s: 60, ..Connect::new(version, "a") }
+}
+
+fn numbered(n: u64, qos: QoS, dup: bool, expiry_s: Option<u32>) -> ToClient {
+    match delivery(qos, expiry_s, 1) {
+        ToClient::Deliver(delivery) => ToClient::Deliver(Delivery { n, dup, ..delivery }),
+        other => other,
+    }
+}
+
+/// Packet ids and DUP of the messages sent.
+fn messages(machine: &mut Machine, codec: &mut Codec) -> Vec<(u16, bool)> {
+    let packets = sent(machine, codec).into_iter();
+    packets
+        .map(|packet| match packet {
+            Packet::Publish(publish) => (publish.packet_id, publish.dup),
+            other => panic!("expected PUBLISH, got {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_numbered_message_has_the_same_id_on_every_connection_and_its_end_is_told() {
+    for version in [Version::V311, Version::V5] {
+        let (mut machine, mut codec) = kept(keeps(version), Vec::new());
+        for (n, dup) in [(60_000, true), (60_001, false), (60_002, false)] {
+            machine.hub_says(numbered(n, QoS::AtLeastOnce, dup, None));
+        }
+        machine.pump(at(0));
+        assert_eq!(messages(&mut machine, &mut codec), [(1, true), (2, false), (3, false)]);
+        assert_eq!(machine.sent, 60_002);
+        for id in [1, 2, 3, 3] {
+            say(&mut machine, &mut codec, &Packet::PubAck(Ack::success(id)), at(0));
+        }
+        assert!(matches!(machine.to_hub[..], [FromClient::Done(60_000, 60_002)]), "{:?}", machine.to_hub);
+    }
+}
+
+#[test]
+fn a_numbered_message_is_held_back_while_one_of_60000_before_has_its_id() {
+    let (mut machine, mut codec) = kept(keeps(Version::V5), Vec::new());
+    machine.hub_says(numbered(5, QoS::AtLeastOnce, false, None));
+    machine.hub_says(numbered(60_005, QoS::AtLeastOnce, false, None));
+    machine.pump(at(0));
+    assert_eq!(messages(&mut machine, &mut codec), [(6, false)]);
+    say(&mut machine, &mut codec, &Packet::PubAck(Ack::success(6)), at(0));
+    machine.pump(at(0));
+    assert_eq!(messages(&mut machine, &mut codec), [(6, false)]);
+}
+
+#[test]
+fn pubrel_waits_for_the_hub_and_one_from_an_earlier_connection_has_its_place_and_counts() {
+    let (mut machine, mut codec) = kept(Connect { receive_maximum: 1, ..keeps(Version::V5) }, Vec::new());
+    machine.hub_says(ToClient::PubRel(8));
+    machine.hub_says(numbered(9, QoS::ExactlyOnce, true, None));
+    machine.pump(at(0));
+    assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRel(Ack::success(9))]);
+    say(&mut machine, &mut codec, &Packet::PubComp(Ack::success(9)), at(0));
+    machine.pump(at(0));
+    assert_eq!(messages(&mut machine, &mut codec), [(10, true)]);
+    say(&mut machine, &mut codec, &Packet::PubRec(Ack::success(10)), at(0));
+    say(&mut machine, &mut codec, &Packet::PubRec(Ack::success(10)), at(0));
+    assert!(sent(&mut machine, &mut codec).is_empty(), "its PUBREC is not safe yet");
+    assert!(matches!(machine.to_hub[..], [FromClient::Done(8, 8), FromClient::Recorded(9)]), "{:?}", machine.to_hub);
+    machine.hub_says(ToClient::Recorded(9));
+    assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRel(Ack::success(10))]);
+}
+
+#[test]
+fn of_expired_messages_only_those_that_may_have_been_sent_are_sent() {
+    let (mut machine, mut codec) = kept(keeps(Version::V5), Vec::new());
+    machine.hub_says(numbered(1, QoS::ExactlyOnce, true, Some(5)));
+    machine.hub_says(numbered(2, QoS::ExactlyOnce, false, Some(5)));
+    machine.hub_says(numbered(3, QoS::ExactlyOnce, false, Some(50)));
+    machine.pump(at(10));
+    assert_eq!(messages(&mut machine, &mut codec), [(2, true), (4, false)]);
+    assert!(matches!(machine.to_hub[..], [FromClient::Done(2, 2)]), "{:?}", machine.to_hub);
+}
+
+#[test]
+fn a_message_too_large_for_the_client_of_now_is_done_with() {
+    // With room for one at a time, the next could not go if the id were not given back.
+    let small = Connect { maximum_packet_size: Some(40), receive_maximum: 1, ..keeps(Version::V5) };
+    let (mut machine, mut codec) = kept(small, Vec::new());
+    if let ToClient::Deliver(large) = delivery(QoS::AtLeastOnce, None, 100) {
+        machine.hub_says(ToClient::Deliver(Delivery { n: 1, ..large }));
+    }
+    machine.hub_says(numbered(2, QoS::AtLeastOnce, false, None));
+    machine.pump(at(0));
+    assert_eq!(messages(&mut machine, &mut codec), [(3, false)]);
+    assert!(matches!(machine.to_hub[..], [FromClient::Done(1, 1)]), "{:?}", machine.to_hub);
+}
+
+#[test]
+fn ids_that_a_session_holds_are_known_on_its_next_connection() {
+    let (mut machine, mut codec) = kept(keeps(Version::V311), vec![7]);
+    publish_once(&mut machine, &mut codec, 7, true);
+    assert_eq!(sent(&mut machine, &mut codec), [Packet::PubRec(Ack::success(7))]);
+    assert!(machine.to_hub.is_empty());
+    say(&mut machine, &mut codec, &Packet::PubRel(Ack::success(7)), at(0));
+    assert!(sent(&mut machine, &mut codec).is_empty(), "PUBCOMP waits for the commit");
+    assert!(matches!(machine.to_hub[..], [FromClient::PubRel(7)]));
+    machine.hub_says(ToClient::Complete(7));
+    assert_eq!(sent(&mut machine, &mut codec), [Packet::PubComp(Ack::success(7))]);
+}
+
+#[test]
+fn a_session_that_can_t_be_kept_is_refused_in_the_words_of_each_version() {
+    for (version, reason) in [(Version::V5, Reason::QUOTA_EXCEEDED), (Version::V311, Reason::SERVER_UNAVAILABLE)] {
+        let mut machine = Machine::new(Limits::default(), None, 7, at(0));
+        let mut codec = Codec::client(version, 1 << 20);
+        let mut input = BytesMut::new();
+        codec.encode(&Packet::Connect(Box::new(keeps(version))), &mut input).unwrap();
+        machine.receive(&mut input, at(0));
+        machine.refused(Reason::QUOTA_EXCEEDED);
+        assert!(matches!(&sent(&mut machine, &mut codec)[..], [Packet::ConnAck(ack)] if ack.reason == reason));
+        assert_eq!(complaint(&machine), Some(Complaint::SessionNotKept));
+    }
 }

@@ -197,6 +197,21 @@ fn several_points_have_one_result_that_says_what_became_of_each() {
 }
 
 #[test]
+fn a_value_that_the_registers_can_not_hold_rejects_the_whole_command_and_says_why() {
+    let mut desk = desk();
+    let order = order(receive(&mut desk, stamp(0), "fw/boiler/set", "{\"setpoint\":45,\"pump\":true}"));
+    let ended = |(place, (point, _)): (usize, &(usize, Value))| {
+        let why = if place == 0 { NotSent::BesideUnfit } else { NotSent::Unfit("it does not fit".into()) };
+        Written { point: *point, end: WriteEnd::NotSent(why), read_back: None, is_as_wanted: false }
+    };
+    let written = order.values.iter().enumerate().map(ended).collect();
+    let answers = desk.finish(stamp(1), &OrderReport { token: order.token, written });
+    let result = result(&answers[0]);
+    assert_eq!(result["status"], "rejected");
+    assert_eq!(result["error"], "pump: it does not fit");
+}
+
+#[test]
 fn a_bus_that_takes_no_more_and_a_gateway_that_stops_are_told() {
     let mut desk = desk();
     let mut send = || order(receive(&mut desk, stamp(0), "fw/boiler/setpoint/set", "45")).token;

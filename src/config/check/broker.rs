@@ -10,8 +10,11 @@ use crate::config::problem::{Problem, Problems};
 use crate::config::scalar::Whole;
 use crate::config::tree::{Node, Span as Place};
 use crate::config::types::{ANONYMOUS, BrokerConfig, LimitsConfig, ListenerConfig, UserConfig, WebConfig};
-use crate::config::units::{KeepAlive, Span};
+use crate::config::units::{KeepAlive, Size, Span};
 
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 const DEFAULT_LISTENER: &str = "mqtt://127.0.0.1:1883";
 
 /// One address has no more ports to come from.
@@ -49,11 +52,56 @@ fn limits(broker: &Fields<'_>, problems: &mut Problems) -> LimitsConfig {
     let Some(fields) = Fields::open(&entry.value, &keys::LIMITS, &entry.key_span, whose, problems) else {
         return LimitsConfig::default();
     };
-    let per_address = fields.read("connections_per_address", &Whole(1..=MOST_CONNECTIONS), problems);
-    LimitsConfig {
-        connections_per_address: per_address.map(|most| most as usize),
-        connect_timeout: fields.read("connect_timeout", &CONNECT_TIMEOUT, problems),
+    let mut count = |key, range| fields.read(key, &Whole(range), problems).map(as_usize);
+    let connections = count("connections", 1..=MOST_CONNECTIONS);
+    let connections_per_address = count("connections_per_address", 1..=MOST_CONNECTIONS);
+    let in_flight = count("in_flight", 1..=4_000).and_then(|n| u16::try_from(n).ok());
+    let receive_maximum = count("receive_maximum", 1..=65_535).and_then(|n| u16::try_from(n).ok());
+    let queue_messages = count("queue_messages", 1..=1_000_000);
+    let sessions = count("sessions", 1..=1_000_000);
+    let session_messages = count("session_messages", 1..=100_000_000);
+    let subscriptions = count("subscriptions", 1..=100_000);
+    let topic_levels = count("topic_levels", 1..=200);
+    let retained_messages = count("retained_messages", 1..=10_000_000);
+    let mut size = |key, range| fields.read(key, &Size(range), problems).map(as_usize);
+    let packet_size = size("packet_size", KIB..=256 * MIB);
+    let queue_size = size("queue_size", 64 * KIB..=GIB);
+    let queues_size = size("queues_size", 64 * KIB..=64 * GIB);
+    let session_size = size("session_size", 64 * KIB..=1_024 * GIB);
+    let retained_size = size("retained_size", 64 * KIB..=64 * GIB);
+    if let (Some(one), Some(all), Some(entry)) = (queue_size, queues_size, fields.entry("queues_size"))
+        && one > all
+    {
+        problems.push(
+            Problem::at(&entry.value.span, "all queues together can't be smaller than one of them")
+                .label("less than `queue_size`")
+                .help("make `queues_size` larger, or `queue_size` smaller"),
+        );
     }
+    LimitsConfig {
+        connections,
+        connections_per_address,
+        connect_timeout: fields.read("connect_timeout", &CONNECT_TIMEOUT, problems),
+        packet_size,
+        in_flight,
+        receive_maximum,
+        queue_messages,
+        queue_size,
+        queues_size,
+        stalled_after: fields.read("stalled_after", &Span::millis(1_000..=3_600_000), problems),
+        sessions,
+        session_messages,
+        session_size,
+        subscriptions,
+        topic_levels,
+        retained_messages,
+        retained_size,
+    }
+}
+
+/// A number that the range of its key keeps within 64 bits; on a smaller machine, as much as there is.
+fn as_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// The listeners that can be read, and where the address of each stands.

@@ -136,10 +136,22 @@ impl Cells {
 
 pub(super) fn check(fields: &Fields<'_>, max_registers: u16, problems: &mut Problems) -> Cells {
     let (location, location_entry) = location(fields, problems).unzip();
-    let kind = kind(fields, location, problems);
+    let usual = location.map(|(table, _)| if table.is_bits() { PointType::Bool } else { PointType::U16 });
+    let kind = kind(fields, usual, problems);
     if let (Some((table, address)), Some(kind), Some(entry)) = (location, kind, location_entry) {
         check_fit(fields, table, address, kind, max_registers, entry, problems);
     }
+    let (scale, offset) = scaling(fields, kind, problems);
+    check_scalable(fields, "scale_from", kind, problems);
+    Cells { location, kind, scale, offset }
+}
+
+/// `scale` and `offset` of a value of this type.
+pub(super) fn scaling(
+    fields: &Fields<'_>,
+    kind: Option<PointType>,
+    problems: &mut Problems,
+) -> (Option<Decimal>, Option<Decimal>) {
     let scale = fields.read("scale", &Exact, problems);
     if let (Some(scale), Some(entry)) = (&scale, fields.entry("scale"))
         && scale.is_zero()
@@ -151,14 +163,14 @@ pub(super) fn check(fields: &Fields<'_>, max_registers: u16, problems: &mut Prob
         );
     }
     let offset = fields.read("offset", &Exact, problems);
-    for key in ["scale", "offset", "scale_from"] {
+    for key in ["scale", "offset"] {
         check_scalable(fields, key, kind, problems);
     }
-    Cells { location, kind, scale, offset }
+    (scale, offset)
 }
 
-/// What `type`, `bit`, `byte`, `length` and `encoding` say together.
-fn kind(fields: &Fields<'_>, location: Option<(RegisterTable, u16)>, problems: &mut Problems) -> Option<PointType> {
+/// What `type`, `bit`, `byte`, `length` and `encoding` say together; `usual` without a type.
+pub(super) fn kind(fields: &Fields<'_>, usual: Option<PointType>, problems: &mut Problems) -> Option<PointType> {
     let bit = fields.read("bit", &Whole(0..=15), problems);
     let half = fields.read("byte", &HALF, problems);
     let length = fields.read("length", &Whole(1..=MAX_BYTES), problems);
@@ -168,7 +180,7 @@ fn kind(fields: &Fields<'_>, location: Option<(RegisterTable, u16)>, problems: &
         Some(_) => fields.read("type", &TYPE, problems)?,
         None if has("bit") => Kind::Bit,
         None if has("byte") => Kind::U8,
-        None => Kind::Whole(if location?.0.is_bits() { PointType::Bool } else { PointType::U16 }),
+        None => Kind::Whole(usual?),
     };
     // `type: bool` with a bit is that bit.
     let kind = if kind == Kind::Whole(PointType::Bool) && has("bit") { Kind::Bit } else { kind };

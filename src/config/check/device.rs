@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::bus::{KnownBus, MAX_IN_FLIGHT};
+use super::format;
 use super::names::{Named, Noun, hint, named};
-use super::point;
+use super::point::{self, Whose};
 use super::publish::Defaults;
+use super::telegram::{self, Family, Shared};
 use crate::config::fields::Fields;
 use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
@@ -54,8 +56,12 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
         None if lost("bus") => None,
         _ => bus(fields, buses, problems),
     };
-    let is_serial = bus.and_then(|known| known.is_serial);
-    let unit_id = match (fields.entry("unit_id"), is_serial) {
+    let family = bus.and_then(KnownBus::family);
+    if let Some(family) = family {
+        telegram::check_family(fields, family, problems);
+    }
+    let unit_id = match (fields.entry("unit_id"), bus.and_then(KnownBus::is_line)) {
+        _ if matches!(family, Some(Family::Lines | Family::Frames)) => Some(0),
         (Some(_), Some(false)) => fields.read("unit_id", &Whole(0..=255), problems).map(|id| id as u8),
         // 0 is a broadcast, which nobody answers; 248 to 255 are reserved (Modbus over Serial Line 1.02 §2.2).
         (Some(_), _) => fields.read("unit_id", &Whole(1..=247), problems).map(|id| id as u8),
@@ -69,14 +75,26 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
     let max_registers = fields.read("max_registers", &Whole(1..=MAX_REGISTERS), problems).unwrap_or(MAX_REGISTERS);
     let max_registers = max_registers as u16;
     let quirks = Quirks {
+        write_and_read: fields.read("write_and_read", &Switch, problems).unwrap_or(false),
         single_requests: fields.read("single_requests", &Switch, problems).unwrap_or(false),
         pause: fields.read("pause", &Span::millis(1..=60_000), problems).unwrap_or_default(),
         max_in_flight: fields.read("max_in_flight", &Whole(1..=MAX_IN_FLIGHT), problems).map(|most| most as u16),
     };
     let defaults = Defaults::GATEWAY.changed(fields, problems);
     let has_template = fields.has("template");
+    let whose = Whose {
+        device: named.key,
+        family,
+        max_registers,
+        shared: match family.unwrap_or_else(|| telegram::guess(fields)) {
+            Family::Modbus => Shared::default(),
+            family => telegram::shared(fields, family, problems),
+        },
+        frame_length: bus.and_then(|known| format::fixed_length(&known.bus.as_ref()?.format)),
+        defaults,
+    };
     let points = match points_node {
-        Some(node) => point::check(node, named.key, max_registers, &defaults, problems),
+        Some(node) => point::check(node, &whose, problems),
         None => Vec::new(),
     };
     if let (Some(0), Some(entry)) = (unit_id, fields.entry("unit_id"))
@@ -95,7 +113,11 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
         && !lost("points")
         && !has_template
     {
-        let help = "below `points:` write for example `temperature: { holding: 107, type: i16, scale: 0.1 }`";
+        let help = match family {
+            Some(Family::Lines) => "below `points:` write for example `weight: { match: '^W(?<value>[0-9.]+)' }`",
+            Some(Family::Frames) => "below `points:` write for example `distance: { at: 2, type: u16 }`",
+            _ => "below `points:` write for example `temperature: { holding: 107, type: i16, scale: 0.1 }`",
+        };
         fields.missing("points", help, problems);
     }
     Some(Device {
@@ -104,7 +126,7 @@ fn one(named: &Named<'_>, buses: &Buses<'_, '_>, stray: &[&str], problems: &mut 
         unit_id: unit_id?,
         max_registers,
         quirks,
-        publish: defaults.publish,
+        publish: whose.defaults.publish,
         points,
     })
 }

@@ -50,7 +50,10 @@ pub(super) fn check<'a>(
         _ => None,
     };
     let place = Some(context.place(&node.span));
-    Some((node, ListenerConfig { url, address: address.address, web_socket: address.web_socket, tls, place }))
+    Some((
+        node,
+        ListenerConfig { url: url.to_string(), address: address.address, web_socket: address.web_socket, tls, place },
+    ))
 }
 
 /// The files of a listener, read and held against each other. `None` when one is missing or wrong, and where nothing is encrypted.

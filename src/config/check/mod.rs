@@ -2,10 +2,12 @@
 
 mod broker;
 mod bus;
+mod bytes;
 mod cells;
 mod codes;
 mod device;
 mod factor;
+mod format;
 mod forward;
 mod gateway;
 mod listener;
@@ -13,6 +15,8 @@ mod names;
 mod point;
 mod publish;
 mod register;
+mod telegram;
+mod transport;
 mod uplink;
 mod users;
 mod write;
@@ -86,10 +90,16 @@ mod tests {
             "`gateway`" => "gateway: {{}}",
             "`broker`" => "broker: {{}}",
             "a listener" => "broker: { listeners: [{{}}] }",
+            "a user of the broker" => "broker: { users: [{{}}] }",
+            "`limits` of the broker" => "broker: { limits: {{}} }",
             "`web`" => "web: {{}}",
             "a bus" => "buses: { b: {{}} }",
             "a device" => "devices: { d: {{}} }",
             "a point" => "devices: { d: { points: { p: {{}} } } }",
+            "`frame` of a bus" => "buses: { b: { protocol: frames, frame: {{}} } }",
+            "`length` of a frame" => "buses: { b: { protocol: frames, frame: { length: {{}} } } }",
+            "`checksum` of a frame" => "buses: { b: { protocol: frames, frame: { checksum: {{}} } } }",
+            "`nmea` of a point" => "devices: { d: { points: { p: { nmea: {{}} } } } }",
             "`write` of a point" => "devices: { d: { points: { p: { holding: 1, write: {{}} } } } }",
             "`scale_from` of a point" => "devices: { d: { points: { p: { holding: 1, scale_from: {{}} } } } }",
             "an uplink" => "uplinks: { u: {{}} }",
@@ -100,9 +110,14 @@ mod tests {
     }
 
     /// The keys that the feature of a key needs beside it to be read.
-    fn beside(key: &str) -> &'static str {
+    fn beside(shape: &Shape, key: &str) -> &'static str {
         match key {
-            "baud" | "data_bits" | "parity" | "stop_bits" => "serial: /dev/ttyUSB0, ",
+            "baud" | "data_bits" | "parity" | "stop_bits" | "rs485" => "serial: /dev/ttyUSB0, ",
+            "certificate" | "private_key" | "client_ca" => "url: mqtts://127.0.0.1:8883, ",
+            "from" if shape.what == "a bus" => "listen: '0.0.0.0:4001', ",
+            "frame" => "protocol: frames, ",
+            "add" | "byte_order" if shape.what == "`length` of a frame" => "at: 1, ",
+            "decimal" | "max_age" | "latest_every" if shape.what == "a point" => "match: x, ",
             "to" => "topic: a, ",
             "enum" | "bits" | "invalid" => "holding: 1, ",
             _ => "",
@@ -115,7 +130,7 @@ mod tests {
         for shape in keys::ALL {
             let Some(frame) = frame(shape) else { continue };
             for key in shape.keys {
-                let beside = beside(key.name);
+                let beside = beside(shape, key.name);
                 // No value is a list in a list, so a key that is read has a problem there, and a later one at its name.
                 let text = match shape.depth {
                     0 => format!("{}: [[]]", key.name),

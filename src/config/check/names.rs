@@ -103,7 +103,7 @@ fn not_a_name(entry: &Entry, noun: &Noun) -> Option<Problem> {
 }
 
 fn check_name(entry: &Entry, noun: &Noun, problems: &mut Problems) -> Option<Name> {
-    if let Some((_, meaning)) = noun.reserved.iter().find(|(word, _)| *word == entry.key) {
+    if let Some((_, meaning)) = noun.reserved.iter().find(|(word, _)| entry.key == **word) {
         problems.push(
             Problem::at(&entry.key_span, format!("a {} can't be called `{}`", noun.one, entry.key))
                 .label("this name is taken")

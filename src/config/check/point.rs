@@ -7,6 +7,7 @@ use super::codes;
 use super::factor::Factors;
 use super::names::{Named, Noun, named};
 use super::publish::{self, Defaults};
+use super::telegram::{self, Family, Shared};
 use super::write;
 use crate::config::fields::Fields;
 use crate::config::keys;
@@ -27,24 +28,41 @@ const NOUN: Noun = Noun {
     ],
 };
 
+/// What a device says about its points.
+pub(super) struct Whose<'a> {
+    pub(super) device: &'a str,
+    /// `None` when its bus could not be understood.
+    pub(super) family: Option<Family>,
+    pub(super) max_registers: u16,
+    /// What it says for its points in lines or frames.
+    pub(super) shared: Shared,
+    /// Bytes of the frames on its bus, if all have as many.
+    pub(super) frame_length: Option<usize>,
+    pub(super) defaults: Defaults,
+}
+
 /// The points below `points:` of one device.
-pub(super) fn check(
-    node: &Node,
-    device: &str,
-    max_registers: u16,
-    defaults: &Defaults,
-    problems: &mut Problems,
-) -> Vec<Point> {
-    let of = format!(" of `{}`", short(device));
+pub(super) fn check(node: &Node, whose: &Whose<'_>, problems: &mut Problems) -> Vec<Point> {
+    let of = format!(" of `{}`", short(whose.device));
     let named = named(node, &NOUN, &of, &mut Vec::new(), problems);
-    let mut factors = Factors::new(max_registers);
-    let mut points: Vec<Option<Point>> =
-        named.iter().map(|point| one(point, max_registers, defaults, &mut factors, problems)).collect();
+    let mut factors = Factors::new(whose.max_registers);
+    let mut points = Vec::with_capacity(named.len());
+    for named in &named {
+        let family = whose.family.unwrap_or_else(|| telegram::guess(&named.fields));
+        if whose.family.is_some() {
+            telegram::check_family(&named.fields, family, problems);
+        }
+        points.push(match family {
+            Family::Modbus => modbus(named, whose.max_registers, &whose.defaults, &mut factors, problems),
+            Family::Lines => telegram::line(named, &whose.shared, &whose.defaults, problems),
+            Family::Frames => telegram::frame(named, &whose.shared, whose.frame_length, &whose.defaults, problems),
+        });
+    }
     factors.resolve(&named, &mut points, problems);
     points.into_iter().flatten().collect()
 }
 
-fn one<'a>(
+fn modbus<'a>(
     named: &Named<'a>,
     max_registers: u16,
     defaults: &Defaults,

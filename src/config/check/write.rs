@@ -5,7 +5,8 @@ use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
 use crate::config::scalar::{Exact, Switch};
 use crate::config::tree::Entry;
-use crate::model::{Decimal, Naming, PointType, RegisterTable, Write};
+use crate::config::yaml::short;
+use crate::model::{Decimal, EnumNames, Naming, PointType, RegisterTable, Write};
 
 /// What `write` says of a point in this table; `None` when the point may only be read.
 pub(super) fn check(
@@ -34,7 +35,22 @@ pub(super) fn check(
                 .help(format!("remove `write`, or name the `{instead}` that the manual gives for writing")),
         );
     }
+    if let Some(Naming::Enum(names)) = naming {
+        refuse_ambiguous(fields, entry, names, problems);
+    }
     Some(write)
+}
+
+/// A name that two codes have can be read, but nobody knows which of them it writes.
+fn refuse_ambiguous(fields: &Fields<'_>, write: &Entry, names: &EnumNames, problems: &mut Problems) {
+    for (code, name) in names.iter() {
+        let Some(first) = names.code(name).filter(|first| *first != code) else { continue };
+        problems.push(
+            Problem::at(&write.key_span, format!("which code a name of {} writes is not clear", fields.whose))
+                .label(format!("codes {first} and {code} are both `{}`", short(name)))
+                .help("give one of them another name; only a point that is not written may have a name twice"),
+        );
+    }
 }
 
 fn limits(

@@ -5,8 +5,8 @@
 
 mod syntax;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle};
@@ -15,12 +15,12 @@ use self::syntax::Mistake;
 use crate::config::keys::is_secret;
 use crate::config::problem::{Problem, Problems};
 use crate::config::secrets::hide_in_tree;
-use crate::config::tree::{Entry, Node, Scalar, Span, Value};
+use crate::config::tree::{Entry, Node, Scalar, Span, Value, Word};
 
 /// The deepest configuration of ours has seven levels.
 const MAX_DEPTH: usize = 24;
 /// Values in a file, aliases counted each time they are used: room for more than 20,000 points.
-const MAX_VALUES: usize = 200_000;
+const MAX_VALUES: usize = 1_000_000;
 /// Where a merge key asks for other mappings' entries.
 const MERGE: &str = "<<";
 
@@ -94,14 +94,14 @@ enum Frame {
 #[derive(Default)]
 struct OpenMap {
     entries: Vec<Rc<Entry>>,
-    places: HashMap<String, Span>,
+    places: HashMap<Word, Span>,
     merges: Vec<(Span, Rc<Node>)>,
     pending: Option<Key>,
     weight: usize,
 }
 
 enum Key {
-    Word(String, Span),
+    Word(Word, Span),
     Merge(Span),
     /// Already told; its value goes nowhere.
     Refused {
@@ -115,12 +115,39 @@ struct Builder<'t> {
     anchors: HashMap<usize, Rc<Node>>,
     documents: usize,
     values: usize,
+    /// Short words that were met, each once.
+    words: HashSet<Word>,
     root: Option<Rc<Node>>,
 }
 
+/// Longer texts hardly come twice.
+const SHORT_WORD: usize = 32;
+
 impl<'t> Builder<'t> {
     fn new(text: &'t str) -> Self {
-        Builder { text, open: Vec::new(), anchors: HashMap::new(), documents: 0, values: 0, root: None }
+        Builder {
+            text,
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            documents: 0,
+            values: 0,
+            words: HashSet::new(),
+            root: None,
+        }
+    }
+
+    fn word(&mut self, text: &str) -> Word {
+        if text.len() > SHORT_WORD {
+            return text.into();
+        }
+        match self.words.get(text) {
+            Some(word) => word.clone(),
+            None => {
+                let word = Word::from(text);
+                self.words.insert(word.clone());
+                word
+            }
+        }
     }
 
     /// An error ends the reading.
@@ -137,7 +164,7 @@ impl<'t> Builder<'t> {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.is_some(), &span)?;
                 let plain = style == ScalarStyle::Plain;
-                let value = Value::Scalar(Scalar { text: text.into_owned(), plain });
+                let value = Value::Scalar(Scalar { text: self.word(&text), plain });
                 // A block scalar's span runs on to the next key; its text ends before.
                 let span = trim(&span, self.text);
                 self.finish(Node { span, value, weight: 1 }, anchor, problems)?;
@@ -312,6 +339,7 @@ fn close(frame: Frame, end: Span, text: &str, problems: &mut Problems) -> (Node,
         }
         Frame::Map { start, anchor, mut map } => {
             map.merge(problems);
+            map.entries.shrink_to_fit();
             let span = trim(&(start.start..end.end), text);
             (Node { span, value: Value::Map(map.entries), weight: map.weight }, anchor)
         }
@@ -319,7 +347,7 @@ fn close(frame: Frame, end: Span, text: &str, problems: &mut Problems) -> (Node,
 }
 
 fn nothing(span: Span) -> Node {
-    Node { span, value: Value::Scalar(Scalar { text: String::new(), plain: true }), weight: 1 }
+    Node { span, value: Value::Scalar(Scalar { text: "".into(), plain: true }), weight: 1 }
 }
 
 fn refuse_tag(there: bool, span: &Span) -> Result<(), Problem> {

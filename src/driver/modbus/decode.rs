@@ -29,6 +29,11 @@ pub enum Cells<'a> {
 /// encoding and scale factors beyond ±10.
 pub fn decode(point: &Point, cells: Cells<'_>, first: u16) -> Sample {
     let Some(register) = point.register() else { return Sample::Bad(Fault::Framing) };
+    decode_as(register, point, cells, first)
+}
+
+/// As [`decode`], for a point whose bytes came another way than in registers of its own.
+pub fn decode_as(register: &RegisterSource, point: &Point, cells: Cells<'_>, first: u16) -> Sample {
     match sample(point, register, cells, first) {
         Ok(value) => Sample::Good(value),
         Err(fault) => Sample::Bad(fault),
@@ -133,7 +138,7 @@ pub(super) mod tests {
     }
 
     fn with(mut point: Point, change: impl FnOnce(&mut RegisterSource)) -> Point {
-        let Source::Register(register) = &mut point.source;
+        let Source::Register(register) = &mut point.source else { unreachable!("a register") };
         change(register);
         point
     }
@@ -199,7 +204,6 @@ pub(super) mod tests {
         };
         match sample {
             Sample::Good(value) => value.to_string(),
-            Sample::Uncertain(value, doubt) => format!("{value} {doubt:?}"),
             Sample::Bad(fault) => format!("bad {fault}"),
         }
     }
@@ -207,7 +211,6 @@ pub(super) mod tests {
     fn read(point: &Point, registers: &[u16]) -> String {
         match decode(point, Cells::Registers(registers), 0) {
             Sample::Good(value) => value.to_string(),
-            Sample::Uncertain(value, doubt) => format!("{value} {doubt:?}"),
             Sample::Bad(fault) => format!("{fault:?}"),
         }
     }

@@ -147,7 +147,7 @@ fn raw_of(point: &Point, register: &RegisterSource, value: &Value, factor: Optio
 }
 
 /// What a raw 1 is worth.
-fn step(register: &RegisterSource, factor: Option<i16>) -> Result<Decimal, EncodeError> {
+pub(super) fn step(register: &RegisterSource, factor: Option<i16>) -> Result<Decimal, EncodeError> {
     let scale = register.scale.clone().unwrap_or_else(|| Decimal::from(1u16));
     match register.scale_from {
         None => Ok(scale),

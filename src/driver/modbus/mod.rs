@@ -17,18 +17,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, Form, Framing, Over};
+use client::{Client, Form, Framing, MAX_WRITE_AND_READ, Over};
 use cost::Costs;
 
 pub use client::frames;
-pub use decode::{Cells, decode, factor_of};
+pub use decode::{Cells, decode, decode_as, factor_of};
 pub use encode::{EncodeError, Encoded, encode};
 pub use raw::Masked;
 
-use super::stream::Connector;
+use super::stream::{Connector, line_settings};
 use super::{
-    Change, Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request, Unfit, WriteFailure,
-    WriteRequest,
+    Change, Driver, DriverError, Ending, Failure, Finished, LineError, Pending, Pipeline, Request, Seen, Unfit,
+    WriteFailure, WriteRequest,
 };
 use crate::clock::Clock;
 use crate::model::{Bus, Device, Fault, Point, RegisterTable, Sample, Value};
@@ -44,7 +44,7 @@ pub(super) fn ascii(bus: &Bus, clock: Clock) -> Result<Box<dyn Driver>, DriverEr
 }
 
 fn serial(bus: &Bus, framing: Framing, clock: Clock) -> Box<dyn Driver> {
-    let costs = Costs::on_serial(bus.max_gap, &client::settings(&bus.transport), framing.characters());
+    let costs = Costs::on_serial(bus.max_gap, &line_settings(&bus.transport), framing.characters());
     Box::new(Modbus::new(Client::line(bus, framing, clock), costs))
 }
 
@@ -61,18 +61,32 @@ struct Modbus {
     costs: Costs,
     /// What `scale_from` registers held when they were last read, by unit, table and address.
     factors: HashMap<(u8, RegisterTable, u16), i16>,
-    /// Units that know no function 5 or 6, by what they do know: whether it is about coils.
-    only_multiple: HashSet<(u8, bool)>,
+    /// Units that do not know a way to write, and whether that is about coils.
+    unknown: HashSet<(u8, Form, bool)>,
 }
 
 impl Modbus {
     fn new(client: Client, costs: Costs) -> Modbus {
-        Modbus { client, costs, factors: HashMap::new(), only_multiple: HashSet::new() }
+        Modbus { client, costs, factors: HashMap::new(), unknown: HashSet::new() }
     }
 
     fn factor(&self, device: &Device, point: &Point) -> Option<i16> {
         let register = point.register()?;
         self.factors.get(&(device.unit_id, register.table, register.scale_from?)).copied()
+    }
+
+    /// The way to write a change, as far as the device is known.
+    fn form(&self, device: &Device, change: &Change) -> Form {
+        let knows = |form| !self.unknown.contains(&(device.unit_id, form, change.is_coils()));
+        match change {
+            Change::Registers { values, .. }
+                if device.quirks.write_and_read && values.len() <= MAX_WRITE_AND_READ && knows(Form::WriteAndRead) =>
+            {
+                Form::WriteAndRead
+            }
+            _ if knows(Form::Single) => Form::Single,
+            _ => Form::Multiple,
+        }
     }
 
     /// The samples in an answer, one a point.
@@ -104,6 +118,17 @@ impl Modbus {
             };
         }
     }
+}
+
+/// What the registers say that were read with a write; nothing of points that need a scale factor too.
+fn seen(device: &Device, request: &WriteRequest, registers: &[u16]) -> Seen {
+    let Change::Registers { address, values } = &request.change else { return Vec::new() };
+    if registers.len() != values.len() {
+        return Vec::new();
+    }
+    let points = request.points.iter().map(|(index, _)| (*index, &device.points[*index]));
+    let points = points.filter(|(_, point)| point.register().is_some_and(|register| register.scale_from.is_none()));
+    points.map(|(index, point)| (index, decode(point, Cells::Registers(registers), *address))).collect()
 }
 
 impl Driver for Modbus {
@@ -149,24 +174,39 @@ impl Driver for Modbus {
         write::plan(device, values, |point| self.factor(device, point))
     }
 
-    fn write<'a>(&'a mut self, device: &'a Device, request: &'a WriteRequest) -> Pending<'a, Result<(), WriteFailure>> {
+    fn write<'a>(
+        &'a mut self,
+        device: &'a Device,
+        request: &'a WriteRequest,
+    ) -> Pending<'a, Result<Seen, WriteFailure>> {
         Box::pin(async move {
-            let unit = device.unit_id;
-            let kind = (unit, matches!(request.change, Change::Coils { .. }));
-            let form = if self.only_multiple.contains(&kind) { Form::Multiple } else { Form::Single };
-            let written = self.client.write(unit, &request.change, form).await;
-            // Exception 1 says that the device does not know the function, so it has done nothing: another function is no repetition.
-            if written != Err(WriteFailure::Refused(Fault::IllegalFunction))
-                || form == Form::Multiple
-                || !request.change.is_single()
-            {
-                return written;
+            let (unit, change) = (device.unit_id, &request.change);
+            let mut form = self.form(device, change);
+            loop {
+                let written = self.client.write(unit, change, form).await;
+                // Exception 1 says that the device does not know the function, so it has done nothing: another one is no repetition.
+                let is_unknown = written == Err(WriteFailure::Refused(Fault::IllegalFunction));
+                match form {
+                    Form::WriteAndRead if is_unknown => {
+                        self.unknown.insert((unit, Form::WriteAndRead, false));
+                        form = self.form(device, change);
+                    }
+                    Form::Single if is_unknown && change.is_single() => form = Form::Multiple,
+                    Form::Multiple if written.is_ok() && change.is_single() => {
+                        self.unknown.insert((unit, Form::Single, change.is_coils()));
+                        return Ok(Vec::new());
+                    }
+                    _ => return written.map(|registers| seen(device, request, &registers)),
+                }
             }
-            let written = self.client.write(unit, &request.change, Form::Multiple).await;
-            if written.is_ok() {
-                self.only_multiple.insert(kind);
-            }
-            written
+        })
+    }
+
+    fn identify(&mut self, unit_id: u8) -> Pending<'_, Result<Vec<(u8, String)>, Failure>> {
+        Box::pin(async move {
+            let objects = self.client.identify(unit_id).await?.unwrap_or_default();
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).to_owned();
+            Ok(objects.into_iter().map(|(id, bytes)| (id, text(bytes))).collect())
         })
     }
 

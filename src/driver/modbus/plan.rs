@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_point_is_never_parted_from_its_scale_factor() {
         let mut points = u16s(&[0, 10, 20, 30]);
-        let Source::Register(register) = &mut points[1].source;
+        let Source::Register(register) = &mut points[1].source else { unreachable!("a register") };
         register.scale_from = Some(22);
         assert_eq!(spans(&plan_gaps(&points, 125, 0)), [(0, 1), (10, 13), (30, 1)]);
         assert_eq!(spans(&split(&points, &plan_gaps(&points, 125, 125)[0])), [(0, 1), (10, 21)]);

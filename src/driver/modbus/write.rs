@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::super::{Change, Unfit, WriteRequest};
-use super::{Cells, Encoded, Masked, decode, encode};
-use crate::model::{Device, Point, RegisterTable, Sample, Value};
+use super::encode::step;
+use super::{Cells, Encoded, Masked, decode_as, encode};
+use crate::model::{Device, Point, RegisterSource, RegisterTable, Sample, Value};
 
 /// The most registers of one request (Modbus Application Protocol 1.1b3 §6.12).
 const MAX_REGISTERS: usize = 123;
@@ -75,7 +76,7 @@ impl Part {
         if matches!(register.table, RegisterTable::Discrete | RegisterTable::Input) {
             return Err(format!("{} can't be written: it is only read", register.table.as_str()));
         }
-        let reads_as = reads_as(point, &what, value);
+        let reads_as = reads_as(point, &what, value, factor);
         Ok(Part { table: register.table, address: register.address, what, point: index, reads_as })
     }
 
@@ -92,13 +93,14 @@ impl Part {
 }
 
 /// What the point will be read as: a number for a floating-point type is rounded by its registers.
-fn reads_as(point: &Point, what: &Encoded, value: &Value) -> Value {
+fn reads_as(point: &Point, what: &Encoded, value: &Value, factor: Option<i16>) -> Value {
     let Some(register) = point.register() else { return value.clone() };
-    let (Encoded::Registers(registers), true, None) = (what, register.kind.is_float(), register.scale_from) else {
-        return value.clone();
-    };
+    let (Encoded::Registers(registers), true) = (what, register.kind.is_float()) else { return value.clone() };
     let cells: Vec<u16> = registers.iter().map(|masked| masked.value).collect();
-    match decode(point, Cells::Registers(&cells), register.address) {
+    // The factor as a scale: its register is in no answer here.
+    let scale = if register.scale_from.is_some() { step(register, factor).ok() } else { register.scale.clone() };
+    let register = RegisterSource { scale, scale_from: None, ..register.clone() };
+    match decode_as(&register, point, Cells::Registers(&cells), register.address) {
         Sample::Good(rounded) => rounded,
         _ => value.clone(),
     }
@@ -185,7 +187,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{BitNames, Bits, Half, Name, Naming, PointType, Publish, RegisterSource, Source};
+    use crate::model::{BitNames, Bits, Half, Name, Naming, PointType, Publish, Source};
 
     fn point(table: RegisterTable, address: u16, kind: PointType) -> Point {
         let name = Name::new(&format!("{}{address}", table.as_str())).unwrap();
@@ -290,5 +292,13 @@ mod tests {
         let wanted: Value = Value::Decimal("0.30000000000000004".parse().unwrap());
         let requests = plan(&device(1, vec![holding(0, PointType::F32)]), &[(0, wanted)], |_| None).unwrap();
         assert_eq!(requests[0].points, [(0, Value::Float(0.3))]);
+        // Also where a register holds its scale.
+        let mut power = holding(0, PointType::F32);
+        let Source::Register(register) = &mut power.source else { unreachable!("a register") };
+        register.scale_from = Some(2);
+        let wanted = Value::Decimal("0.123456789".parse().unwrap());
+        let requests = plan(&device(1, vec![power]), &[(0, wanted)], |_| Some(-2)).unwrap();
+        let shown = Value::Decimal("0.12345679".parse().unwrap());
+        assert!(requests[0].points[0].1.is_shown_by(&shown), "{:?}", requests[0].points);
     }
 }

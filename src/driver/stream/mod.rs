@@ -29,6 +29,18 @@ pub use echo::{Echo, Filter};
 /// So many requests in a row without a byte in answer, and a TCP connection is made anew: its other end may be gone.
 const SILENT_REQUESTS: u32 = 3;
 
+/// The rate to expect on the line behind a converter: the usual one, and slower than most. A silence that is too long
+/// costs a few milliseconds, one that is too short costs answers.
+const BEHIND_CONVERTER: u32 = 9600;
+
+/// The settings of the serial line that requests end up on.
+pub fn line_settings(transport: &Transport) -> SerialLine {
+    match transport {
+        Transport::Serial(line) => line.clone(),
+        Transport::Tcp { .. } | Transport::Listen { .. } => SerialLine::new("", BEHIND_CONVERTER),
+    }
+}
+
 /// One line, open or not.
 #[derive(Debug)]
 pub struct Wire {
@@ -91,19 +103,32 @@ impl Wire {
         matches!(&self.place, Place::Tcp(connector) if !connector.is_listening())
     }
 
+    /// Whether it is a serial port, on which somebody may be speaking when it is opened.
+    pub fn is_serial(&self) -> bool {
+        matches!(self.place, Place::Serial(_))
+    }
+
+    /// Whether the device dials in.
+    pub fn is_listening(&self) -> bool {
+        matches!(&self.place, Place::Tcp(connector) if connector.is_listening())
+    }
+
     /// A request had no byte in answer, or (`heard`) some. A TCP connection that stays silent is closed, and a device
-    /// that has dialled in again meanwhile takes over from its own dead connection.
-    pub fn heard(&mut self, heard: bool) {
+    /// that has dialled in again meanwhile takes over from its own dead connection; returns whether it did.
+    pub fn heard(&mut self, heard: bool) -> bool {
         self.silent_requests = if heard { 0 } else { self.silent_requests + 1 };
         if heard {
-            return;
+            return false;
         }
-        let Place::Tcp(connector) = &mut self.place else { return };
+        let Place::Tcp(connector) = &mut self.place else { return false };
         if let Some(newest) = connector.newest() {
             self.stream = Some(Stream::Tcp(newest));
-        } else if self.silent_requests >= SILENT_REQUESTS && !connector.is_listening() {
+            return true;
+        }
+        if self.silent_requests >= SILENT_REQUESTS && !connector.is_listening() {
             self.stream = None;
         }
+        false
     }
 
     /// Closes it because it failed, and says so.

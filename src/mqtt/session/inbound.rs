@@ -9,12 +9,14 @@ use crate::mqtt::Reason;
 /// QoS 1 and 2 messages from the peer.
 ///
 /// PUBACK and PUBREC go out in the order of the PUBLISHes (§4.6), each once its message is safe. A QoS 2 packet id is known from its PUBLISH to
-/// its PUBREL: a repetition in between is not a message, and is answered when the first is [MQTT-4.3.3-10].
+/// its PUBREL: a repetition in between is not a message, and is answered too, once the first is [MQTT-4.3.3-10].
 #[derive(Debug, Default)]
 pub struct Inbound {
     waiting: VecDeque<Waiting>,
     /// The number of the first in `waiting`.
     first: u64,
+    /// How many in `waiting` are repetitions.
+    repeated: usize,
     exactly_once: InFlight<Intake>,
     /// Ids whose PUBLISH came on this connection and whose PUBCOMP has not been sent.
     held: usize,
@@ -24,6 +26,8 @@ pub struct Inbound {
 struct Waiting {
     packet_id: u16,
     qos: QoS,
+    /// Not a message, only to be answered.
+    repeated: bool,
     reason: Option<Reason>,
 }
 
@@ -65,27 +69,28 @@ pub struct Answer {
 impl Inbound {
     /// A QoS 1 PUBLISH came. Whether more than the announced Receive Maximum is open is for the caller to see ([`Inbound::len`]).
     pub fn receive(&mut self, packet_id: u16) -> Received {
-        self.wait(packet_id, QoS::AtLeastOnce, None)
+        self.wait(packet_id, QoS::AtLeastOnce)
     }
 
     /// A QoS 2 PUBLISH came.
     pub fn receive_once(&mut self, packet_id: u16) -> Arrival {
         match self.exactly_once.get(packet_id) {
-            Some(Intake::Taken) => Arrival::Repeated,
-            Some(_) => {
-                self.wait(packet_id, QoS::ExactlyOnce, Some(Reason::SUCCESS));
+            Some(intake) => {
+                let reason = (*intake != Intake::Taken).then_some(Reason::SUCCESS);
+                self.waiting.push_back(Waiting { packet_id, qos: QoS::ExactlyOnce, repeated: true, reason });
+                self.repeated += 1;
                 Arrival::Repeated
             }
             None => {
                 // The table has a place for each of the 65,535 ids but one; without one, every repetition would be taken for new.
                 let _ = self.exactly_once.push(packet_id, Intake::Taken);
-                Arrival::New(self.wait(packet_id, QoS::ExactlyOnce, None))
+                Arrival::New(self.wait(packet_id, QoS::ExactlyOnce))
             }
         }
     }
 
-    fn wait(&mut self, packet_id: u16, qos: QoS, reason: Option<Reason>) -> Received {
-        self.waiting.push_back(Waiting { packet_id, qos, reason });
+    fn wait(&mut self, packet_id: u16, qos: QoS) -> Received {
+        self.waiting.push_back(Waiting { packet_id, qos, repeated: false, reason: None });
         Received(self.first + self.waiting.len() as u64 - 1)
     }
 
@@ -104,10 +109,15 @@ impl Inbound {
 
     /// The next answer that may go out now.
     pub fn next_answer(&mut self) -> Option<Answer> {
-        let &Waiting { packet_id, qos, reason: Some(reason) } = self.waiting.front()? else { return None };
+        let &Waiting { packet_id, qos, repeated, reason: Some(reason) } = self.waiting.front()? else { return None };
         self.waiting.pop_front();
         self.first += 1;
-        if qos == QoS::ExactlyOnce && self.exactly_once.get(packet_id) == Some(&Intake::Taken) {
+        self.repeated -= usize::from(repeated);
+        if qos == QoS::ExactlyOnce && !repeated && self.exactly_once.get(packet_id) == Some(&Intake::Taken) {
+            // Its repetitions stand behind it.
+            let same = |w: &&mut Waiting| w.repeated && w.packet_id == packet_id && w.reason.is_none();
+            let repetitions = self.waiting.iter_mut().filter(same).take(self.repeated);
+            repetitions.for_each(|repetition| repetition.reason = Some(reason));
             if reason.is_failure() {
                 self.exactly_once.remove(packet_id);
             } else if let Some(intake) = self.exactly_once.get_mut(packet_id) {
@@ -142,7 +152,7 @@ impl Inbound {
 
     /// Messages of this connection that the peer counts against our Receive Maximum: not answered, or at QoS 2 not completed.
     pub fn len(&self) -> usize {
-        self.waiting.len() + self.held
+        self.waiting.len() - self.repeated + self.held
     }
 
     /// Whether none is open.
@@ -150,7 +160,7 @@ impl Inbound {
         self.len() == 0
     }
 
-    /// Messages that are not answered yet.
+    /// Messages that are not answered yet, and repetitions.
     pub fn unanswered(&self) -> usize {
         self.waiting.len()
     }
@@ -209,10 +219,27 @@ mod tests {
         let mut inbound = Inbound::default();
         let first = new(&mut inbound, 5);
         assert_eq!(inbound.receive_once(5), Arrival::Repeated);
-        assert_eq!(answers(&mut inbound), []);
+        assert_eq!((answers(&mut inbound), inbound.len(), inbound.unanswered()), (vec![], 1, 2));
         assert!(!inbound.pubrel(5), "a PUBREL before its PUBREC");
         inbound.release(first, Reason::SUCCESS);
-        assert_eq!(answers(&mut inbound), [(5, 0)]);
+        // Each is acknowledged [MQTT-4.3.3-10].
+        assert_eq!(answers(&mut inbound), [(5, 0), (5, 0)]);
+        assert_eq!((inbound.len(), inbound.unanswered()), (1, 0));
+    }
+
+    #[test]
+    fn a_repetition_of_what_was_refused_does_not_settle_a_new_message_with_its_id() {
+        let mut inbound = Inbound::default();
+        let refused = new(&mut inbound, 5);
+        let other = inbound.receive(6);
+        assert_eq!(inbound.receive_once(5), Arrival::Repeated);
+        inbound.release(refused, Reason::QUOTA_EXCEEDED);
+        assert_eq!(answers(&mut inbound), [(5, 0x97)]);
+        let anew = new(&mut inbound, 5);
+        inbound.release(other, Reason::SUCCESS);
+        assert_eq!(answers(&mut inbound), [(6, 0), (5, 0x97)]);
+        inbound.release(anew, Reason::SUCCESS);
+        assert_eq!((answers(&mut inbound), inbound.pubrel(5)), (vec![(5, 0)], true));
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Agenda {
         self.is_there(stamp, shared);
     }
 
-    /// It was read back. What its turn has read of these points is older and is forgotten; the rest goes first.
+    /// It was read back, or answered a write with what it holds. What its turn has read of these points is older and is forgotten; the rest goes first.
     pub fn read_back(&mut self, stamp: Stamp, readings: Vec<Reading>, shared: &mut Shared) {
         self.is_there(stamp, shared);
         if let Some(turn) = &mut self.turn {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Action, Line, Outcome, Scheduler};
-use crate::driver::{Unfit, WriteFailure};
-use crate::model::{Monotonic, NotSent, Order, OrderReport, Stamp, WriteEnd, Written};
+use crate::driver::{Seen, Unfit, WriteFailure};
+use crate::model::{Monotonic, NotSent, Order, OrderReport, Reading, Stamp, WriteEnd, Written};
 use crate::poll::agenda::Output;
 use crate::poll::orders::{Need, PlannedOrder};
 
@@ -37,7 +37,7 @@ impl Scheduler {
     pub fn refuse_order(&mut self, order: &Order, unfit: &Unfit) {
         let why = |point: usize| match point == unfit.point {
             true => NotSent::Unfit(unfit.why.clone()),
-            false => NotSent::AfterFailure,
+            false => NotSent::BesideUnfit,
         };
         let written = order.values.iter().map(|&(point, _)| Written {
             point,
@@ -55,10 +55,14 @@ impl Scheduler {
     }
 
     /// The write of [`Action::Write`] is over. After [`WriteFailure::NotSent`], [`Scheduler::handle_line_gone`] follows.
-    pub fn handle_written(&mut self, stamp: Stamp, result: Result<(), WriteFailure>) {
+    pub fn handle_written(&mut self, stamp: Stamp, result: Result<Seen, WriteFailure>) {
         let Some(OnWire { agenda, since }) = self.on_wire.take() else { return };
+        let mut readings = Vec::new();
         let end = match result {
-            Ok(()) => WriteEnd::Acknowledged,
+            Ok(seen) => {
+                readings.extend(seen.into_iter().map(|(point, sample)| Reading { point, sample, stamp }));
+                WriteEnd::Acknowledged
+            }
             Err(WriteFailure::Refused(fault)) => WriteEnd::Refused(fault),
             Err(WriteFailure::Unanswered(fault)) => WriteEnd::Unanswered(fault),
             // Its line is gone, which the next call tells; until then it waits.
@@ -68,12 +72,13 @@ impl Scheduler {
         self.reopen.reset();
         let agenda = &mut self.agendas[agenda];
         agenda.received(stamp.monotonic);
+        self.has_changed = true;
+        self.orders.written(stamp.monotonic, end.clone(), &readings);
         match &end {
             WriteEnd::Unanswered(_) => agenda.status.failures += 1,
-            _ => agenda.answered_write(stamp, &mut self.shared),
+            _ if readings.is_empty() => agenda.answered_write(stamp, &mut self.shared),
+            _ => agenda.read_back(stamp, readings, &mut self.shared),
         }
-        self.has_changed = true;
-        self.orders.written(stamp.monotonic, end);
     }
 
     /// No order is begun any more; [`Scheduler::next_order`] tells what those that have begun need.

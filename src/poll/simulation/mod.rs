@@ -15,7 +15,7 @@ use super::orders::PlannedOrder;
 use super::scheduler::{Action, Outcome, PlannedGroup, Scheduler};
 use super::{Event, Output};
 use crate::clock::Clock;
-use crate::driver::{self, Driver, LineError, Request, WriteFailure, WriteRequest};
+use crate::driver::{self, Driver, LineError, Request, Seen, WriteFailure, WriteRequest};
 use crate::model::{
     Bus, BusState, BusStatus, Device, Fault, Monotonic, Name, Order, OrderReport, Point, PointType, Protocol, Publish,
     PublishMode, QoS, Quirks, RegisterSource, RegisterTable, Sample, Source, Stamp, Timestamp, Transport, Value,
@@ -61,7 +61,7 @@ struct Simulation {
     orders: VecDeque<(u64, Order)>,
     /// When each write was sent, and to whom.
     writes: Vec<(u64, String)>,
-    write_reply: fn(&WriteRequest) -> Result<(), WriteFailure>,
+    write_reply: fn(&WriteRequest) -> Result<Seen, WriteFailure>,
     write_time: u64,
     /// When each order was reported.
     reports: Vec<(u64, OrderReport)>,
@@ -104,7 +104,7 @@ impl Simulation {
             refusals: vec![],
             orders: VecDeque::new(),
             writes: vec![],
-            write_reply: |_| Ok(()),
+            write_reply: |_| Ok(Vec::new()),
             write_time: 10,
             reports: vec![],
             devices: devices.to_vec(),
@@ -229,7 +229,8 @@ impl Simulation {
 
     fn status(&self) -> BusStatus {
         let bus = Name::new("x").unwrap();
-        let mut status = BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, devices: vec![] };
+        let mut status =
+            BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, damaged: 0, devices: vec![] };
         self.scheduler.write_status(&mut status);
         status
     }

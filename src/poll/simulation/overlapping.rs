@@ -151,7 +151,10 @@ fn any_device() -> impl Strategy<Value = (Vec<(u16, u64)>, Quirks)> {
     let most = prop_oneof![3 => Just(None), 1 => (1u16..4).prop_map(Some)];
     (prop::collection::vec(point, 1..8), any::<bool>(), pause, most).prop_map(
         |(points, single_requests, pause, max_in_flight)| {
-            (points, Quirks { single_requests, pause: Duration::from_millis(pause), max_in_flight })
+            (
+                points,
+                Quirks { single_requests, pause: Duration::from_millis(pause), max_in_flight, ..Quirks::default() },
+            )
         },
     )
 }

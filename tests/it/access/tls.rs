@@ -1,11 +1,12 @@
 //! TLS: both versions, certificates of clients, new certificates without a restart.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use fieldway::broker::{Broker, Limits};
 use fieldway::clock::Clock;
-use fieldway::config::{BrokerConfig, TlsFiles, UserConfig};
+use fieldway::config::{self, BrokerConfig, Outside, TlsFiles, UserConfig};
 use rcgen::{CertificateParams, DistinguishedName};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -195,4 +196,14 @@ async fn the_gateway_reads_its_certificates_again_at_sighup_and_says_why_clients
     ] {
         assert!(log.contains(line), "{line}\n{log}");
     }
+}
+
+#[test]
+fn a_key_that_the_gateway_may_not_read_is_told_with_what_to_do() {
+    let text = "gateway: { id: a }\nbroker:\n  listeners:\n    - { url: mqtts://127.0.0.1:8883, certificate: c.pem, private_key: c.key }\n";
+    let outside = Outside { read: &|_| Err(std::io::ErrorKind::PermissionDenied.into()), ..Outside::nothing() };
+    let report = config::parse(text.as_bytes(), Path::new("/etc/fieldway/gateway.yaml"), &outside).unwrap_err();
+    let report = report.to_string();
+    assert!(report.contains("cannot read the private key /etc/fieldway/c.key: permission denied"), "{report}");
+    assert!(report.contains("gateway.yaml:4:") && report.contains("`chmod g+r`"), "{report}");
 }

@@ -73,16 +73,24 @@ async fn a_silent_client_is_lost_after_one_and_a_half_keep_alives() {
 }
 
 #[tokio::test]
-async fn a_server_keep_alive_is_told_and_kept() {
+async fn a_server_keep_alive_is_told_to_whoever_asked_for_none_or_a_longer_one_and_kept() {
     let mut settings = config("127.0.0.1:0");
-    settings.server_keep_alive = Some(Duration::from_secs(1));
+    settings.server_keep_alive = Some(Duration::from_secs(2));
     let (appends, _rest) = tokio::sync::mpsc::channel(1);
     let (_reports, reports) = tokio::sync::mpsc::channel(1);
     let broker =
         Broker::start(&settings, Limits::default(), Vec::new(), appends, reports, None, Clock::start()).unwrap();
-    let (mut client, ack) = Client::connect_ack(broker.addresses()[0], Connect::new(Version::V5, "a")).await;
-    assert_eq!(ack.server_keep_alive_s, Some(1));
-    assert_eq!(client.closed().await, Some(Reason::KEEP_ALIVE_TIMEOUT));
+    for (asked, told) in [(1, None), (2, Some(2)), (120, Some(2)), (0, Some(2))] {
+        let connect = Connect { keep_alive_s: asked, ..Connect::new(Version::V5, "a") };
+        let (mut client, ack) = Client::connect_ack(broker.addresses()[0], connect).await;
+        assert_eq!(ack.server_keep_alive_s, told, "{asked}");
+        if asked < 2 {
+            let began = tokio::time::Instant::now();
+            assert_eq!(client.closed().await, Some(Reason::KEEP_ALIVE_TIMEOUT));
+            let least = Duration::from_millis(1_400) * told.unwrap_or(asked).into();
+            assert!(began.elapsed() > least, "{asked}: {:?}", began.elapsed());
+        }
+    }
 }
 
 #[tokio::test]

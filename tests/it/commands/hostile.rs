@@ -133,7 +133,7 @@ async fn a_retained_command_is_not_obeyed_by_a_gateway_that_starts_later() {
     let mut sender = connect(address, "sender").await;
     sender.publish_acked("fw/boiler/speed/set", "77", true).await;
     let (_, log) = gateway.stop();
-    let again = Plant::gateway(folder.path(), address.port(), device.port(), "60s");
+    let again = Plant::gateway(folder.path(), address.port(), device.port(), "60s", "");
     let mut client = connect(address, "later").await;
     client.subscribe("fw/boiler", QoS::AtMostOnce).await;
     client.message().await;

@@ -93,3 +93,19 @@ async fn a_stop_finishes_the_write_that_has_begun_and_tells_the_others() {
     let (status, log) = plant.gateway.ended();
     assert!(status.success(), "{log}");
 }
+
+#[tokio::test]
+async fn a_device_that_knows_function_23_is_written_and_read_in_one_request() {
+    let mut plant = Plant::start_with("60s", "    write_and_read: true\n").await;
+    assert_eq!(plant.set("counter", "7").await["value"], json!(7));
+    assert_eq!(plant.writes(), [(23, 10, vec![0, 0, 0, 7])]);
+    plant.device.set_mood(Mood::Clamps(450));
+    let result = plant.set("speed", "500").await;
+    assert_eq!((&result["status"], &result["value"]), (&json!("failed"), &json!(450)));
+    plant.device.set_mood(Mood::OnlyMultiple);
+    plant.writes();
+    // It does not know it after all: nothing was done, so it is written in another way, and from now on at once.
+    assert_eq!(plant.status("speed", "501").await, "done");
+    assert_eq!(plant.status("speed", "502").await, "done");
+    assert_eq!(plant.writes(), [(6, 2, vec![501]), (16, 2, vec![501]), (16, 2, vec![502])]);
+}

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fieldway::driver::modbus::frames::crc16;
-use fieldway::model::{BusState, ByteOrder, Device, Fault, PointType, RegisterTable, Sample, Value};
+use fieldway::driver::modbus::frames::{ascii_frame, crc16};
+use fieldway::model::{BusState, ByteOrder, Device, Fault, PointType, Protocol, RegisterTable, Sample, Value};
 use fieldway::poll::Event;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -46,6 +46,30 @@ enum Framing {
     /// Four requests at a time.
     TcpOverlapping,
     Rtu,
+    /// RTU frames through a converter on the network.
+    RtuOverTcp,
+    /// ASCII frames through one.
+    Ascii,
+}
+
+impl Framing {
+    fn request_len(self) -> usize {
+        match self {
+            Framing::Tcp | Framing::TcpOverlapping => 12,
+            Framing::Rtu | Framing::RtuOverTcp => 8,
+            Framing::Ascii => 17,
+        }
+    }
+
+    /// Unit, function, address, quantity.
+    fn asked(self, request: &[u8]) -> Vec<u8> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+        match self {
+            Framing::Tcp | Framing::TcpOverlapping => request[6..].to_vec(),
+            Framing::Rtu | Framing::RtuOverTcp => request.to_vec(),
+            Framing::Ascii => request[1..13].chunks(2).map(|two| digit(two[0]) << 4 | digit(two[1])).collect(),
+        }
+    }
 }
 
 /// What every register of every unit holds: who and where it is.
@@ -64,13 +88,13 @@ fn units() -> Vec<Arc<Device>> {
 /// Serves one connection as all four units.
 async fn serve(mut stream: TcpStream, framing: Framing, mode: Mode) -> std::io::Result<()> {
     let mut late: Option<Vec<u8>> = None;
-    let mut request = vec![0; if framing != Framing::Rtu { 12 } else { 8 }];
+    let mut request = vec![0; framing.request_len()];
     stream.read_exact(&mut request).await?;
     loop {
         if let Some(answer) = late.take() {
             stream.write_all(&answer).await?;
         }
-        let asked = if framing != Framing::Rtu { &request[6..] } else { &request[..] };
+        let asked = framing.asked(&request);
         let (unit, function) = (asked[0], asked[1]);
         let (address, count) = (u16::from_be_bytes([asked[2], asked[3]]), u16::from_be_bytes([asked[4], asked[5]]));
         let mut pdu = vec![function, (count * 2) as u8];
@@ -91,6 +115,12 @@ async fn serve(mut stream: TcpStream, framing: Framing, mode: Mode) -> std::io::
                 Mode::WrongFunction => wrap(unit, &[&[4], &pdu[1..]].concat()),
                 Mode::WrongLength => wrap(unit, &[&[function, pdu[1] + 2], &pdu[2..], &[0, 0][..]].concat()),
                 Mode::WrongTransaction => [&[good[0] ^ 1], &good[1..]].concat(),
+                Mode::WrongChecksum if framing == Framing::Ascii => {
+                    let mut wrong = good.clone();
+                    let digit = wrong.len() - 3;
+                    wrong[digit] = if wrong[digit] == b'0' { b'1' } else { b'0' };
+                    wrong
+                }
                 Mode::WrongChecksum => [&good[..good.len() - 1], &[good[good.len() - 1] ^ 1]].concat(),
                 Mode::HalfFrame => good[..good.len() / 2].to_vec(),
                 Mode::Exception(code) => wrap(unit, &[function | 0x80, code]),
@@ -123,7 +153,8 @@ async fn serve(mut stream: TcpStream, framing: Framing, mode: Mode) -> std::io::
 fn wrap(framing: Framing, request: &[u8], unit: u8, pdu: &[u8]) -> Vec<u8> {
     match framing {
         Framing::Tcp | Framing::TcpOverlapping => [&request[..4], &[0, pdu.len() as u8 + 1, unit], pdu].concat(),
-        Framing::Rtu => {
+        Framing::Ascii => ascii_frame(unit, pdu),
+        Framing::Rtu | Framing::RtuOverTcp => {
             let content = [&[unit], pdu].concat();
             [&content[..], &crc16(&content).to_le_bytes()].concat()
         }
@@ -193,6 +224,11 @@ async fn line(framing: Framing, mode: Mode) -> Line {
             let bus = Polled::start_overlapping(tcp(port), TIMEOUT_MS, 4, units());
             Line { bus, _cable: None, _folder: None }
         }
+        Framing::RtuOverTcp | Framing::Ascii => {
+            let protocol = if framing == Framing::Ascii { Protocol::ModbusAscii } else { Protocol::ModbusRtu };
+            let bus = Polled::start((protocol, tcp(port).1), TIMEOUT_MS, units());
+            Line { bus, _cable: None, _folder: None }
+        }
         Framing::Rtu => {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("tty");
@@ -227,7 +263,6 @@ async fn the_neighbours_go_on(framing: Framing, mode: Mode, expected: Fault) {
                     assert_eq!(round.device.unit_id, BROKEN, "{context}: {fault} is blamed on a neighbour");
                     faults.push(*fault);
                 }
-                Sample::Uncertain(..) => panic!("{context}: nothing here is uncertain"),
             }
         }
         rounds.entry(round.device.name.to_string()).or_default().push(Instant::now());
@@ -302,6 +337,24 @@ async fn a_broken_unit_on_a_serial_line_harms_nobody_else() {
     let mut cases = common();
     cases.push((Mode::WrongChecksum, Fault::Crc));
     all_at_once(Framing::Rtu, cases).await;
+}
+
+/// Exceptions are the same in every frame.
+fn common_but_most_exceptions() -> Vec<(Mode, Fault)> {
+    let is_another = |mode: Mode| matches!(mode, Mode::Exception(code) if code != 2 && code != 11);
+    let mut cases: Vec<_> = common().into_iter().filter(|(mode, _)| !is_another(*mode)).collect();
+    cases.push((Mode::WrongChecksum, Fault::Crc));
+    cases
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_unit_behind_a_converter_harms_nobody_else() {
+    all_at_once(Framing::RtuOverTcp, common_but_most_exceptions()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_unit_on_an_ascii_line_harms_nobody_else() {
+    all_at_once(Framing::Ascii, common_but_most_exceptions()).await;
 }
 
 /// Waits until every unit was reported so.

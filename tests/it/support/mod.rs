@@ -11,4 +11,5 @@ pub mod mosquitto;
 pub mod mqtt;
 pub mod peers;
 pub mod wait;
+pub mod wire;
 pub mod writable_device;

@@ -23,6 +23,16 @@ impl Peer {
         Peer::spawn(&python, Command::new(&python).arg(path).args(args))
     }
 
+    /// The same with Node.js; its packages are where `tests/run` installs them, or in `FIELDWAY_TEST_NODE_MODULES`.
+    pub fn node(script: &str, args: &[String]) -> Peer {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let packages = std::env::var_os("FIELDWAY_TEST_NODE_MODULES")
+            .map_or_else(|| root.join("target/test-node/node_modules"), Into::into);
+        assert!(packages.is_dir(), "there is no {}; ./tests/run installs it", packages.display());
+        let command = &mut Command::new("node");
+        Peer::spawn("node", command.arg(root.join("tests/peers").join(script)).args(args).env("NODE_PATH", packages))
+    }
+
     /// Starts `mosquitto_sub` on `port`, printing `topic payload` a line.
     pub fn mosquitto_sub(port: u16, args: &[&str]) -> Peer {
         let command = &mut Command::new("mosquitto_sub");

@@ -33,7 +33,7 @@ pub enum Mood {
     Well,
     /// Refuses writes with this exception.
     Refuses(u8),
-    /// Knows functions 15 and 16, and not 5 and 6.
+    /// Knows functions 15 and 16, and not 5, 6 and 23.
     OnlyMultiple,
     /// Does what it is told, and the answer is lost.
     LosesAnswers,
@@ -138,11 +138,15 @@ fn answer(pdu: &[u8], shared: &Arc<Mutex<State>>) -> Option<Vec<u8>> {
         15 => ((0..usize::from(word(pdu, 3))).map(|n| u16::from(pdu[6 + n / 8] >> (n % 8) & 1)).collect(), &pdu[..5]),
         16 => ((0..usize::from(word(pdu, 3))).map(|n| word(pdu, 6 + 2 * n)).collect(), &pdu[..5]),
         22 => (vec![word(pdu, 3), word(pdu, 5)], &pdu[..7]),
+        23 if state.mood != Mood::OnlyMultiple => {
+            ((0..usize::from(word(pdu, 7))).map(|n| word(pdu, 10 + 2 * n)).collect(), &[])
+        }
         _ => return Some(vec![function | 0x80, 1]),
     };
     state.writes.push(Written { function, address, values: values.clone() });
     let refusal = |code| Some(vec![function | 0x80, code]);
-    let echo = echo.to_vec();
+    let mut echo = echo.to_vec();
+    let first = if function == 23 { usize::from(word(pdu, 5)) } else { first };
     match state.mood {
         Mood::Refuses(code) => return refusal(code),
         Mood::OnlyMultiple if matches!(function, 5 | 6) => return refusal(1),
@@ -159,6 +163,11 @@ fn answer(pdu: &[u8], shared: &Arc<Mutex<State>>) -> Option<Vec<u8>> {
             });
         }
         _ => apply(&mut state, function, first, &values),
+    }
+    if function == 23 {
+        let read = state.holding[usize::from(address)..].iter().take(usize::from(word(pdu, 3)));
+        let data: Vec<u8> = read.flat_map(|register| register.to_be_bytes()).collect();
+        echo = [&[23, data.len() as u8], &data[..]].concat();
     }
     (state.mood != Mood::LosesAnswers).then_some(echo)
 }

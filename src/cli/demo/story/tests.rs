@@ -39,6 +39,7 @@ impl Play {
                 bus: name("line"),
                 state: BusState::Open,
                 busy: Duration::ZERO,
+                damaged: 0,
                 devices: vec![device("meter_1"), device("meter_2")],
             }],
             broker: Some(BrokerStatus::default()),

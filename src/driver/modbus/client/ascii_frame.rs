@@ -34,8 +34,7 @@ pub fn answer_len(ask: &Ask) -> usize {
 pub struct Collector {
     unit: u8,
     function: u8,
-    /// Bytes of the PDU that would be the answer.
-    answer_len: usize,
+    ask: Ask,
     /// The frame that has begun, decoded; `None` between frames.
     bytes: Option<Vec<u8>>,
     /// The first of two digits.
@@ -45,9 +44,10 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Waits for the answer of `unit` to a request with this function; `answer_len` bytes of PDU, or a refusal.
-    pub fn new(unit: u8, function: u8, answer_len: usize) -> Collector {
-        Collector { unit, function, answer_len, bytes: None, half: None, heard: false, damaged: false }
+    /// Waits for the answer of `unit` to `ask`, or a refusal.
+    pub fn new(unit: u8, ask: &Ask) -> Collector {
+        let (function, ask) = (ask.function(), ask.clone());
+        Collector { unit, function, ask, bytes: None, half: None, heard: false, damaged: false }
     }
 
     /// Takes bytes from the line; returns the PDU of the answer once it is complete and its checksum right.
@@ -77,7 +77,7 @@ impl Collector {
         // Seven data bits arrive as eight when the port leaves the parity bit in.
         let character = character & 0x7F;
         if character == b':' {
-            (self.bytes, self.half) = (Some(Vec::with_capacity(self.answer_len + 2)), None);
+            (self.bytes, self.half) = (Some(Vec::with_capacity(self.ask.answer_len() + 2)), None);
             return false;
         }
         let Some(bytes) = &mut self.bytes else { return false };
@@ -101,7 +101,8 @@ impl Collector {
         let is_answer = match bytes {
             [unit, function, _, .., _] if *unit == self.unit => {
                 let refusal = *function == self.function | pdu::EXCEPTION && bytes.len() == 1 + pdu::EXCEPTION_LEN + 1;
-                refusal || (*function == self.function && bytes.len() == 1 + self.answer_len + 1)
+                let pdu = &bytes[1..bytes.len() - 1];
+                refusal || (*function == self.function && self.ask.whole_len(pdu) == Some(pdu.len()))
             }
             _ => false,
         };
@@ -119,9 +120,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::driver::Request;
+    use crate::model::RegisterTable;
+
+    fn ask(count: u16) -> Ask {
+        Ask::read(&Request { table: RegisterTable::Holding, address: 0, count, points: vec![0] })
+    }
 
     fn collector() -> Collector {
-        Collector::new(7, 3, 4)
+        Collector::new(7, &ask(1))
     }
 
     #[test]
@@ -180,7 +187,7 @@ mod tests {
         ) {
             let data: Vec<u8> = (0..count * 2).map(|n| n as u8).collect();
             let pdu = [&[3, (count * 2) as u8][..], &data].concat();
-            let mut collector = Collector::new(7, 3, pdu.len());
+            let mut collector = Collector::new(7, &ask(count));
             let stream = [garbage, frame(7, &pdu)].concat();
             let mut found = None;
             for bytes in stream.chunks(piece) {

@@ -43,7 +43,7 @@ impl Framing {
     pub fn collector(self, unit: u8, ask: &Ask) -> Collector {
         match self {
             Framing::Rtu => Collector::Rtu(rtu_frame::Collector::new(unit, ask)),
-            Framing::Ascii => Collector::Ascii(ascii_frame::Collector::new(unit, ask.function(), ask.answer_len())),
+            Framing::Ascii => Collector::Ascii(ascii_frame::Collector::new(unit, ask)),
         }
     }
 

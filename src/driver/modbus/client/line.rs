@@ -2,26 +2,14 @@
 
 use std::time::Duration;
 
-use super::super::super::stream::{Echo, Wire};
+use super::super::super::stream::{Echo, Wire, line_settings};
 use super::super::super::{Failure, LineError, Request, WriteFailure};
 use super::super::cost;
 use super::framing::Framing;
 use super::pdu::{Answer, Ask};
 use super::rtu::{self, Broken, Rtu, Timing};
 use crate::clock::{Alarm, Clock};
-use crate::model::{Bus, SerialLine, Transport};
-
-/// The rate to expect on the line behind a converter: the usual one, and slower than most. A silence that is too long
-/// costs a few milliseconds, one that is too short costs answers.
-const BEHIND_CONVERTER: u32 = 9600;
-
-/// The settings of the serial line that requests end up on.
-pub fn settings(transport: &Transport) -> SerialLine {
-    match transport {
-        Transport::Serial(line) => line.clone(),
-        Transport::Tcp { .. } | Transport::Listen { .. } => SerialLine::new("", BEHIND_CONVERTER),
-    }
-}
+use crate::model::{Bus, Transport};
 
 /// A line and what is said on it.
 pub struct Line {
@@ -35,7 +23,7 @@ pub struct Line {
 impl Line {
     /// Not open yet.
     pub fn new(bus: &Bus, framing: Framing, clock: Clock) -> Line {
-        let line = settings(&bus.transport);
+        let line = line_settings(&bus.transport);
         let timing =
             Timing { character: cost::character_time(&line), silence: cost::silence(&line), timeout: bus.timeout };
         // Behind a network nothing is exact.
@@ -80,8 +68,22 @@ impl Line {
         }
     }
 
+    /// One question that changes nothing, and its answer as it is. The wire is closed when it fails.
+    pub async fn question(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u8>, Failure> {
+        if !self.wire.is_usable() && self.wire.is_dialled() {
+            self.open().await?;
+        }
+        self.requests += 1;
+        let Some(stream) = self.wire.stream() else { return Err(self.wire.fail(&"it is not open").into()) };
+        match self.rtu.question(stream, unit, ask).await {
+            Ok(answer) => Ok(answer),
+            Err(Broken::Failure(failure)) => Err(failure),
+            Err(Broken::Stream(error)) => Err(self.wire.fail(&error).into()),
+        }
+    }
+
     /// One write and its answer; it goes out at most once. The wire is closed when it fails before that.
-    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u16>, WriteFailure> {
         if !self.wire.is_usable() && self.wire.is_dialled() {
             self.open().await?;
         }
@@ -89,9 +91,9 @@ impl Line {
         let Some(stream) = self.wire.stream() else { return Err(self.wire.fail(&"it is not open").into()) };
         let outcome = self.rtu.write(stream, unit, ask).await;
         match outcome {
-            Ok(()) => {
+            Ok(seen) => {
                 self.wire.heard(true);
-                Ok(())
+                Ok(seen)
             }
             Err(Broken::Failure(failure)) => {
                 self.wire.heard(self.rtu.was_heard());

@@ -6,6 +6,7 @@
 
 mod ascii_frame;
 mod framing;
+mod identity;
 mod line;
 mod overlapped;
 mod pdu;
@@ -19,17 +20,17 @@ use std::time::Duration;
 use super::super::stream::Connector;
 use super::super::{Change, Failure, LineError, Request, WriteFailure};
 use crate::clock::Clock;
-use crate::model::Bus;
+use crate::model::{Bus, Fault, RegisterTable};
 
 pub use framing::Framing;
-pub use line::settings;
 pub use overlapped::{Over, Overlapped};
 use pdu::Ask;
-pub use pdu::{Answer, Form};
+pub use pdu::{Answer, Form, MAX_WRITE_AND_READ};
 
 /// What the fuzzer feeds: everything here that reads bytes from outside.
 pub mod frames {
     pub use super::ascii_frame::{Collector as AsciiCollector, frame as ascii_frame};
+    pub use super::identity::{Page, page};
     pub use super::pdu::{Answer, Ask, Form, answer};
     pub use super::rtu_frame::{Collector, crc16};
     pub use super::tcp_frame::{Frame, NotModbus, parse};
@@ -94,14 +95,51 @@ impl Client {
         }
     }
 
-    /// One write to one unit, sent at most once.
-    pub async fn write(&mut self, unit: u8, change: &Change, form: Form) -> Result<(), WriteFailure> {
+    /// One write to one unit, sent at most once. Returns the registers that were read after it, if any.
+    pub async fn write(&mut self, unit: u8, change: &Change, form: Form) -> Result<Vec<u16>, WriteFailure> {
         let ask = Ask::write(change, form);
         match self {
             Client::Line(line) => line.write(unit, &ask).await,
             Client::Tcp(tcp) => tcp.write(unit, &ask).await,
             Client::Overlapped(tcp) => tcp.write(unit, &ask).await,
         }
+    }
+
+    /// Who `unit` is: object ids (0 vendor, 1 product, 2 revision, …) and their bytes; `None` when it is there and does not say.
+    pub async fn identify(&mut self, unit: u8) -> Result<Option<Vec<(u8, Vec<u8>)>>, Failure> {
+        // The question that every device answers, if only with a refusal.
+        let first = Request { table: RegisterTable::Holding, address: 0, count: 1, points: Vec::new() };
+        match self.read(unit, &first).await {
+            Ok(_) | Err(Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        // Regular access has more; many devices know the basic one only.
+        for access in [2, 1] {
+            match self.objects(unit, access).await {
+                Err(Failure::LineGone(error)) => return Err(error.into()),
+                Ok(objects) if !objects.is_empty() => return Ok(Some(objects)),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    async fn objects(&mut self, unit: u8, access: u8) -> Result<Vec<(u8, Vec<u8>)>, Failure> {
+        let mut objects: Vec<(u8, Vec<u8>)> = Vec::new();
+        let mut next = Some(0);
+        while let Some(object) = next {
+            let ask = Ask::identify(access, object);
+            let answer = match self {
+                Client::Line(line) => line.question(unit, &ask).await?,
+                Client::Tcp(tcp) => tcp.question(unit, &ask).await?,
+                Client::Overlapped(tcp) => tcp.question(unit, &ask).await?,
+            };
+            let page = identity::page(&answer).ok_or(Failure::NoAnswer(Fault::Framing))?;
+            // A device that says the same again and again would never end.
+            next = page.next.filter(|next| *next > object && !page.objects.is_empty());
+            objects.extend(page.objects);
+        }
+        Ok(objects)
     }
 
     /// The longest that [`Client::read`] takes when nothing answers.

@@ -96,8 +96,13 @@ impl Overlapped {
     }
 
     /// One write, sent at most once, while no other request is under way.
-    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u16>, WriteFailure> {
         self.tcp.write(unit, ask).await
+    }
+
+    /// One question and its answer as it is, while no request is under way.
+    pub async fn question(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u8>, Failure> {
+        self.tcp.question(unit, ask).await
     }
 
     /// The longest that [`Overlapped::read`] takes when nothing answers.

@@ -5,6 +5,7 @@ use tokio_modbus::{ExceptionCode, Response};
 
 use super::super::super::{Change, Failure, Request, WriteFailure};
 use super::super::Cells;
+use super::identity;
 use crate::model::{Fault, RegisterTable};
 
 /// Set in the function code of an answer that refuses (Modbus Application Protocol 1.1b3 §7).
@@ -55,16 +56,26 @@ enum Shape {
     Data(usize),
     /// The first so many bytes of what was sent.
     Echo(usize),
+    /// Objects of the device identification, which say their lengths themselves.
+    Objects,
 }
 
+/// The largest PDU (§4.1).
+const MAX_PDU: usize = 253;
+
 /// Which of two functions writes one coil or register. Some devices know only one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Functions 5 and 6, for one alone.
     Single,
     /// Functions 15 and 16, for one as for many.
     Multiple,
+    /// Function 23, which writes registers and then reads them; for registers only, else as [`Form::Single`].
+    WriteAndRead,
 }
+
+/// The most registers that function 23 writes (§6.17).
+pub const MAX_WRITE_AND_READ: usize = 121;
 
 impl Ask {
     /// Function, address and quantity (§6.1 to §6.4).
@@ -75,7 +86,7 @@ impl Ask {
         Ask { pdu, answer: Shape::Data(data_len(request)) }
     }
 
-    /// The request for a change (§6.5, §6.6, §6.11, §6.12, §6.16).
+    /// The request for a change (§6.5, §6.6, §6.11, §6.12, §6.16, §6.17).
     pub fn write(change: &Change, form: Form) -> Ask {
         let words = |function: u8, words: &[u16]| {
             let mut pdu = vec![function];
@@ -84,7 +95,14 @@ impl Ask {
         };
         // As many as fit into a request, which `plan` has seen to: at most 1968 coils or 123 registers.
         let (pdu, echoed) = match change {
-            Change::Coils { address, bits } if bits.len() == 1 && form == Form::Single => {
+            Change::Registers { address, values } if form == Form::WriteAndRead => {
+                let count = values.len() as u16;
+                let mut pdu = words(23, &[*address, count, *address, count]);
+                pdu.push((values.len() * 2) as u8);
+                pdu.extend(values.iter().flat_map(|value| value.to_be_bytes()));
+                return Ask { pdu, answer: Shape::Data(values.len() * 2) };
+            }
+            Change::Coils { address, bits } if bits.len() == 1 && form != Form::Multiple => {
                 (words(5, &[*address, if bits[0] { 0xFF00 } else { 0 }]), 5)
             }
             Change::Registers { address, values } if values.len() == 1 && form == Form::Single => {
@@ -109,6 +127,11 @@ impl Ask {
         Ask { pdu, answer: Shape::Echo(echoed) }
     }
 
+    /// Who the device is (§6.21): its identification from this object on, by basic (1) or regular (2) access.
+    pub fn identify(access: u8, object: u8) -> Ask {
+        Ask { pdu: vec![identity::FUNCTION, identity::MEI_TYPE, access, object], answer: Shape::Objects }
+    }
+
     /// The function code.
     pub fn function(&self) -> u8 {
         self.pdu[0]
@@ -119,11 +142,20 @@ impl Ask {
         &self.pdu
     }
 
-    /// Bytes of the answer, without what a frame adds.
+    /// Bytes of the answer, at most, without what a frame adds.
     pub fn answer_len(&self) -> usize {
         match self.answer {
             Shape::Data(len) => 2 + len,
             Shape::Echo(len) => len,
+            Shape::Objects => MAX_PDU,
+        }
+    }
+
+    /// Bytes of the answer that begins with `pdu`; `None` while that can't be told.
+    pub fn whole_len(&self, pdu: &[u8]) -> Option<usize> {
+        match self.answer {
+            Shape::Data(_) | Shape::Echo(_) => Some(self.answer_len()),
+            Shape::Objects => identity::page_len(pdu),
         }
     }
 
@@ -136,15 +168,15 @@ impl Ask {
     pub fn byte_count(&self) -> Option<u8> {
         match self.answer {
             Shape::Data(len) => Some(u8::try_from(len).unwrap_or(u8::MAX)),
-            Shape::Echo(_) => None,
+            Shape::Echo(_) | Shape::Objects => None,
         }
     }
 
-    /// Understands the answer to a write.
+    /// Understands the answer to a write: the registers that function 23 read after it, none for the others.
     ///
     /// Refused when it is an exception that means that nothing was done. Of the others (§7) a device says that it is at it, that it
     /// failed at it, or a gateway that it heard nothing: then, as when the echo is another, only reading tells what was done.
-    pub fn written(&self, answer: &[u8]) -> Result<(), WriteFailure> {
+    pub fn written(&self, answer: &[u8]) -> Result<Vec<u16>, WriteFailure> {
         match answer {
             [code, exception] if *code == self.function() | EXCEPTION => Err(match ExceptionCode::new(*exception) {
                 ExceptionCode::IllegalFunction => WriteFailure::Refused(Fault::IllegalFunction),
@@ -158,9 +190,27 @@ impl Ask {
                     WriteFailure::Unanswered(Fault::DeviceFailure)
                 }
             }),
-            _ if answer == &self.pdu[..self.answer_len().min(self.pdu.len())] => Ok(()),
+            [function, count, data @ ..]
+                if self.byte_count() == Some(*count)
+                    && *function == self.function()
+                    && data.len() == usize::from(*count) =>
+            {
+                Ok(data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect())
+            }
+            _ if self.byte_count().is_none() && answer == &self.pdu[..self.answer_len().min(self.pdu.len())] => {
+                Ok(Vec::new())
+            }
             _ => Err(WriteFailure::Unanswered(Fault::Framing)),
         }
+    }
+}
+
+/// The answer to any question as it is, or the refusal that it is.
+pub fn raw_answer(function: u8, pdu: &[u8]) -> Result<Vec<u8>, Failure> {
+    match pdu {
+        [code, exception] if *code == function | EXCEPTION => Err(refusal(ExceptionCode::new(*exception))),
+        [code, ..] if *code == function => Ok(pdu.to_vec()),
+        _ => Err(Failure::NoAnswer(Fault::Framing)),
     }
 }
 
@@ -271,13 +321,25 @@ mod tests {
         ] {
             let ask = Ask::write(&change, form);
             assert_eq!(ask.pdu(), request, "{change:?}");
-            assert_eq!(ask.written(answer), Ok(()), "{change:?}");
+            assert_eq!(ask.written(answer), Ok(vec![]), "{change:?}");
             let mut other = answer.to_vec();
             other[2] ^= 1;
             for wrong in [&other[..], &answer[..4], &[], &[3, 2, 0, 0]] {
                 assert_eq!(ask.written(wrong), Err(WriteFailure::Unanswered(Fault::Framing)), "{wrong:02X?}");
             }
         }
+    }
+
+    #[test]
+    fn function_23_writes_and_tells_what_is_held_then() {
+        let change = Change::Registers { address: 0x0E, values: vec![0xFF, 7] };
+        let ask = Ask::write(&change, Form::WriteAndRead);
+        assert_eq!(ask.pdu(), [23, 0, 0x0E, 0, 2, 0, 0x0E, 0, 2, 4, 0, 0xFF, 0, 7]);
+        assert_eq!(ask.written(&[23, 4, 0, 0xFE, 0, 7]), Ok(vec![0xFE, 7]));
+        for wrong in [&[23, 4, 0, 0xFE, 0][..], &[23, 2, 0, 0xFE], &[3, 4, 0, 0xFE, 0, 7], &ask.pdu()[..6]] {
+            assert_eq!(ask.written(wrong), Err(WriteFailure::Unanswered(Fault::Framing)), "{wrong:02X?}");
+        }
+        assert_eq!(ask.written(&[0x97, 1]), Err(WriteFailure::Refused(Fault::IllegalFunction)));
     }
 
     #[test]

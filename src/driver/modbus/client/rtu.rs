@@ -62,7 +62,7 @@ pub struct Rtu {
     echo: Echo,
     /// When the last byte was on the line.
     last_byte: Monotonic,
-    /// Whether the last request had a byte in answer, its echo aside.
+    /// Whether a byte came in answer to the last request, its echo aside, or a late one before it.
     was_heard: bool,
     /// The request that is on its way. It stays when the caller gives up waiting half-way.
     asked: Option<(u8, Ask)>,
@@ -110,8 +110,20 @@ impl Rtu {
         outcome.map_err(Broken::Failure)
     }
 
+    /// Asks `unit` anything that changes nothing, and waits for its answer as it is.
+    pub async fn question<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<Vec<u8>, Broken<Failure>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let sent = self.ask(stream, unit, ask).await?;
+        let heard = self.hear(stream, unit, ask, sent, |answer| pdu::raw_answer(ask.function(), answer)).await?;
+        let outcome = heard.unwrap_or_else(|fault| Err(Failure::NoAnswer(fault)));
+        self.settle(unit, ask.clone(), matches!(outcome, Err(Failure::NoAnswer(_))));
+        outcome.map_err(Broken::Failure)
+    }
+
     /// Writes to `unit` and waits for the answer. The request goes out once. [`Broken::Stream`] means that it did not.
-    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<(), Broken<WriteFailure>>
+    pub async fn write<T>(&mut self, stream: &mut T, unit: u8, ask: &Ask) -> Result<Vec<u16>, Broken<WriteFailure>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -134,8 +146,8 @@ impl Rtu {
             self.expect_late(unit, ask);
         }
         let settled = self.late_answers_end(unit, ask);
-        self.hush(stream, settled).await?;
         self.was_heard = false;
+        self.hush(stream, settled).await?;
         self.asked = Some((unit, ask.clone()));
         self.send(stream, &self.framing.frame(unit, ask.pdu())).await
     }
@@ -200,6 +212,7 @@ impl Rtu {
             if heard == 0 {
                 return Ok(());
             }
+            self.was_heard = true;
             self.last_byte = self.clock.now();
             if self.last_byte > patience.max(until) {
                 return Ok(());
@@ -281,8 +294,10 @@ fn characters(timing: Timing, count: usize) -> Duration {
 mod tests {
     use tokio::io::DuplexStream;
 
+    use super::super::pdu::Form;
     use super::super::rtu_frame::{self, crc16};
     use super::*;
+    use crate::driver::Change;
     use crate::model::RegisterTable;
 
     /// What a device does after one request: waits so many milliseconds, then says this; again and again.
@@ -480,6 +495,60 @@ mod tests {
         assert!(!rtu.rtu.was_heard());
     }
 
+    /// Register `address` of unit 1 becomes `value`.
+    async fn write(line: &mut Line, address: u16, value: u16) -> Result<(), WriteFailure> {
+        let ask = Ask::write(&Change::Registers { address, values: vec![value] }, Form::Single);
+        match line.rtu.write(&mut line.near, 1, &ask).await {
+            Ok(_) => Ok(()),
+            Err(Broken::Failure(failure)) => Err(failure),
+            Err(Broken::Stream(error)) => panic!("{error}"),
+        }
+    }
+
+    fn written(address: u16, value: u16) -> Vec<u8> {
+        let ([a, b], [c, d]) = (address.to_be_bytes(), value.to_be_bytes());
+        frame(&[1, 6, a, b, c, d])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_acknowledged_refused_or_unanswered_and_goes_out_once() {
+        for (script, outcome) in [
+            (vec![(5, written(10, 7))], Ok(())),
+            (vec![(5, frame(&[1, 0x86, 3]))], Err(WriteFailure::Refused(Fault::IllegalValue))),
+            (vec![(5, frame(&[1, 0x86, 11]))], Err(WriteFailure::Unanswered(Fault::GatewayTarget))),
+            (vec![], Err(WriteFailure::Unanswered(Fault::Timeout))),
+            (vec![(5, written(10, 8))], Err(WriteFailure::Unanswered(Fault::Framing))),
+            (vec![(5, good(1, 10))], Err(WriteFailure::Unanswered(Fault::Framing))),
+        ] {
+            let (mut line, _) = line(vec![script.clone(), vec![(5, good(1, 20))]]);
+            assert_eq!(write(&mut line, 10, 7).await, outcome, "{script:02X?}");
+            // The script counts requests: had it been sent twice, this would not be answered.
+            assert_eq!(read(&mut line, 1, 20).await, reading(20), "after {script:02X?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_echo_that_is_known_is_not_taken_for_an_acknowledgement() {
+        let echo = rtu_frame::frame(1, Ask::read(&ask(10)).pdu());
+        let scripts = vec![
+            vec![(1, [echo, good(1, 10)].concat())],
+            vec![(1, written(10, 7))],
+            vec![(1, written(10, 8)), (20, written(10, 8))],
+        ];
+        let (mut line, _) = line(scripts);
+        assert_eq!(read(&mut line, 1, 10).await, reading(10));
+        assert_eq!(write(&mut line, 10, 7).await, Err(WriteFailure::Unanswered(Fault::Timeout)));
+        assert_eq!(write(&mut line, 10, 8).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_acknowledgement_is_not_taken_for_that_of_the_next_write() {
+        let (mut line, clock) = line(vec![vec![(300, written(10, 7))], vec![(10, written(10, 8))]]);
+        assert_eq!(write(&mut line, 10, 7).await, Err(WriteFailure::Unanswered(Fault::Timeout)));
+        assert_eq!(write(&mut line, 10, 8).await, Ok(()));
+        assert!(clock.now() > Monotonic::from_millis(600), "the late answer was waited for");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn ascii_frames_are_exchanged_in_the_same_way() {
         let (near, mut far) = tokio::io::duplex(1024);
@@ -497,5 +566,32 @@ mod tests {
         let mut line = Line { rtu: Rtu { framing: Framing::Ascii, ..rtu(clock) }, near };
         assert_eq!(read(&mut line, 1, 10).await, reading(10));
         assert_eq!(read(&mut line, 1, 10).await, Err(Fault::Crc));
+    }
+
+    #[tokio::test]
+    async fn no_gap_is_shorter_than_the_silence_however_fast_the_device_is() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let clock = Clock::start();
+        let device = tokio::spawn(async move {
+            let (mut request, mut answered, mut shortest) = ([0; 8], None, Duration::MAX);
+            while far.read_exact(&mut request).await.is_ok() {
+                let now = clock.now();
+                shortest = answered.map_or(shortest, |before| shortest.min(now.since(before)));
+                // Before it is sent: what the other end measures begins later.
+                answered = Some(clock.now());
+                far.write_all(&good(1, 10)).await.unwrap();
+            }
+            shortest
+        });
+        let silence = Duration::from_micros(1750);
+        let timing = Timing { character: Duration::from_micros(87), silence, timeout: Duration::from_secs(5) };
+        let rtu = Rtu::new(Framing::Rtu, timing, Echo::new(false), Alarm::precise(), clock);
+        let mut line = Line { rtu, near };
+        for _ in 0..50 {
+            assert_eq!(read(&mut line, 1, 10).await, reading(10));
+        }
+        drop(line);
+        let shortest = device.await.unwrap();
+        assert!(shortest >= silence, "{shortest:?}");
     }
 }

@@ -6,8 +6,8 @@
 use super::pdu::{self, Ask};
 use crate::model::Fault;
 
-/// Unit and PDU of the largest answer to a read, and its checksum.
-const MAX_ANSWER: usize = 1 + 2 + 250 + 2;
+/// Unit, the largest PDU, and the checksum.
+const MAX_ANSWER: usize = 1 + 253 + 2;
 
 /// The checksum of §6.2.2: CRC-16 with the polynomial 0xA001, least significant byte first on the wire.
 pub fn crc16(bytes: &[u8]) -> u16 {
@@ -51,8 +51,7 @@ pub struct Collector {
     function: u8,
     /// What an answer with data has after its function; `None` for an answer without.
     byte_count: Option<u8>,
-    /// Bytes of the whole answer.
-    len: usize,
+    ask: Ask,
     kept: Vec<u8>,
     heard: bool,
     damaged: bool,
@@ -61,9 +60,9 @@ pub struct Collector {
 impl Collector {
     /// Waits for the answer of `unit` to `ask`.
     pub fn new(unit: u8, ask: &Ask) -> Collector {
-        let (function, byte_count, len) = (ask.function(), ask.byte_count(), answer_len(ask));
+        let (function, byte_count, ask) = (ask.function(), ask.byte_count(), ask.clone());
         let kept = Vec::with_capacity(MAX_ANSWER);
-        Collector { unit, function, byte_count, len, kept, heard: false, damaged: false }
+        Collector { unit, function, byte_count, ask, kept, heard: false, damaged: false }
     }
 
     /// Takes bytes from the line; returns the PDU of the answer once it is complete and its checksum right.
@@ -116,7 +115,13 @@ impl Collector {
             [_, function, ..] if *function == self.function | pdu::EXCEPTION => 1 + pdu::EXCEPTION_LEN + 2,
             [_, function, ..] if *function != self.function => return Candidate::No,
             [_, _, count, ..] if self.byte_count.is_some_and(|expected| expected != *count) => return Candidate::No,
-            [_, _, _, ..] => self.len,
+            [_, _, _, ..] => match self.ask.whole_len(&head[1..]) {
+                Some(len) if 1 + len + 2 > MAX_ANSWER => return Candidate::No,
+                Some(len) => 1 + len + 2,
+                // No answer is longer.
+                None if head.len() >= MAX_ANSWER => return Candidate::No,
+                None => return Candidate::Partial,
+            },
             _ => return Candidate::Partial,
         };
         if head.len() < len { Candidate::Partial } else { Candidate::Whole(len) }

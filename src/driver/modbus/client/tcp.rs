@@ -57,19 +57,32 @@ impl Tcp {
 
     /// One request and its answer; connects first when there is no connection.
     pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, Failure> {
+        self.ask(unit, &Ask::read(request), |pdu| pdu::answer(request, pdu)).await
+    }
+
+    /// One question that changes nothing, and its answer as it is.
+    pub async fn question(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u8>, Failure> {
+        self.ask(unit, ask, |pdu| pdu::raw_answer(ask.function(), pdu)).await
+    }
+
+    async fn ask<A>(
+        &mut self,
+        unit: u8,
+        ask: &Ask,
+        understand: impl Fn(&[u8]) -> Result<A, Failure>,
+    ) -> Result<A, Failure> {
         let used_before = self.is_usable();
         if !used_before {
             self.open().await?;
         }
-        let ask = Ask::read(request);
-        let mut ended = self.exchange(unit, &ask).await;
+        let mut ended = self.exchange(unit, ask).await;
         // Many devices close a connection that was idle, and a request can cross that. Reading again is harmless.
         if used_before && matches!(ended, Err(Ended::NotSent | Ended::Closed { heard: false })) {
             self.open().await?;
-            ended = self.exchange(unit, &ask).await;
+            ended = self.exchange(unit, ask).await;
         }
         let answer = match ended {
-            Ok(len) => pdu::answer(request, &self.buffer[HEADER..len]),
+            Ok(len) => understand(&self.buffer[HEADER..len]),
             Err(Ended::Silent(fault)) => Err(Failure::NoAnswer(fault)),
             Err(Ended::NotSent | Ended::Closed { .. }) => Err(Failure::NoAnswer(Fault::Disconnected)),
         };
@@ -80,7 +93,7 @@ impl Tcp {
     }
 
     /// One write and its answer. It leaves this machine at most once.
-    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<(), WriteFailure> {
+    pub async fn write(&mut self, unit: u8, ask: &Ask) -> Result<Vec<u16>, WriteFailure> {
         let used_before = self.is_usable();
         if !used_before {
             self.open().await?;

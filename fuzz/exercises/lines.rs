@@ -23,8 +23,7 @@ pub fn exercise(data: &[u8]) {
         Delimiter::Bytes(bytes) => bytes.clone(),
     };
     let idle = (how & 4 != 0).then_some(Duration::from_millis(50));
-    let format =
-        LineFormat { delimiter: Some(delimiter), idle, max_length: MAX_LENGTH, nmea_checksum: how & 8 != 0 };
+    let format = LineFormat { delimiter: Some(delimiter), idle, max_length: MAX_LENGTH, nmea_checksum: how & 8 != 0 };
     let points = POINTS.get_or_init(points);
     let mut collector = Collector::new(&StreamFormat::Lines(format)).expect("lines have a collector");
     let mut found = |piece: Piece<'_>| {
@@ -42,7 +41,11 @@ pub fn exercise(data: &[u8]) {
     let mut last = None;
     // The end twice: the first may be taken into what came before it.
     let good = [&end[..], &end, b"$GPGGA,1,,,,,,8*73", &end].concat();
-    collector.push(&good, &mut |piece| if let Piece::Whole(line) = piece { last = Some(line.to_vec()) });
+    collector.push(&good, &mut |piece| {
+        if let Piece::Whole(line) = piece {
+            last = Some(line.to_vec())
+        }
+    });
     let line = last.expect("the good line behind it is there");
     assert!(matches!(extract(&points[2], &line), Some(Sample::Good(_))), "{:?}", line.escape_ascii().to_string());
 }

@@ -1,9 +1,9 @@
 //! Whatever a serial line or a TCP stream says, the Modbus driver takes it in bounded memory, without a panic, and every
 //! sample comes from an answer of the right length.
 
-use fieldway::driver::{Change, Request};
 use fieldway::driver::modbus::decode;
-use fieldway::driver::modbus::frames::{Answer, Ask, AsciiCollector, Collector, Form, answer, page, parse};
+use fieldway::driver::modbus::frames::{Answer, AsciiCollector, Ask, Collector, Form, answer, page, parse};
+use fieldway::driver::{Change, Request};
 use fieldway::model::{ByteOrder, Encoding, Half, Name, Point, PointType, RegisterSource, RegisterTable, Source};
 
 const TABLES: [RegisterTable; 4] =

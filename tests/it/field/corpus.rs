@@ -12,9 +12,11 @@ mod modbus;
 #[path = "../../../fuzz/exercises/modbus_ascii.rs"]
 mod modbus_ascii;
 
+type Exercise = fn(&[u8]);
+
 #[test]
 fn the_corpora_of_the_fuzz_targets_pass() {
-    let targets: [(&str, fn(&[u8])); 4] = [
+    let targets: [(&str, Exercise); 4] = [
         ("modbus", modbus::exercise),
         ("modbus_ascii", modbus_ascii::exercise),
         ("lines", lines::exercise),

@@ -12,7 +12,6 @@ mod modbus;
 #[path = "../../../fuzz/exercises/modbus_ascii.rs"]
 mod modbus_ascii;
 
-/// What a fuzz target does with one input.
 type Exercise = fn(&[u8]);
 
 #[test]

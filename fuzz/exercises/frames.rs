@@ -81,7 +81,7 @@ fn points(at: usize) -> Vec<Point> {
         let (scale, begins) = ("0.1".parse().ok().filter(|_| kind == PointType::U16), vec![None]);
         let hearing = Hearing::default();
         let source = FrameSource { hearing, begins, at, kind, byte_order, scale, offset: None };
-        Point::new(Name::new("p").expect("a name"), Source::Frame(source))
+        Point::new(Name::new("p").expect("a name"), Source::Frame(Box::new(source)))
     })
     .collect()
 }

@@ -67,7 +67,7 @@ fn points() -> Vec<Point> {
     .map(|(n, (find, kind))| {
         let (scale, offset) = ("0.1".parse().ok().filter(|_| n == 1), None);
         let source = LineSource { hearing: Hearing::default(), find, kind, decimal_comma: n == 1, scale, offset };
-        Point::new(Name::new("p").expect("a name"), Source::Line(source))
+        Point::new(Name::new("p").expect("a name"), Source::Line(Box::new(source)))
     })
     .collect()
 }

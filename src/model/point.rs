@@ -58,15 +58,16 @@ impl Point {
     }
 }
 
-/// Where a point's raw value comes from, a variant for each kind of device.
+/// Where a point's raw value comes from, a variant for each kind of device. The rarer ones are boxed: a gateway may have a
+/// hundred thousand registers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// Cells of a Modbus device.
     Register(RegisterSource),
     /// Lines of text.
-    Line(LineSource),
+    Line(Box<LineSource>),
     /// Frames of bytes.
-    Frame(FrameSource),
+    Frame(Box<FrameSource>),
 }
 
 impl Source {

@@ -144,7 +144,7 @@ pub(super) fn line(named: &Named<'_>, device: &Shared, defaults: &Defaults, prob
     let decimal_comma = fields.read("decimal", &DECIMAL, problems).unwrap_or(false);
     let (scale, offset) = cells::scaling(fields, code, problems);
     let source = LineSource { hearing, find: find?, kind: kind?.0, decimal_comma, scale, offset };
-    point(named, Source::Line(source), code, &defaults, problems)
+    point(named, Source::Line(Box::new(source)), code, &defaults, problems)
 }
 
 /// One point in frames, which are of `fixed` bytes if that is known.
@@ -169,7 +169,7 @@ pub(super) fn frame(
     let source =
         FrameSource { hearing, begins, at: at? as usize, kind: kind?, byte_order: defaults.byte_order, scale, offset };
     check_fit(fields, &source, fixed, problems);
-    point(named, Source::Frame(source), kind, &defaults, problems)
+    point(named, Source::Frame(Box::new(source)), kind, &defaults, problems)
 }
 
 fn point(

@@ -191,7 +191,7 @@ mod tests {
             let find = Find::Pattern(Pattern::new(&format!("^{letter}(?<value>.*)"), "p").unwrap());
             let (hearing, kind) = (hearing.clone(), TextType::Number);
             let source = LineSource { hearing, find, kind, decimal_comma: false, scale: None, offset: None };
-            Point::new(Name::new(letter).unwrap(), Source::Line(source))
+            Point::new(Name::new(letter).unwrap(), Source::Line(Box::new(source)))
         };
         let device = Device {
             name: Name::new("scale").unwrap(),

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Settings};
@@ -58,6 +58,7 @@ async fn run(messages: u64, window: u16) {
 
     let queue = opened.queues.pop().expect("one queue");
     let settings = Settings {
+        pulse: Pulse::default(),
         name: queue.name.clone(),
         host: "127.0.0.1".into(),
         port,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::notify;
+use super::progress::{Hung, Progress};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::model::{BusStatus, Monotonic, Name, Snapshot, UplinkStatus};
@@ -23,18 +25,28 @@ pub struct StatusBoard {
     pub buses: Vec<watch::Receiver<BusStatus>>,
     /// One an uplink, with the count of QoS 0 messages that found its channel full.
     pub uplinks: Vec<(watch::Receiver<UplinkStatus>, Arc<AtomicU64>)>,
+    /// Every task that lives as long as the gateway.
+    pub progress: Progress,
     last_beat_ms: AtomicU64,
 }
 
 impl StatusBoard {
     /// A board without buses and uplinks.
     pub fn new(gateway: Name, clock: Clock, broker: Arc<Broker>) -> StatusBoard {
-        StatusBoard { gateway, clock, broker, buses: Vec::new(), uplinks: Vec::new(), last_beat_ms: AtomicU64::new(0) }
+        let progress = Progress::new(notify::patience());
+        progress.watch("the broker's hub".into(), broker.pulse(), Duration::ZERO, clock.now());
+        let last_beat_ms = AtomicU64::new(0);
+        StatusBoard { gateway, clock, broker, buses: Vec::new(), uplinks: Vec::new(), progress, last_beat_ms }
     }
 
     /// Tells that the reports still get through the hub.
     pub fn beat(&self, now: Monotonic) {
         self.last_beat_ms.store(u64::try_from(now.0.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The tasks that make no progress.
+    pub fn hung(&self, now: Monotonic) -> Vec<Hung> {
+        self.progress.hung(now)
     }
 
     /// Everything, now. Takes microseconds.
@@ -59,7 +71,7 @@ impl StatusBoard {
             clock_synced: self.clock.is_synced(),
             uptime: now.0,
             resident_bytes: process::resident_bytes(),
-            stuck: stuck.into_iter().collect(),
+            stuck: stuck.into_iter().chain(self.hung(now).iter().map(Hung::to_string)).collect(),
             buses: self.buses.iter().map(|bus| bus.borrow().clone()).collect(),
             broker: Some(self.broker.status()),
             uplinks: self.uplinks.iter().map(uplink).collect(),

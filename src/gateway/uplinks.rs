@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
@@ -10,7 +11,7 @@ use tracing::{error, warn};
 use crate::broker::{Memory, Outlet, Select};
 use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
-use crate::model::{Message, Name, UplinkState, UplinkStatus};
+use crate::model::{Message, Name, Pulse, UplinkState, UplinkStatus};
 use crate::mqtt::Version;
 use crate::route::{Forwarder, GatewayTopics};
 use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
@@ -82,10 +83,12 @@ impl Keeping {
 
     /// Starts every uplink's task.
     pub fn start_uplinks(&mut self, stage: &mut Stage, board: &mut StatusBoard, clock: Clock) {
+        board.progress.watch("the store".into(), self.store.pulse(), Duration::ZERO, clock.now());
         for Pending { settings, queue, live, overflowed } in self.pending.drain(..) {
             let name = settings.name.clone();
             let (status, watched) = watch::channel(initial_status(name.clone()));
             board.uplinks.push((watched, overflowed));
+            board.progress.watch(format!("uplink {name}"), settings.pulse.clone(), Duration::ZERO, clock.now());
             let cancel = stage.cancel_token();
             stage.spawn(&name, async move {
                 uplink::run(settings, queue, live, clock, status, cancel).await;
@@ -122,6 +125,7 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
     });
     Settings {
         name: uplink.name.clone(),
+        pulse: Pulse::default(),
         host: uplink.host.clone(),
         port: uplink.port,
         client_id: uplink.client_id.clone(),

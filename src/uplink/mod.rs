@@ -26,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Secret;
-use crate::model::{Name, Topic};
+use crate::model::{Name, Pulse, Topic};
 use crate::mqtt::Version;
 
 pub use task::run;
@@ -36,6 +36,8 @@ pub use task::run;
 pub struct Settings {
     /// Its name, for logs and status.
     pub name: Name,
+    /// Beats while the uplink's task makes progress, connected or not.
+    pub pulse: Pulse,
     /// Host name or address of the cloud broker.
     pub host: String,
     /// Its port.

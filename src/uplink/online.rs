@@ -10,7 +10,7 @@ use super::delivery::{Event, Peer, ROW_IDS};
 use super::liveness::{Liveness, Pulse};
 use super::task::{Uplink, next_live, queue_changed};
 use super::verdict::advice;
-use crate::model::{Message, Monotonic, QoS};
+use crate::model::{self, Message, Monotonic, QoS};
 use crate::mqtt::{Ack, ConnAck, Disconnect, Packet, Reason};
 use crate::store::StoreError;
 
@@ -97,6 +97,7 @@ impl Uplink {
             return Ok(end);
         }
         loop {
+            self.settings.pulse.beat();
             let now = self.clock.now();
             self.fill(link, now);
             if let Some(reason) = self.carry_out_events() {
@@ -144,6 +145,7 @@ impl Uplink {
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
+                () = self.clock.sleep(model::Pulse::EVERY) => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Presence, Settings};
@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings(cloud: SocketAddr, version: Version) -> Settings {
     Settings {
+        pulse: Pulse::default(),
         name: Name::new("cloud").expect("a name"),
         host: cloud.ip().to_string(),
         port: cloud.port(),

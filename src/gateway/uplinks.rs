@@ -17,8 +17,9 @@ use crate::route::{Forwarder, GatewayTopics};
 use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
 use crate::uplink::{self, Presence, Settings};
 
+use super::progress::Progress;
 use super::stage::Stage;
-use super::status::StatusBoard;
+use super::status::UplinkWatch;
 
 /// QoS 0 messages that may wait for an uplink's task.
 const LIVE_WAITING: usize = 256;
@@ -81,20 +82,22 @@ impl Keeping {
         self.gaps.take()
     }
 
-    /// Starts every uplink's task.
-    pub fn start_uplinks(&mut self, stage: &mut Stage, board: &mut StatusBoard, clock: Clock) {
-        board.progress.watch("the store".into(), self.store.pulse(), Duration::ZERO, clock.now());
+    /// Starts every uplink's task, watched over by `progress`; returns where they tell how they are doing.
+    pub fn start_uplinks(&mut self, stage: &mut Stage, progress: &Progress, clock: Clock) -> Vec<UplinkWatch> {
+        progress.watch("the store".into(), self.store.pulse(), Duration::ZERO, clock.now());
+        let mut watches = Vec::new();
         for Pending { settings, queue, live, overflowed } in self.pending.drain(..) {
             let name = settings.name.clone();
             let (status, watched) = watch::channel(initial_status(name.clone()));
-            board.uplinks.push((watched, overflowed));
-            board.progress.watch(format!("uplink {name}"), settings.pulse.clone(), Duration::ZERO, clock.now());
+            watches.push((watched, overflowed));
+            progress.watch(format!("uplink {name}"), settings.pulse.clone(), Duration::ZERO, clock.now());
             let cancel = stage.cancel_token();
             stage.spawn(&name, async move {
                 uplink::run(settings, queue, live, clock, status, cancel).await;
                 Ok::<(), Infallible>(())
             });
         }
+        watches
     }
 
     /// Commits what the store was given and closes it.

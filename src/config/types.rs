@@ -91,7 +91,7 @@ impl ListenerConfig {
 }
 
 /// The files of a listener with TLS. All PEM; their contents are looked at when the file is checked, and read again when the broker starts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The server's certificate, then those between it and its authority.
     pub certificate: PathBuf,
@@ -105,7 +105,7 @@ pub struct TlsFiles {
 pub const ANONYMOUS: &str = "anonymous";
 
 /// One entry of `broker.users`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserConfig {
     /// What the client calls itself, or the common name of its certificate.
     pub name: String,
@@ -120,7 +120,7 @@ pub struct UserConfig {
 }
 
 /// `limits:` of the broker; `None` is the broker's default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Clients connected at once.
     pub connections: Option<usize>,
@@ -185,7 +185,7 @@ impl fmt::Display for Place {
 }
 
 /// One entry of `uplinks:`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UplinkConfig {
     /// The key.
     pub name: Name,

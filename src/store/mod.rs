@@ -12,9 +12,11 @@
 //! - `policy`, `batch`, `episode`, `claims`: what is dropped, when to commit, what is told, what is in flight; pure
 //! - `row`, `broker_row`, `properties`: what a row holds, and its checksum
 //! - `slot`, `writer`: one queue's part of a group commit, and the task
+//! - [`backup`]: copies that are taken and put back
 //! - `open`, `data_dir`, `salvage`: opening and closing, and what is done with a damaged file
 //! - `sqlite`: the only folder that names sqlx
 
+pub mod backup;
 mod batch;
 mod broker_row;
 mod channel;

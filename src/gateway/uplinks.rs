@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
@@ -10,12 +11,13 @@ use tracing::{error, warn};
 use crate::broker::{Memory, Outlet, Select};
 use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
-use crate::model::{Message, Name, UplinkStatus};
+use crate::model::{Message, Name, Pulse, UplinkStatus};
 use crate::mqtt::Version;
 use crate::route::{Forwarder, GatewayTopics};
 use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Reception, Store, StoreError};
 use crate::uplink::{self, Accept, Presence, Settings};
 
+use super::progress::Progress;
 use super::stage::Stage;
 use super::status::UplinkWatch;
 
@@ -82,13 +84,15 @@ impl Keeping {
         self.gaps.take()
     }
 
-    /// Starts every uplink's task; returns where they tell how they are doing.
-    pub fn start_uplinks(&mut self, stage: &mut Stage, clock: Clock) -> Vec<UplinkWatch> {
+    /// Starts every uplink's task, watched over by `progress`; returns where they tell how they are doing.
+    pub fn start_uplinks(&mut self, stage: &mut Stage, progress: &Progress, clock: Clock) -> Vec<UplinkWatch> {
+        progress.watch("the store".into(), self.store.pulse(), Duration::ZERO, clock.now());
         let mut watches = Vec::new();
         for Pending { settings, queue, reception, live, overflowed } in self.pending.drain(..) {
             let name = settings.name.clone();
             let (status, watched) = watch::channel(UplinkStatus::starting(name.clone()));
             watches.push((watched, overflowed));
+            progress.watch(format!("uplink {name}"), settings.pulse.clone(), Duration::ZERO, clock.now());
             let cancel = stage.cancel_token();
             stage.spawn(&name, async move {
                 uplink::run(settings, queue, live, Accept::nothing(reception), clock, status, cancel).await;
@@ -126,6 +130,7 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
     });
     Settings {
         name: uplink.name.clone(),
+        pulse: Pulse::default(),
         host: uplink.host.clone(),
         port: uplink.port,
         client_id: uplink.client_id.clone(),

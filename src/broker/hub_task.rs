@@ -24,9 +24,9 @@ use super::local_reader::LocalReader;
 use super::outbox::Outbox;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
-use crate::model::{Filter, Message, Monotonic, Publisher, Timestamp};
+use crate::model::{Filter, Message, Monotonic, Publisher, Pulse, Timestamp};
 use crate::mqtt::Reason;
-use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, SessionReader, StoreError};
+use crate::store::{Append, BrokerState, CommitReport, Intake, Page, QueueId, Refusal, SessionReader, StoreError};
 
 /// Inputs taken before what came of them is carried out.
 const BATCH: usize = 64;
@@ -71,6 +71,12 @@ pub(super) enum Input {
         by: Publisher,
         message: Message,
         done: Option<oneshot::Sender<Result<(), Refusal>>>,
+    },
+    PublishOnce {
+        by: Publisher,
+        message: Message,
+        intake: Intake,
+        done: oneshot::Sender<Result<(), Refusal>>,
     },
     Subscribe {
         filters: Vec<Filter>,
@@ -120,6 +126,8 @@ pub(super) struct HubTask {
     turns: Vec<OwnedSemaphorePermit>,
     /// Turns that are held, each until certain mailboxes have drained.
     holds: JoinSet<()>,
+    /// Of [`HubTask::run`].
+    pub(super) pulse: Pulse,
 }
 
 /// A page that was asked for, and what came.
@@ -170,6 +178,7 @@ impl HubTask {
             pressed: Vec::new(),
             turns: Vec::new(),
             holds: JoinSet::new(),
+            pulse: Pulse::default(),
         }
     }
 
@@ -186,6 +195,7 @@ impl HubTask {
         self.flush();
         self.append(&mut reports).await;
         loop {
+            self.pulse.beat();
             self.hub.set_wall(wall(self.clock));
             let due = self.hub.next_due();
             tokio::select! {
@@ -207,6 +217,7 @@ impl HubTask {
                 () = self.clock.sleep_until(due.unwrap_or_default()), if due.is_some() => {
                     self.hub.expire(self.clock.now());
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
                 // Not at once: the connections, which share the thread, have their turn between two portions.
                 () = tokio::task::yield_now(), if self.hub.is_feeding() => {}
             }
@@ -247,12 +258,12 @@ impl HubTask {
             }
             Input::Disconnected(goodbye) => self.goodbye(goodbye, now),
             Input::Publish { by, message, done } => {
-                let token = done.map(|done| {
-                    self.next_token += 1;
-                    self.waiting.insert(self.next_token, done);
-                    self.next_token
-                });
+                let token = done.map(|done| self.token(done));
                 self.hub.publish_local(&by, message, token, now);
+            }
+            Input::PublishOnce { by, message, intake, done } => {
+                let token = self.token(done);
+                self.hub.publish_once(&by, message, token, intake, now);
             }
             Input::Subscribe { filters, reader, done } => {
                 for filter in filters {
@@ -263,6 +274,13 @@ impl HubTask {
                 let _ = done.send(());
             }
         }
+    }
+
+    /// A number for someone who wants to know what becomes of a message.
+    fn token(&mut self, done: oneshot::Sender<Result<(), Refusal>>) -> u64 {
+        self.next_token += 1;
+        self.waiting.insert(self.next_token, done);
+        self.next_token
     }
 
     fn goodbye(&mut self, goodbye: Goodbye, now: Monotonic) {

@@ -12,6 +12,7 @@ mod name;
 mod naming;
 mod pattern;
 mod point;
+mod pulse;
 mod queue;
 mod reading;
 mod register;
@@ -30,11 +31,13 @@ pub use name::{Name, NameError};
 pub use naming::{BitNames, Bits, EnumNames, Naming};
 pub use pattern::{Pattern, PatternError};
 pub use point::{Deadband, Point, Report, ReportMode, Sentinel, Source, Write};
+pub use pulse::Pulse;
 pub use queue::{Durability, WhenFull};
 pub use reading::{Reading, Round, Stamp};
 pub use register::{ByteOrder, Encoding, Half, PointType, RegisterSource, RegisterTable};
 pub use status::{
-    BrokerStatus, BusState, BusStatus, DevicePoints, DeviceStatus, QueueStatus, Snapshot, UplinkState, UplinkStatus,
+    AcceptStatus, BrokerStatus, BusState, BusStatus, DevicePoints, DeviceStatus, QueueStatus, Snapshot, UplinkState,
+    UplinkStatus,
 };
 pub use telegram::{
     ChecksumKind, Crc, Delimiter, Find, FrameChecksum, FrameFormat, FrameLength, FramePlace, FrameSource, Hearing,

@@ -15,6 +15,7 @@ use super::episode::Loss;
 use super::ledger::Ledger;
 use super::policy::Limits;
 use super::queue::{Bell, Queue, Receipts, Rows, Shared};
+use super::reception::{Reception, Receptions};
 use super::record::Record;
 use super::salvage::salvage;
 use super::slot::Slot;
@@ -22,7 +23,7 @@ use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
 use super::writer::Writer;
 use super::{BrokerState, SessionReader, StoreError, batch};
 use crate::clock::Clock;
-use crate::model::{Durability, Name, QueueStatus};
+use crate::model::{Durability, Name, Pulse, QueueStatus};
 use crate::random;
 
 /// A database that was not closed is read through and checked up to this size: about 0.2 s on an SSD, 2 s on a card.
@@ -69,6 +70,8 @@ pub struct Opened {
     pub store: Store,
     /// One a [`QueueSpec`], in their order; [`QueueId`](super::QueueId) is the index.
     pub queues: Vec<Queue>,
+    /// What came through each uplink, in the same order.
+    pub receptions: Vec<Reception>,
     /// What is to be kept.
     pub appends: mpsc::Sender<Append>,
     /// What is safe.
@@ -85,6 +88,7 @@ pub struct Opened {
 pub struct Store {
     writer: JoinHandle<Result<(), DbError>>,
     cancel: CancellationToken,
+    pulse: Pulse,
     database: PathBuf,
 }
 
@@ -104,6 +108,11 @@ impl Store {
         let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Full);
         let (database, records) = open_or_replace(&dir, durability, &queues, clock).await?;
         start(dir, database, records, queues, BROKER_BYTES, clock).await.map_err(|e| in_database(&path, &e))
+    }
+
+    /// Beats while the writer makes progress.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Commits what was handed in, brings the log into the file and closes it, within 2 s. Whoever appends and whoever
@@ -133,8 +142,11 @@ pub(super) async fn start(
     let bell = Arc::new(Bell::default());
     let mut slots = Vec::new();
     let mut handles = Vec::new();
+    let (mut receptions, mut inlets) = (Vec::new(), Receptions::default());
     for (spec, record) in queues.into_iter().zip(records) {
-        let shared = Arc::new(Shared::new(record.done, bell.clone()));
+        let shared = Arc::new(Shared::new(record.done, record.recorded, bell.clone()));
+        let (received, subscribed) = database.reception(record.id).await?;
+        receptions.push(inlets.add(record.id, received, subscribed, bell.clone()));
         let (committed_tx, committed) = watch::channel(record.next_n - 1);
         let (status_tx, status) = watch::channel(QueueStatus::default());
         handles.push(Queue {
@@ -142,6 +154,7 @@ pub(super) async fn start(
             epoch: record.epoch,
             fresh: record.fresh,
             done: record.done,
+            recorded: record.recorded,
             last: record.next_n - 1,
             rows: Rows {
                 database: path.clone(),
@@ -165,10 +178,11 @@ pub(super) async fn start(
     let (reports_tx, reports) = mpsc::channel(REPORTS_WAITING);
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
-    let writer = Writer::new(dir, database, slots, ledger, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let writer = Writer::new(dir, database, slots, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let pulse = writer.pulse.clone();
     let writer = tokio::spawn(writer.run(cancel.clone()));
-    let store = Store { writer, cancel, database: path };
-    Ok(Opened { store, queues: handles, appends, reports, broker, sessions, gaps })
+    let store = Store { writer, cancel, pulse, database: path };
+    Ok(Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps })
 }
 
 fn in_database(path: &Path, error: &DbError) -> StoreError {

@@ -16,6 +16,7 @@ mod crash;
 mod demo;
 mod field;
 mod gateway;
+mod handouts;
 mod kills;
 mod modbus;
 mod outage;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 use super::open::{Database, OpenError};
 use super::{DbError, unsigned};
@@ -50,7 +50,9 @@ pub(in crate::store) async fn adopt(path: &Path, mut epoch: impl FnMut() -> u32)
                 .await?;
         }
         // A packet id that was taken when the copy was made may stand for another message by now, and that one would be taken for a repetition.
-        sqlx::query("DELETE FROM received").execute(&mut *tx).await?;
+        for table in ["received", "uplink_received", "uplink_subscribed"] {
+            sqlx::query(AssertSqlSafe(format!("DELETE FROM {table}"))).execute(&mut *tx).await?;
+        }
         sqlx::query("UPDATE session_marks SET next_n = next_n + ?").bind(PASSED_OVER).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     };

@@ -9,6 +9,7 @@
 
 mod address;
 mod check;
+mod cloud_address;
 mod compact;
 mod compose;
 mod fields;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 pub use problem::Problem;
 pub use report::{Look, Report};
+pub use secrets::password_from;
 pub use tree::Span;
 pub use types::*;
 

@@ -122,17 +122,19 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
     });
     Settings {
         name: uplink.name.clone(),
-        host: uplink.host.clone(),
-        port: uplink.port,
+        servers: uplink.servers.clone(),
+        tls: uplink.tls.clone(),
         client_id: uplink.client_id.clone(),
         username: uplink.username.clone(),
         password: uplink.password.clone(),
+        password_file: uplink.password_file.clone(),
         version: match uplink.version {
             MqttVersion::V311 => Version::V311,
             MqttVersion::V5 => Version::V5,
         },
         keep_alive: uplink.keep_alive,
         window: uplink.window,
+        rate_limit: uplink.rate_limit,
         gateway: gateway.to_string(),
         presence,
         stall_after: Settings::STALL_AFTER,

@@ -1,7 +1,10 @@
 //! An uplink with a store behind it and a cloud before it: nothing is lost, and the order is kept.
 
+mod failover;
 mod mosquitto;
+mod refusals;
 mod stand_in;
+mod transports;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldway::clock::Clock;
+use fieldway::config::{ServerConfig, UplinkTls};
 use fieldway::model::{Durability, Message, Name, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
@@ -24,14 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn settings(cloud: SocketAddr, version: Version) -> Settings {
     Settings {
         name: Name::new("cloud").expect("a name"),
-        host: cloud.ip().to_string(),
-        port: cloud.port(),
+        servers: vec![ServerConfig::plain(cloud.ip().to_string(), cloud.port())],
+        tls: UplinkTls::default(),
         client_id: "plant-7".into(),
         username: None,
         password: None,
+        password_file: None,
         version,
         keep_alive: Duration::from_secs(60),
         window: 20,
+        rate_limit: None,
         gateway: "plant-7".into(),
         presence: None,
         stall_after: Settings::STALL_AFTER,

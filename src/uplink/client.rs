@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use self::dial::{ReadHalf, Wire, WriteHalf};
 use self::problem::NoGreeting;
+use super::intake::{ALIASES, RECEIVE_MAXIMUM};
 use super::{Presence, Settings};
 use crate::clock::Clock;
 use crate::config::{Secret, ServerConfig, password_from};
@@ -26,7 +27,7 @@ pub(super) use self::problem::ConnectError;
 /// For CONNACK.
 const CONNACK_WITHIN: Duration = Duration::from_secs(20);
 
-/// We subscribe to nothing: what comes is small.
+/// What comes down is small: commands and settings.
 const LARGEST_PACKET: usize = 1 << 20;
 
 /// The cloud keeps our session for so long after a connection was lost, if it will.
@@ -123,8 +124,14 @@ impl Connection {
         write(&mut self.write, &mut self.outbox).await
     }
 
-    /// Whichever of [`Connection::read`] and [`Connection::write`] can go on first.
-    pub(super) async fn exchange(&mut self) -> Result<Exchanged, ConnectionError> {
+    /// Whichever of [`Connection::read`] and [`Connection::write`] can go on first; without `may_read`, only the latter.
+    pub(super) async fn exchange(&mut self, may_read: bool) -> Result<Exchanged, ConnectionError> {
+        if !may_read {
+            if self.outbox.is_empty() {
+                return std::future::pending().await;
+            }
+            return self.write().await.map(Exchanged::Wrote);
+        }
         if self.outbox.is_empty() {
             self.read().await?;
             return Ok(Exchanged::Read);
@@ -200,6 +207,8 @@ fn connect_packet(settings: &Settings, password: Option<&Secret>, client_id: &st
         password: password.map(|password| password.reveal().as_bytes().to_vec().into()),
         will: settings.presence.as_ref().map(|presence| Box::new(will(presence))),
         session_expiry_s: if settings.version == Version::V5 { SESSION_EXPIRY_S } else { 0 },
+        receive_maximum: RECEIVE_MAXIMUM,
+        topic_alias_maximum: ALIASES,
         maximum_packet_size: (settings.version == Version::V5).then_some(LARGEST_PACKET as u32),
         ..Connect::new(settings.version, client_id)
     }

@@ -13,6 +13,7 @@ mod compact;
 mod compose;
 mod fields;
 mod files;
+mod inside;
 mod keys;
 mod problem;
 mod report;

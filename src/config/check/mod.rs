@@ -8,13 +8,15 @@ mod codes;
 mod device;
 mod factor;
 mod format;
-mod forward;
+mod feedback;
 mod gateway;
 mod listener;
 mod names;
 mod point;
 mod publish;
 mod register;
+mod rules;
+mod shaping;
 mod telegram;
 mod transport;
 mod uplink;
@@ -66,6 +68,7 @@ pub(super) fn config(root: &Node, context: &Context<'_>, problems: &mut Problems
     let buses = bus::check(&top, problems);
     let devices = device::check(&top, &buses, problems);
     let uplinks = uplink::check(&top, gateway.as_ref(), context, problems);
+    feedback::check(&top, &uplinks, gateway.as_ref(), problems);
     Some(Config {
         file: context.files.first().into(),
         gateway: gateway?,
@@ -105,6 +108,9 @@ mod tests {
             "an uplink" => "uplinks: { u: {{}} }",
             "`queue` of an uplink" => "uplinks: { u: { queue: {{}} } }",
             "a forward rule" => "uplinks: { u: { forward: [{{}}] } }",
+            "`batch` of a forward rule" => "uplinks: { u: { forward: [{ topic: a, batch: {{}} }] } }",
+            "`aggregate` of a forward rule" => "uplinks: { u: { forward: [{ topic: a, aggregate: {{}} }] } }",
+            "an accept rule" => "uplinks: { u: { accept: [{{}}] } }",
             _ => return None,
         })
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Context;
-use super::forward;
 use super::names::{Named, Noun, named};
+use super::rules;
 use crate::config::address::UplinkUrl;
 use crate::config::fields::Fields;
 use crate::config::keys;
@@ -105,7 +105,7 @@ fn one(
     let keep_alive = fields.read("keep_alive", &KeepAlive, problems).unwrap_or(KEEP_ALIVE);
     let window = fields.read("window", &Whole(1..=10_000), problems).unwrap_or(WINDOW);
     let queue = queue(fields, problems);
-    let forward = forward::check(fields, problems);
+    let (forward, accept) = rules::check(fields, context, problems);
     let address = address?;
     Some(UplinkConfig {
         name: named.name.clone()?,
@@ -119,6 +119,7 @@ fn one(
         window: window as u16,
         queue,
         forward,
+        accept,
     })
 }
 

@@ -19,14 +19,15 @@ use tracing::{debug, error};
 
 use super::counters::Counters;
 use super::durable::{Owner, Unsettled};
-use super::hub::{Hub, Select};
+use super::hub::Hub;
 use super::local_reader::LocalReader;
 use super::outbox::Outbox;
+use super::selector::Selector;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::{Filter, Message, Monotonic, Publisher, Timestamp};
 use crate::mqtt::Reason;
-use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, SessionReader, StoreError};
+use crate::store::{Append, BrokerState, CommitReport, Intake, Page, QueueId, Refusal, SessionReader, StoreError};
 
 /// Inputs taken before what came of them is carried out.
 const BATCH: usize = 64;
@@ -35,8 +36,8 @@ const BATCH: usize = 64;
 pub struct Outlet {
     /// The queue for what it wants at QoS 1 or 2.
     pub queue: QueueId,
-    /// The message as the uplink is to get it, or nothing. Called for every message, so it must not block.
-    pub select: Select,
+    /// What it is to get. Asked for every message, so it must not block.
+    pub select: Box<dyn Selector>,
     /// For what it wants at QoS 0: now or never.
     pub live: mpsc::Sender<Message>,
     /// Counts what `live` had no room for.
@@ -71,6 +72,16 @@ pub(super) enum Input {
         by: Publisher,
         message: Message,
         done: Option<oneshot::Sender<Result<(), Refusal>>>,
+    },
+    PublishOnce {
+        by: Publisher,
+        message: Message,
+        intake: Intake,
+        done: oneshot::Sender<Result<(), Refusal>>,
+    },
+    OfferRetained {
+        outlet: usize,
+        old: bool,
     },
     Subscribe {
         filters: Vec<Filter>,
@@ -224,6 +235,7 @@ impl HubTask {
         while let Ok(input) = inputs.try_recv() {
             self.input(input, self.clock.now());
         }
+        self.hub.flush_outlets(self.clock.now());
         self.flush();
         self.append(&mut reports).await;
         debug!("the hub has stopped");
@@ -247,13 +259,14 @@ impl HubTask {
             }
             Input::Disconnected(goodbye) => self.goodbye(goodbye, now),
             Input::Publish { by, message, done } => {
-                let token = done.map(|done| {
-                    self.next_token += 1;
-                    self.waiting.insert(self.next_token, done);
-                    self.next_token
-                });
+                let token = done.map(|done| self.token(done));
                 self.hub.publish_local(&by, message, token, now);
             }
+            Input::PublishOnce { by, message, intake, done } => {
+                let token = self.token(done);
+                self.hub.publish_once(&by, message, token, intake, now);
+            }
+            Input::OfferRetained { outlet, old } => self.hub.offer_retained(outlet, old, now),
             Input::Subscribe { filters, reader, done } => {
                 for filter in filters {
                     let key = self.hub.subscribe_local(filter, reader.room());
@@ -263,6 +276,13 @@ impl HubTask {
                 let _ = done.send(());
             }
         }
+    }
+
+    /// A number for someone who wants to know what becomes of a message.
+    fn token(&mut self, done: oneshot::Sender<Result<(), Refusal>>) -> u64 {
+        self.next_token += 1;
+        self.waiting.insert(self.next_token, done);
+        self.next_token
     }
 
     fn goodbye(&mut self, goodbye: Goodbye, now: Monotonic) {

@@ -1,4 +1,4 @@
-//! How each part is doing, as plain numbers. Health messages, metrics and, later, `fieldway status` print these and nothing else.
+//! How each part is doing, as plain numbers. Health messages, metrics and `fieldway status` print these and nothing else.
 
 use std::time::Duration;
 
@@ -85,6 +85,19 @@ pub struct DeviceStatus {
     pub skipped: u64,
 }
 
+/// The points of one device, as last read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePoints {
+    /// Its name.
+    pub device: Name,
+    /// How many it has.
+    pub count: usize,
+    /// How many have a good value.
+    pub good: usize,
+    /// Those that have none, and why. The rest has not been read yet.
+    pub bad: Vec<(Name, Fault)>,
+}
+
 /// The local broker. The counters count since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BrokerStatus {
@@ -139,6 +152,35 @@ pub struct UplinkStatus {
     pub connects: u64,
     /// Its queue.
     pub queue: QueueStatus,
+    /// What comes down through it.
+    pub accept: AcceptStatus,
+}
+
+/// What an uplink takes from its cloud.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AcceptStatus {
+    /// Messages that came since the start, without repetitions.
+    pub received: u64,
+    /// Of these, at QoS 0, messages that found no room here.
+    pub dropped_qos0: u64,
+    /// Filters that the cloud refuses, each with its reason, a sentence each.
+    pub refused: Vec<String>,
+}
+
+impl UplinkStatus {
+    /// Before the first connection.
+    pub fn starting(uplink: Name) -> UplinkStatus {
+        UplinkStatus {
+            uplink,
+            state: UplinkState::Starting,
+            sent: 0,
+            acknowledged: 0,
+            dropped_qos0: 0,
+            connects: 0,
+            queue: QueueStatus::default(),
+            accept: AcceptStatus::default(),
+        }
+    }
 }
 
 /// Whether an uplink can deliver.

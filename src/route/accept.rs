@@ -16,6 +16,7 @@ use crate::model::{Message, Name, Stamp, Topic};
 #[derive(Debug)]
 pub struct Accepter {
     rules: Vec<(AcceptRule, Arc<Tally>)>,
+    uplink: Name,
     gateway: Name,
     root: Topic,
     devices: HashSet<Name>,
@@ -49,9 +50,15 @@ pub enum Refused {
 
 impl Accepter {
     /// The rules of an uplink of this gateway, whose topics begin with `root` and which has these devices.
-    pub fn new(rules: Vec<AcceptRule>, gateway: Name, root: Topic, devices: HashSet<Name>) -> Accepter {
+    pub fn new(
+        rules: Vec<AcceptRule>,
+        uplink: Name,
+        gateway: Name,
+        root: Topic,
+        devices: HashSet<Name>,
+    ) -> Accepter {
         let rules = rules.into_iter().map(|rule| (rule, Arc::default())).collect();
-        Accepter { rules, gateway, root, devices }
+        Accepter { rules, uplink, gateway, root, devices }
     }
 
     /// The rules, in their order.
@@ -109,7 +116,7 @@ impl Accepter {
         if is_own || is_gateways {
             return Err(Refused::Ours(topic));
         }
-        let message = Message {
+        let mut message = Message {
             topic,
             payload: message.payload.clone(),
             qos: message.qos.min(rule.take.qos),
@@ -117,6 +124,7 @@ impl Accepter {
             retain: rule.take.retain.of(message.retain) && !is_command,
             properties: hops::arrived(message.properties.clone()),
         };
+        hops::came_by(&self.uplink, &mut message);
         Ok(Accepted { message, is_command })
     }
 }
@@ -144,7 +152,7 @@ mod tests {
         };
         let rules = vec![rule("log/#", "log/{rest}", true), rule("log/a", "b", false), rule("s/#", "fw/p7/{rest}", false)];
         let devices = HashSet::from([Name::new("boiler").unwrap()]);
-        Accepter::new(rules, Name::new("p7").unwrap(), Topic::new("fw/p7").unwrap(), devices)
+        Accepter::new(rules, Name::new("cloud").unwrap(), Name::new("p7").unwrap(), Topic::new("fw/p7").unwrap(), devices)
     }
 
     fn accept(topic: &str, retain: bool) -> Result<Vec<(String, bool)>, Refused> {

@@ -120,8 +120,8 @@ impl Window {
             self.add(name, value);
         }
         for name in bad {
-            match self.bad.iter_mut().find(|(known, _)| known == name) {
-                Some((_, count)) => *count += 1,
+            match self.bad.iter().position(|(known, _)| known == name) {
+                Some(place) => self.bad[place].1 += 1,
                 None if self.bad.len() < MAX_FIELDS => self.bad.push((name.to_owned(), 1)),
                 None => {}
             }

@@ -120,6 +120,11 @@ impl Forwarder {
         }
     }
 
+    /// Whether a rule is about this topic.
+    pub fn wants(&self, topic: &str) -> bool {
+        self.rules.iter().any(|(rule, _)| rule.take.topic.matches(topic))
+    }
+
     /// The counters of each rule, in their order.
     pub fn tallies(&self) -> Vec<Arc<Tally>> {
         self.rules.iter().map(|(_, tally)| tally.clone()).collect()
@@ -128,7 +133,7 @@ impl Forwarder {
     /// Whether this uplink may have a message at all.
     fn is_for_us(&self, by: &Publisher, message: &Message) -> bool {
         let came_here = matches!(by, Publisher::Uplink(name) if *name == self.around.uplink);
-        !came_here && message.topic != self.around.presence && !hops::has_been_at(&self.around.gateway, message)
+        !came_here && message.topic != self.around.presence && !hops::has_been_at(&self.around.gateway, &self.around.uplink, message)
     }
 
     /// A message was published here.
@@ -374,7 +379,7 @@ pub(super) fn shape(rule: &ForwardRule, content: &Content<'_, '_>, topic: Topic)
     }
     let payload = content.encode(rule.format)?;
     let payload = if rule.compress { compress::zstd(&payload).into() } else { payload };
-    let properties = original.properties.clone().map(|mut properties| {
+    let properties = hops::leaving(original.properties.clone()).map(|mut properties| {
         // What the payload was before says nothing of what it is now.
         if rule.compress || rule.format != Format::Json {
             properties.payload_is_utf8 = false;

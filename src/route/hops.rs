@@ -2,19 +2,18 @@
 //!
 //! Every message that leaves by MQTT 5 names the gateway that sent it in the user property `gateway`. What is accepted from a cloud
 //! carries on whom it has passed in `fieldway-hops`, from the first to the last. A gateway that finds itself there refuses the message.
-//! MQTT 3.1.1 has no room for that: there, what an uplink brought never leaves by it again, and what it sent is known when it comes back
-//! ([`Echoes`]).
+//! MQTT 3.1.1 has no room for that: there, what an uplink brought never leaves by it again, and what it sent is known to the uplink when it
+//! comes back.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
-
-use crate::model::{Message, Monotonic, Properties};
+use crate::model::{Message, Properties};
 
 /// The user property with the gateways that a message has passed, separated by spaces.
 pub const HOPS: &str = "fieldway-hops";
 /// The user property with the gateway that sent it last.
 pub const SENDER: &str = "gateway";
+/// Of a retained message that an uplink brought, which one; it stays in this gateway. Who published what is retained is not known any more
+/// when it is offered to an uplink that has lost everything.
+pub const FROM: &str = "fieldway-from";
 /// What a sender adds beside it: of no meaning beyond the next hop.
 const MARKS: [&str; 3] = [SENDER, "epoch", "n"];
 
@@ -58,68 +57,32 @@ pub fn may_pass(own: &str, path: &[&str]) -> Result<(), Round> {
 pub fn arrived(properties: Option<Box<Properties>>) -> Option<Box<Properties>> {
     let mut properties = properties?;
     let passed = path(Some(&properties)).join(" ");
-    properties.user.retain(|(name, _)| name != HOPS && !MARKS.contains(&name.as_str()));
+    properties.user.retain(|(name, _)| name != HOPS && name != FROM && !MARKS.contains(&name.as_str()));
     if !passed.is_empty() {
         properties.user.push((HOPS.into(), passed));
     }
     (*properties != Properties::default()).then_some(properties)
 }
 
-/// Whether a local message carries a way that leads through `own`: it was here, and came back by a client.
-pub fn has_been_at(own: &str, message: &Message) -> bool {
+/// Notes which uplink a retained message came by.
+pub fn came_by(uplink: &str, message: &mut Message) {
+    if message.retain {
+        message.properties.get_or_insert_default().user.push((FROM.into(), uplink.into()));
+    }
+}
+
+/// Without what only this gateway is to know.
+pub fn leaving(properties: Option<Box<Properties>>) -> Option<Box<Properties>> {
+    let mut properties = properties?;
+    properties.user.retain(|(name, _)| name != FROM);
+    (*properties != Properties::default()).then_some(properties)
+}
+
+/// Whether a local message carries a way that leads through the gateway `own` (it was here, and came back by a client) or came by
+/// this uplink.
+pub fn has_been_at(own: &str, uplink: &str, message: &Message) -> bool {
     let user = message.properties.as_deref().map(|properties| properties.user.as_slice()).unwrap_or_default();
-    user.iter().any(|(name, value)| name == HOPS && value.split(' ').any(|id| id == own))
-}
-
-/// Messages that were sent by MQTT 3.1.1 to topics that are also subscribed to: each will come back once.
-#[derive(Debug, Default)]
-pub struct Echoes {
-    expected: HashMap<u64, u32>,
-    order: VecDeque<(Monotonic, u64)>,
-}
-
-/// An echo comes back within this time of its message, or when it has waited in the broker; then it counts as new.
-const ECHO_WITHIN: Duration = Duration::from_secs(300);
-/// And while it is among the last so many.
-const MAX_ECHOES: usize = 65_536;
-
-impl Echoes {
-    /// A message goes out.
-    pub fn sent(&mut self, now: Monotonic, topic: &str, payload: &[u8]) {
-        self.forget(now);
-        let mark = mark(topic, payload);
-        *self.expected.entry(mark).or_default() += 1;
-        self.order.push_back((now, mark));
-    }
-
-    /// Whether a message that came in is one that went out. Each is so once.
-    pub fn is_echo(&mut self, now: Monotonic, topic: &str, payload: &[u8]) -> bool {
-        self.forget(now);
-        let mark = mark(topic, payload);
-        let Some(count) = self.expected.get_mut(&mark).filter(|count| **count > 0) else { return false };
-        *count -= 1;
-        true
-    }
-
-    fn forget(&mut self, now: Monotonic) {
-        while let Some(&(at, mark)) = self.order.front()
-            && (self.order.len() > MAX_ECHOES || now.since(at) > ECHO_WITHIN)
-        {
-            self.order.pop_front();
-            if let Some(count) = self.expected.get_mut(&mark) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    self.expected.remove(&mark);
-                }
-            }
-        }
-    }
-}
-
-fn mark(topic: &str, payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (topic, payload).hash(&mut hasher);
-    hasher.finish()
+    user.iter().any(|(name, value)| name == FROM && value == uplink || name == HOPS && value.split(' ').any(|id| id == own))
 }
 
 #[cfg(test)]
@@ -140,18 +103,5 @@ mod tests {
         assert!(may_pass("a", &path(from_b.as_deref())).is_err() && may_pass("c", &path(from_b.as_deref())).is_ok());
         assert_eq!(arrived(with(&[("n", "1")])), None);
         assert!(matches!(may_pass("x", &["y"; MAX_HOPS]), Err(Round::TooFar(_))));
-    }
-
-    #[test]
-    fn each_message_that_went_out_is_known_once_when_it_comes_back() {
-        let mut echoes = Echoes::default();
-        let now = Monotonic::from_millis(0);
-        echoes.sent(now, "a", b"1");
-        echoes.sent(now, "a", b"1");
-        assert!(!echoes.is_echo(now, "a", b"2") && !echoes.is_echo(now, "b", b"1"));
-        assert!(echoes.is_echo(now, "a", b"1") && echoes.is_echo(now, "a", b"1"));
-        assert!(!echoes.is_echo(now, "a", b"1"));
-        echoes.sent(now, "a", b"1");
-        assert!(!echoes.is_echo(Monotonic::from_millis(301_000), "a", b"1"));
     }
 }

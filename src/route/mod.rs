@@ -23,6 +23,7 @@ pub mod subject;
 mod tally;
 mod template;
 mod trial;
+mod verdict;
 
 pub use accept::{Accepted, Accepter, Refused, result_topic};
 pub use bundle::{Bundle, bundle};
@@ -40,3 +41,4 @@ pub use rule::{AcceptRule, Aggregate, BatchRule, ForwardRule, Miss, Pace, Retain
 pub use tally::{Counts, Tally};
 pub use template::{Misfit, NAMES as TEMPLATE_NAMES, Template, TemplateError, Unfilled};
 pub use trial::{Tried, down as try_down, up as try_up};
+pub use verdict::Verdict;

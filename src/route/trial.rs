@@ -23,7 +23,7 @@ pub fn up(rules: &[ForwardRule], around: &Surroundings, message: &Message, at: S
     let subject = Subject::new(message, &around.root, at.synced.then_some(at.wall));
     let stop = if message.topic == around.presence {
         Some("the gateway's state reaches the cloud as will and birth, and is not queued".to_owned())
-    } else if hops::has_been_at(&around.gateway, message) {
+    } else if hops::has_been_at(&around.gateway, &around.uplink, message) {
         Some("it has passed this gateway before".to_owned())
     } else {
         None

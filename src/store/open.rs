@@ -15,6 +15,7 @@ use super::episode::Loss;
 use super::ledger::Ledger;
 use super::policy::Limits;
 use super::queue::{Bell, Queue, Receipts, Rows, Shared};
+use super::reception::{Reception, Receptions};
 use super::record::Record;
 use super::salvage::salvage;
 use super::slot::Slot;
@@ -69,6 +70,8 @@ pub struct Opened {
     pub store: Store,
     /// One a [`QueueSpec`], in their order; [`QueueId`](super::QueueId) is the index.
     pub queues: Vec<Queue>,
+    /// What came through each uplink, in the same order.
+    pub receptions: Vec<Reception>,
     /// What is to be kept.
     pub appends: mpsc::Sender<Append>,
     /// What is safe.
@@ -133,8 +136,11 @@ pub(super) async fn start(
     let bell = Arc::new(Bell::default());
     let mut slots = Vec::new();
     let mut handles = Vec::new();
+    let (mut receptions, mut inlets) = (Vec::new(), Receptions::default());
     for (spec, record) in queues.into_iter().zip(records) {
-        let shared = Arc::new(Shared::new(record.done, bell.clone()));
+        let shared = Arc::new(Shared::new(record.done, record.recorded, bell.clone()));
+        let (received, subscribed) = database.reception(record.id).await?;
+        receptions.push(inlets.add(record.id, received, subscribed, bell.clone()));
         let (committed_tx, committed) = watch::channel(record.next_n - 1);
         let (status_tx, status) = watch::channel(QueueStatus::default());
         handles.push(Queue {
@@ -142,6 +148,7 @@ pub(super) async fn start(
             epoch: record.epoch,
             fresh: record.fresh,
             done: record.done,
+            recorded: record.recorded,
             last: record.next_n - 1,
             rows: Rows {
                 database: path.clone(),
@@ -165,10 +172,10 @@ pub(super) async fn start(
     let (reports_tx, reports) = mpsc::channel(REPORTS_WAITING);
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
-    let writer = Writer::new(dir, database, slots, ledger, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let writer = Writer::new(dir, database, slots, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx);
     let writer = tokio::spawn(writer.run(cancel.clone()));
     let store = Store { writer, cancel, database: path };
-    Ok(Opened { store, queues: handles, appends, reports, broker, sessions, gaps })
+    Ok(Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps })
 }
 
 fn in_database(path: &Path, error: &DbError) -> StoreError {

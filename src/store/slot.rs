@@ -158,8 +158,8 @@ impl Slot {
 
     async fn drop_too_old(&self, outcome: &mut Outcome, tx: &mut Transaction<'_>, stamp: Stamp) -> Result<(), DbError> {
         for _ in 0..AGE_ROUNDS {
-            let cursor = self.shared.claims().cursor();
-            let candidates = tx.candidates(self.record.id, cursor, CANDIDATES).await?;
+            let floor = self.shared.claims().floor();
+            let candidates = tx.candidates(self.record.id, floor, CANDIDATES).await?;
             let expired = policy::expired(&self.spec.limits, stamp.wall, &candidates);
             if expired == 0 || !self.begin_drop(&candidates[..expired]) {
                 return Ok(());
@@ -238,7 +238,7 @@ impl Slot {
     async fn candidates(&self, tx: &mut Transaction<'_>, needed: u64) -> Result<Vec<Candidate>, DbError> {
         let mut found: Vec<Candidate> = Vec::new();
         let mut bytes = 0;
-        let mut above = self.shared.claims().cursor();
+        let mut above = self.shared.claims().floor();
         while bytes < needed {
             let more = tx.candidates(self.record.id, above, CANDIDATES).await?;
             let Some(last) = more.last() else { break };
@@ -264,6 +264,7 @@ impl Slot {
         }
         claims.end_drop();
         drop(claims);
+        self.shared.announce();
         for reason in outcome.begun {
             match reason {
                 GapReason::QueueFull => warn!(
@@ -352,6 +353,7 @@ impl Outcome {
             self.head_moved = true;
         }
         self.record.fresh &= !acknowledged.seasoned;
+        self.record.recorded = acknowledged.recorded;
         self.acknowledged = Some(acknowledged);
         Ok(())
     }

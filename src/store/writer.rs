@@ -20,6 +20,7 @@ use super::ledger::{Ledger, Written};
 use super::open::Gap;
 use super::plan::Plan;
 use super::queue::Bell;
+use super::reception::{Carried, Receptions};
 use super::row::Stored;
 use super::slot::{Outcome, Slot};
 use super::sqlite::{Database, DbError, DbErrorKind};
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     database: Database,
     slots: Vec<Slot>,
     ledger: Ledger,
+    receptions: Receptions,
     clock: Clock,
     bell: Arc<Bell>,
     appends: mpsc::Receiver<Append>,
@@ -75,6 +77,7 @@ struct Done<'w> {
     outcomes: Vec<(usize, Outcome)>,
     plan: Plan<'w>,
     written: Option<Written>,
+    carried: Vec<Carried>,
     refused: Vec<(Ticket, Refusal)>,
 }
 
@@ -98,6 +101,7 @@ impl Writer {
         database: Database,
         slots: Vec<Slot>,
         ledger: Ledger,
+        receptions: Receptions,
         clock: Clock,
         bell: Arc<Bell>,
         appends: mpsc::Receiver<Append>,
@@ -109,6 +113,7 @@ impl Writer {
             database,
             slots,
             ledger,
+            receptions,
             clock,
             bell,
             appends,
@@ -214,6 +219,15 @@ impl Writer {
                 self.batch.row(stamp.monotonic, write.size() as u64, urgency, BROKER_EVERY);
                 self.works.push((ticket, write));
             }
+            Work::Received(intake) => {
+                if self.receptions.take(ticket, intake) {
+                    self.batch.row(stamp.monotonic, 0, urgency, BROKER_EVERY);
+                } else {
+                    error!(uplink = intake.uplink, "a message came from an uplink that does not exist; it is refused");
+                    self.astray.insert(ticket, Refusal::Storage("there is no such uplink".into()));
+                    self.batch.within(stamp.monotonic, Duration::ZERO);
+                }
+            }
             Work::Together(all) => all.into_iter().for_each(|what| self.take_one(ticket, what, urgency, stamp)),
         }
     }
@@ -284,8 +298,9 @@ impl Writer {
             let mut split = among(&self.together, refused.iter().cloned());
             if split.is_empty() {
                 let idle = plan.is_empty() && !self.ledger.has_leftovers();
-                if idle && self.trouble.is_none() && !self.slots.iter().any(|slot| slot.has_work(stamp)) {
-                    return Ok(Done { outcomes: Vec::new(), plan, written: None, refused });
+                let has_work = self.slots.iter().any(|slot| slot.has_work(stamp)) || self.receptions.has_work();
+                if idle && self.trouble.is_none() && !has_work {
+                    return Ok(Done { outcomes: Vec::new(), plan, written: None, carried: Vec::new(), refused });
                 }
                 let mut tx = self.database.begin().await?;
                 let mut outcomes = Vec::new();
@@ -295,9 +310,10 @@ impl Writer {
                 let full = outcomes.iter().flat_map(|(_, outcome)| outcome.refused.iter());
                 split = among(&self.together, full.map(|ticket| (*ticket, Refusal::QueueFull)));
                 if split.is_empty() {
+                    let carried = self.receptions.write(&mut tx, &without).await?;
                     let written = if idle { None } else { Some(self.ledger.write(&mut tx, &plan).await?) };
                     tx.commit().await.map_err(|problem| Failure { problem, tried: true })?;
-                    return Ok(Done { outcomes, plan, written, refused });
+                    return Ok(Done { outcomes, plan, written, carried, refused });
                 }
                 drop(tx);
                 self.slots.iter_mut().for_each(Slot::undo);
@@ -312,7 +328,8 @@ impl Writer {
         if self.trouble.take().is_some() {
             info!("the queue can be written again");
         }
-        let Done { outcomes, plan, written, mut refused } = done;
+        let Done { outcomes, plan, written, carried, mut refused } = done;
+        self.receptions.settle(&carried);
         match written {
             Some(written) => self.ledger.settle(&plan, written),
             None => self.ledger.pass(&plan),
@@ -358,7 +375,8 @@ impl Writer {
 
     fn refuse_arrivals(&mut self, works: &[(Ticket, BrokerWrite)], text: &str) {
         let arrivals = self.slots.iter_mut().flat_map(|slot| slot.arriving.drain(..).map(|(ticket, _)| ticket));
-        let tickets = arrivals.chain(works.iter().map(|(ticket, _)| *ticket));
+        let received = self.receptions.refuse();
+        let tickets = arrivals.chain(works.iter().map(|(ticket, _)| *ticket)).chain(received);
         let refused = tickets.map(|ticket| (ticket, Refusal::Storage(text.to_owned()))).collect();
         self.report(refused);
     }

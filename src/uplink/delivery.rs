@@ -8,12 +8,14 @@
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
 
+use super::echoes::Echoes;
 use super::envelope::{Envelope, Unfit};
 use super::verdict::{self, Verdict};
-use crate::model::{Message, QoS, Timestamp};
+use crate::model::{Filter, Message, Monotonic, QoS, Timestamp};
 use crate::mqtt::{Ack, Acked, Codec, CodecError, Outbound, Reason, Resend, SendError};
 use crate::store::{Entry, Row};
 
@@ -104,6 +106,24 @@ impl Delivery {
         out: &mut BytesMut,
     ) -> Result<(), CodecError> {
         self.envelope.write_plain(codec, message, packet_id, out)
+    }
+
+    /// What goes out on these topics will be sent back, and is to be known then.
+    pub(super) fn expect_echoes(&mut self, filters: Vec<Filter>) {
+        self.envelope.echoes = Some(Mutex::new(Echoes::new(filters)));
+    }
+
+    /// It is now so late.
+    pub(super) fn set_now(&mut self, now: Monotonic) {
+        if let Some(echoes) = &mut self.envelope.echoes {
+            echoes.get_mut().unwrap_or_else(PoisonError::into_inner).set_now(now);
+        }
+    }
+
+    /// Whether a message that came in is one that went out.
+    pub(super) fn is_echo(&mut self, message: &Message) -> bool {
+        let echoes = self.envelope.echoes.as_mut();
+        echoes.is_some_and(|echoes| echoes.get_mut().unwrap_or_else(PoisonError::into_inner).is_echo(message))
     }
 
     /// Rows that were read, in order.

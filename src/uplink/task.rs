@@ -3,22 +3,25 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
+use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
 use super::delivery::Delivery;
 use super::envelope::Envelope;
+use super::intake::{Consequence, Intake};
 use super::online::End;
 use super::prefetch::Prefetch;
 use super::report::Report;
+use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
 use crate::model::{Message, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
-use crate::store::{Queue, Receipts};
+use crate::store::{Marks, Queue, Receipts, Reception};
 
 /// An uplink and all that outlives a connection.
 pub(super) struct Uplink {
@@ -28,6 +31,17 @@ pub(super) struct Uplink {
     pub delivery: Delivery,
     pub prefetch: Prefetch,
     pub receipts: Receipts,
+    /// What is on disk of what `receipts` were told.
+    pub marks: watch::Receiver<Marks>,
+    pub intake: Intake,
+    pub subscriptions: Subscriptions,
+    pub reception: Reception,
+    /// Where messages from the cloud go.
+    pub accepted: mpsc::Sender<Accepted>,
+    /// What became of them. `None` when nobody will say any more.
+    pub settled: Option<mpsc::Receiver<Settled>>,
+    /// To be told when the cloud has no session of ours.
+    pub forgotten: Arc<Notify>,
     pub report: Report,
     pub backoff: Backoff,
     /// QoS 0 messages, to be sent at once or dropped. `None` when no more will come.
@@ -37,33 +51,49 @@ pub(super) struct Uplink {
     /// The configured one, or the one that the cloud gave us.
     client_id: String,
     fresh: bool,
+    /// An order of [`Receipts`] that has to be on disk before anything is sent.
+    pub hold: Option<u64>,
 }
 
 /// Runs an uplink until `cancel`; then it says goodbye and returns within about a second. It never fails: whatever happens, the
 /// messages are in the queue, and the cloud is tried again.
 ///
-/// `live` brings QoS 0 messages: sent when online, else dropped and counted.
+/// `live` brings QoS 0 messages: sent when online, else dropped and counted. `accept` is what comes down.
 pub async fn run(
     settings: Settings,
     queue: Queue,
     live: mpsc::Receiver<Message>,
+    accept: Accept,
     clock: Clock,
     status: watch::Sender<UplinkStatus>,
     cancel: CancellationToken,
 ) {
     let envelope = Envelope::new(settings.version, &settings.gateway, queue.epoch);
+    let Accept { reception, subscriptions, messages, settled, forgotten } = accept;
+    let mut delivery = Delivery::new(settings.window, queue.done, queue.last, envelope);
+    if settings.version == Version::V311 && !subscriptions.is_empty() {
+        delivery.expect_echoes(subscriptions.iter().map(|asked| asked.filter.clone()).collect());
+    }
     let mut uplink = Uplink {
         clock,
         cancel,
-        delivery: Delivery::new(settings.window, queue.done, queue.last, envelope),
+        delivery,
         prefetch: Prefetch::new(queue.rows),
+        marks: queue.receipts.marks(),
         receipts: queue.receipts,
+        intake: Intake::new(&reception.received),
+        subscriptions: Subscriptions::new(subscriptions, reception.subscribed.clone()),
+        reception,
+        accepted: messages,
+        settled: Some(settled),
+        forgotten,
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::default(),
         live: Some(live),
         queue: Some(queue.status),
         client_id: settings.client_id.clone(),
         fresh: queue.fresh,
+        hold: None,
         settings: Arc::new(settings),
     };
     uplink.run().await;
@@ -110,7 +140,7 @@ impl Uplink {
             self.client_id.clone_from(assigned);
         }
         if std::mem::take(&mut self.fresh) {
-            self.receipts.season();
+            self.hold = Some(self.receipts.season());
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
@@ -136,10 +166,20 @@ impl Uplink {
                     self.report.changed(self.clock.now());
                 }
                 () = queue_changed(&mut self.queue) => self.report.changed(self.clock.now()),
+                settled = next_settled(&mut self.settled) => if let Some(settled) = settled {
+                    self.settle_away(settled);
+                },
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
             }
+        }
+    }
+
+    /// A ticket came back while nobody is connected who could be told.
+    fn settle_away(&mut self, settled: Settled) {
+        if let Consequence::Forget(packet_id) = self.intake.settle(settled, self.settings.version == Version::V5) {
+            self.reception.release(packet_id);
         }
     }
 }
@@ -165,6 +205,18 @@ pub(super) async fn next_live(live: &mut Option<mpsc::Receiver<Message>>) -> Opt
         *live = None;
     }
     message
+}
+
+/// The next message's end; waits for ever when there will be none. Cancel-safe.
+pub(super) async fn next_settled(settled: &mut Option<mpsc::Receiver<Settled>>) -> Option<Settled> {
+    let next = match settled {
+        Some(open) => open.recv().await,
+        None => std::future::pending().await,
+    };
+    if next.is_none() {
+        *settled = None;
+    }
+    next
 }
 
 /// Waits until the queue has changed; for ever when the store is closed. Cancel-safe.

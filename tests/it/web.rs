@@ -55,11 +55,9 @@ fn snapshot() -> Snapshot {
         ],
         broker: Some(BrokerStatus { clients: 2, received: 5, ..BrokerStatus::default() }),
         uplinks: vec![UplinkStatus {
-            uplink: name("cloud"),
             state: UplinkState::Offline("connection refused".into()),
             sent: 90,
             acknowledged: 88,
-            dropped_qos0: 0,
             connects: 1,
             queue: QueueStatus {
                 depth: 312,
@@ -67,6 +65,7 @@ fn snapshot() -> Snapshot {
                 oldest: Some(Timestamp(1_795_187_000_000)),
                 ..QueueStatus::default()
             },
+            ..UplinkStatus::starting(name("cloud"))
         }],
     }
 }
@@ -265,7 +264,8 @@ async fn beyond_this_machine_the_pages_are_for_those_who_log_in() {
     let guard: web::Guard =
         Arc::new(|_, name, password| Box::pin(async move { (name.as_str(), password.as_str()) == ("hmi", "se:cret") }));
     let cancel = CancellationToken::new();
-    let web = web::start_guarded(any_port(), place(), snapshot, Some(guard), cancel.clone()).await.unwrap();
+    let web =
+        web::start_guarded(any_port(), place(), web::Pages::of(snapshot), Some(guard), cancel.clone()).await.unwrap();
     let ask = async |login: &str| {
         let mut stream = TcpStream::connect(web.address()).await.unwrap();
         let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{login}\r\n");

@@ -7,6 +7,7 @@ mod broker_read;
 mod broker_write;
 mod open;
 mod read;
+mod reception;
 mod wreck;
 mod write;
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, QoS, Topic, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, Topic, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Accept, Settings};
@@ -59,6 +59,7 @@ async fn run(messages: u64, window: u16) {
     let queue = opened.queues.pop().expect("one queue");
     let accept = Accept::nothing(opened.receptions.pop().expect("as many as queues"));
     let settings = Settings {
+        pulse: Pulse::default(),
         name: queue.name.clone(),
         host: "127.0.0.1".into(),
         port,

@@ -8,8 +8,11 @@ mod bridge;
 mod commands;
 mod control;
 mod intake;
+pub mod notify;
+mod progress;
 mod rates;
 mod reports;
+mod sentence;
 mod stage;
 mod status;
 mod uplinks;
@@ -29,7 +32,7 @@ use crate::broker::{Broker, Doorkeeper, HubHandle, Limits};
 use crate::clock::Clock;
 use crate::command::Desk;
 use crate::config::Config;
-use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, OrderReport, Snapshot};
+use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, OrderReport, Pulse, Snapshot};
 use crate::poll::{self, Event, Mailbox};
 use crate::route::{GatewayTopics, ReadingRouter};
 use crate::web::{self, Pages, Serving, Web};
@@ -92,7 +95,7 @@ impl Gateway {
         let mut accepts = Stage::new("what comes by uplink");
         keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
-        parts.uplinks = keeping.start_uplinks(&mut uplinks, clock);
+        parts.uplinks = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
 
         let desk = Desk::new(root, devices.iter());
         let filters = desk.filters().context("gateway.topic_root is too long")?;
@@ -111,7 +114,11 @@ impl Gateway {
             orders_to.insert(bus.name.clone(), orders_to_bus);
             let mailbox = Mailbox { orders, reports: order_reports.clone() };
             let cancel = buses.cancel_token();
-            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), mailbox, status, cancel);
+            let pulse = Pulse::default();
+            // One round of its loop is one request, and its answer may take that long on a slow line.
+            let round = 2 * bus.timeout;
+            board.progress.watch(format!("bus {}", bus.name), pulse.clone(), round, clock.now());
+            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), mailbox, status, pulse, cancel);
             buses.spawn(&bus.name, task);
         }
         let mut intake = Stage::new("intake");
@@ -167,6 +174,7 @@ impl Gateway {
         let (board, topics) = (self.board.clone(), self.topics.clone());
         self.reports
             .spawn("health", reports::health(board, topics.clone(), hub.clone(), clock, self.reports.cancel_token()));
+        self.reports.spawn("watchdog", notify::mind(self.board.clone(), clock, self.reports.cancel_token()));
         if let Some(gaps) = self.keeping.take_gaps() {
             self.reports.spawn("gaps", reports::gaps(gaps, topics, hub, self.reports.cancel_token()));
         }

@@ -178,7 +178,11 @@ async fn subscriber(stream: TcpStream, index: usize, timed: bool, shared: Rc<Sha
 }
 
 /// Calls `packet` for each packet that comes and `after` once all that came together are through.
-pub async fn packets<R: AsyncReadExt + Unpin>(reader: &mut R, mut packet: impl FnMut(Packet<'_>), mut after: impl FnMut()) {
+pub async fn packets<R: AsyncReadExt + Unpin>(
+    reader: &mut R,
+    mut packet: impl FnMut(Packet<'_>),
+    mut after: impl FnMut(),
+) {
     let mut buffer = Vec::with_capacity(READ);
     loop {
         let came = reader.read_buf(&mut buffer).await.expect("the broker stays");

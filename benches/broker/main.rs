@@ -58,7 +58,9 @@ fn main() {
 
 /// Acknowledged and safe, at several windows of each publisher.
 fn durable(options: &Options) {
-    println!("\n| 16 publishers, QoS 1, a kept session gets all | Fieldway/s | mosquitto/s, saving each change | ratio |");
+    println!(
+        "\n| 16 publishers, QoS 1, a kept session gets all | Fieldway/s | mosquitto/s, saving each change | ratio |"
+    );
     println!("| --- | --- | --- | --- |");
     for window in [1, 20, 100] {
         let measure = |broker: fn() -> Process| {

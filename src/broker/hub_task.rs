@@ -25,7 +25,7 @@ use super::outbox::Outbox;
 use super::selector::Selector;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
-use crate::model::{Filter, Message, Monotonic, Publisher, Timestamp};
+use crate::model::{Filter, Message, Monotonic, Publisher, Pulse, Timestamp};
 use crate::mqtt::Reason;
 use crate::store::{Append, BrokerState, CommitReport, Intake, Page, QueueId, Refusal, SessionReader, StoreError};
 
@@ -131,6 +131,8 @@ pub(super) struct HubTask {
     turns: Vec<OwnedSemaphorePermit>,
     /// Turns that are held, each until certain mailboxes have drained.
     holds: JoinSet<()>,
+    /// Of [`HubTask::run`].
+    pub(super) pulse: Pulse,
 }
 
 /// A page that was asked for, and what came.
@@ -181,6 +183,7 @@ impl HubTask {
             pressed: Vec::new(),
             turns: Vec::new(),
             holds: JoinSet::new(),
+            pulse: Pulse::default(),
         }
     }
 
@@ -197,6 +200,7 @@ impl HubTask {
         self.flush();
         self.append(&mut reports).await;
         loop {
+            self.pulse.beat();
             self.hub.set_wall(wall(self.clock));
             let due = self.hub.next_due();
             tokio::select! {
@@ -218,6 +222,7 @@ impl HubTask {
                 () = self.clock.sleep_until(due.unwrap_or_default()), if due.is_some() => {
                     self.hub.expire(self.clock.now());
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
                 // Not at once: the connections, which share the thread, have their turn between two portions.
                 () = tokio::task::yield_now(), if self.hub.is_feeding() => {}
             }

@@ -38,7 +38,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway until it is stopped
-    Run(ConfigArg),
+    Run(run::RunArgs),
     /// Check a configuration and print everything that is wrong with it
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
@@ -82,7 +82,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         // The demo tells in its own words what the gateway would log.
         let usual = if matches!(self.command, Command::Demo(_)) { "error" } else { "info" };
-        log::start(self.log.log_format, self.log.log_level.as_deref().unwrap_or(usual))?;
+        let _logging = log::start(self.log.log_format, self.log.log_level.as_deref().unwrap_or(usual))?;
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,13 +13,14 @@ use tracing::error;
 use crate::broker::{HubClosed, HubHandle, Memory, Outlet};
 use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
-use crate::model::{Device, Filter, Message, Name, QoS, Topic, UplinkStatus};
+use crate::model::{Device, Filter, Message, Name, Pulse, QoS, Topic, UplinkStatus};
 use crate::mqtt::Version;
 use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Tally};
 use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
 use crate::uplink::{self, Accept, Accepted, Presence, Settings, Settled, Subscription};
 
 use super::bridge::{self, Accepting, Returns, Rules};
+use super::progress::Progress;
 use super::stage::Stage;
 use super::status::UplinkWatch;
 
@@ -156,13 +158,15 @@ impl Keeping {
         self.gaps.take()
     }
 
-    /// Starts every uplink's task; returns where they tell how they are doing.
-    pub fn start_uplinks(&mut self, stage: &mut Stage, clock: Clock) -> Vec<UplinkWatch> {
+    /// Starts every uplink's task, watched over by `progress`; returns where they tell how they are doing.
+    pub fn start_uplinks(&mut self, stage: &mut Stage, progress: &Progress, clock: Clock) -> Vec<UplinkWatch> {
+        progress.watch("the store".into(), self.store.pulse(), Duration::ZERO, clock.now());
         let mut watches = Vec::new();
         for Pending { settings, queue, accept, live, overflowed } in self.pending.drain(..) {
             let name = settings.name.clone();
             let (status, watched) = watch::channel(UplinkStatus::starting(name.clone()));
             watches.push((watched, overflowed));
+            progress.watch(format!("uplink {name}"), settings.pulse.clone(), Duration::ZERO, clock.now());
             let cancel = stage.cancel_token();
             stage.spawn(&name, async move {
                 uplink::run(settings, queue, live, accept, clock, status, cancel).await;
@@ -225,6 +229,7 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
     });
     Settings {
         name: uplink.name.clone(),
+        pulse: Pulse::default(),
         host: uplink.host.clone(),
         port: uplink.port,
         client_id: uplink.client_id.clone(),

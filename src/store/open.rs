@@ -23,7 +23,7 @@ use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
 use super::writer::Writer;
 use super::{BrokerState, SessionReader, StoreError, batch};
 use crate::clock::Clock;
-use crate::model::{Durability, Name, QueueStatus};
+use crate::model::{Durability, Name, Pulse, QueueStatus};
 use crate::random;
 
 /// A database that was not closed is read through and checked up to this size: about 0.2 s on an SSD, 2 s on a card.
@@ -88,6 +88,7 @@ pub struct Opened {
 pub struct Store {
     writer: JoinHandle<Result<(), DbError>>,
     cancel: CancellationToken,
+    pulse: Pulse,
     database: PathBuf,
 }
 
@@ -107,6 +108,11 @@ impl Store {
         let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Full);
         let (database, records) = open_or_replace(&dir, durability, &queues, clock).await?;
         start(dir, database, records, queues, BROKER_BYTES, clock).await.map_err(|e| in_database(&path, &e))
+    }
+
+    /// Beats while the writer makes progress.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Commits what was handed in, brings the log into the file and closes it, within 2 s. Whoever appends and whoever
@@ -173,8 +179,9 @@ pub(super) async fn start(
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
     let writer = Writer::new(dir, database, slots, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let pulse = writer.pulse.clone();
     let writer = tokio::spawn(writer.run(cancel.clone()));
-    let store = Store { writer, cancel, database: path };
+    let store = Store { writer, cancel, pulse, database: path };
     Ok(Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps })
 }
 

@@ -26,7 +26,7 @@ use super::slot::{Outcome, Slot};
 use super::sqlite::{Database, DbError, DbErrorKind};
 use super::state::BrokerWrite;
 use crate::clock::Clock;
-use crate::model::{Monotonic, Stamp};
+use crate::model::{Monotonic, Pulse, Stamp};
 
 /// After a failed write the disk is left alone for so long; what comes meanwhile is refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -64,6 +64,8 @@ pub(super) struct Writer {
     /// A report that the hub has not taken yet; later ones are merged into it, so that the hub never holds up a commit.
     report: Option<CommitReport>,
     trouble: Option<Trouble>,
+    /// Of [`Writer::run`].
+    pub(super) pulse: Pulse,
 }
 
 /// Writing fails.
@@ -127,6 +129,7 @@ impl Writer {
             astray: HashMap::new(),
             report: None,
             trouble: None,
+            pulse: Pulse::default(),
         }
     }
 
@@ -137,6 +140,7 @@ impl Writer {
         let reports = self.reports.clone();
         self.look_at_leftovers();
         loop {
+            self.pulse.beat();
             let now = self.clock.now();
             self.tell_gaps(now);
             if self.batch.is_due(now) {
@@ -160,6 +164,7 @@ impl Writer {
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.look_at_ages();
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
             }
         }
         self.finish(incoming).await

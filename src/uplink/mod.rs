@@ -34,7 +34,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Secret;
-use crate::model::{Name, Topic};
+use crate::model::{Name, Pulse, Topic};
 use crate::mqtt::Version;
 
 pub use accept::{ACCEPTED_WAITING, Accept, Accepted, Outcome, Settled, Subscription, Ticket};
@@ -45,6 +45,8 @@ pub use task::run;
 pub struct Settings {
     /// Its name, for logs and status.
     pub name: Name,
+    /// Beats while the uplink's task makes progress, connected or not.
+    pub pulse: Pulse,
     /// Host name or address of the cloud broker.
     pub host: String,
     /// Its port.

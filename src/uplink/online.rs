@@ -12,7 +12,7 @@ use super::delivery::{Event, Peer};
 use super::liveness::{Liveness, Pulse};
 use super::task::{Uplink, next_live, next_settled, queue_changed};
 use super::verdict::advice;
-use crate::model::{Message, Monotonic, QoS};
+use crate::model::{self, Message, Monotonic, QoS};
 use crate::mqtt::{ConnAck, Packet, Reason};
 use crate::store::StoreError;
 
@@ -122,6 +122,7 @@ impl Uplink {
             return Ok(end);
         }
         loop {
+            self.settings.pulse.beat();
             let now = self.clock.now();
             self.complete_released(link)?;
             self.fill(link, now);
@@ -188,6 +189,7 @@ impl Uplink {
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
+                () = self.clock.sleep(model::Pulse::EVERY) => {}
             }
         }
     }

@@ -18,7 +18,7 @@ use super::prefetch::Prefetch;
 use super::report::Report;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::model::{Message, QueueStatus, UplinkStatus};
+use crate::model::{Message, Pulse, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
 use crate::store::{Marks, Queue, Receipts, Reception};
@@ -157,6 +157,7 @@ impl Uplink {
     async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Option<T> {
         let mut task = std::pin::pin!(task);
         loop {
+            self.settings.pulse.beat();
             let deadline = self.report.deadline();
             tokio::select! {
                 () = self.cancel.cancelled() => return None,
@@ -172,6 +173,7 @@ impl Uplink {
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
             }
         }
     }

@@ -15,6 +15,7 @@ mod crash;
 mod demo;
 mod field;
 mod gateway;
+mod handouts;
 mod kills;
 mod modbus;
 mod outage;

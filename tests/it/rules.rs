@@ -16,7 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("password", &[]),
     ("transport", &["model"]),
-    ("log", &["clock"]),
+    ("log", &["clock", "model"]),
     ("command", &["model"]),
     ("route", &["model"]),
     ("driver", &["model", "clock"]),
@@ -114,7 +114,9 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("hyper", &["web/"]),
     ("hyper_util", &["web/"]),
     ("prometheus_client", &["web/"]),
-    ("tracing_subscriber", &["log.rs"]),
+    ("tracing_subscriber", &["log.rs", "log/"]),
+    ("systemd_journal_logger", &["log/journal.rs"]),
+    ("sd_notify", &["gateway/notify.rs"]),
     ("rand", &["random.rs"]),
     ("clap", &["main.rs", "cli/", "log.rs"]),
     ("anyhow", &["main.rs", "cli/", "gateway.rs", "gateway/"]),
@@ -166,6 +168,9 @@ const PURE: &[&str] = &[
     "cli/demo/ledger.rs",
     "cli/demo/plant.rs",
     "cli/demo/story.rs",
+    "gateway/progress.rs",
+    "gateway/sentence.rs",
+    "log/quota.rs",
 ];
 const NOT_IN_PURE: &[&str] = &["tokio", "tracing", "rand", "crate::clock", "crate::random"];
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, QoS, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Reception, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Accept, Presence, Settings};
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings(cloud: SocketAddr, version: Version) -> Settings {
     Settings {
+        pulse: Pulse::default(),
         name: Name::new("cloud").expect("a name"),
         host: cloud.ip().to_string(),
         port: cloud.port(),

@@ -5,10 +5,9 @@ mod kept_sessions;
 use super::super::sys::Totals;
 use super::super::words::Greeting;
 use super::*;
-use crate::store::QueueId;
 use crate::model::Properties;
 use crate::mqtt::{Received, RetainHandling, SubscribeOptions, Will};
-use crate::store::{CommitReport, Ticket};
+use crate::store::{CommitReport, QueueId, Ticket};
 
 const NOW: Monotonic = Monotonic::from_millis(0);
 

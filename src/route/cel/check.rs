@@ -344,11 +344,16 @@ fn is_levels(part: &IdedExpr) -> bool {
 fn sum(operator: &str, left: Type, right: Type) -> Option<Type> {
     if left == Any || right == Any {
         let other = if left == Any { right } else { left };
-        return (!matches!(other, Bool | Null | Map | TypeName)).then_some(Any);
+        return match other {
+            Bool | Null | Map | TypeName => None,
+            Whole | Decimal => Some(Decimal),
+            Text => Some(Text),
+            _ => Some(Any),
+        };
     }
     match (left, right) {
         (Whole, Whole) => Some(Whole),
-        (Whole | Decimal, Whole | Decimal) if operator != operators::MODULO => Some(Decimal),
+        (Whole | Decimal, Whole | Decimal) => Some(Decimal),
         (Text, Text) | (Bytes, Bytes) | (List, List) if operator == operators::ADD => Some(left),
         (Time, Duration) if matches!(operator, operators::ADD | operators::SUBSTRACT) => Some(Time),
         (Duration, Time) if operator == operators::ADD => Some(Time),

@@ -14,7 +14,7 @@ use super::row::Entry;
 use super::sqlite::{DbError, DbErrorKind, Reader};
 use crate::model::{Name, QueueStatus};
 
-/// A queue, as its one reader gets it.
+/// A queue, as its one reader gets it: what waits its turn, and [`Queue::high`].
 pub struct Queue {
     /// The uplink's name.
     pub name: Name,
@@ -32,8 +32,24 @@ pub struct Queue {
     pub rows: Rows,
     /// What became of them.
     pub receipts: Receipts,
+    /// What goes before these rows.
+    pub high: Lane,
     /// How it is doing; it changes with every commit.
     pub status: watch::Receiver<QueueStatus>,
+}
+
+/// An uplink's queue for messages of high priority: numbers of its own, in a generation of its own, read and acknowledged apart.
+pub struct Lane {
+    /// See [`Queue::epoch`]; another one than that.
+    pub epoch: u32,
+    /// See [`Queue::done`].
+    pub done: u64,
+    /// See [`Queue::last`].
+    pub last: u64,
+    /// Its rows, to be read in order.
+    pub rows: Rows,
+    /// What became of them.
+    pub receipts: Receipts,
 }
 
 /// The rows of a queue, in order, each handed out once.

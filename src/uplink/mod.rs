@@ -4,6 +4,7 @@
 //! connection ended, or the process did, goes out again.
 //!
 //! - `delivery`, `envelope`: what goes next, with which packet id and marks; pure
+//! - `lanes`: two of these on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
 //! - `client`: the only file with sockets
 //! - `prefetch`: rows read ahead of their turn, while others are on the wire
@@ -14,6 +15,7 @@ mod backoff;
 mod client;
 mod delivery;
 mod envelope;
+mod lanes;
 mod liveness;
 mod online;
 mod prefetch;

@@ -10,9 +10,9 @@ use super::delivery::{Event, Peer, ROW_IDS};
 use super::liveness::{Liveness, Pulse};
 use super::task::{Uplink, next_live, queue_changed};
 use super::verdict::advice;
-use crate::model::{Message, Monotonic, QoS};
+use crate::model::{Message, Monotonic, Priority, QoS};
 use crate::mqtt::{Ack, ConnAck, Disconnect, Packet, Reason};
-use crate::store::StoreError;
+use crate::store::{Entry, StoreError};
 
 /// Bytes that are put together for one write: enough for the kernel to be busy while the next are written.
 const ENOUGH: usize = 64 << 10;
@@ -103,7 +103,7 @@ impl Uplink {
                 self.backoff.be_patient();
                 return Ok(End::Lost(format!("the cloud takes no more for now: {reason}; {}", advice(reason))));
             }
-            self.receipts.acknowledge(self.delivery.done());
+            self.pass_on_receipts();
             let awaits_ack = self.delivery.awaits_ack() || link.birth_first;
             let next_step = match link.liveness.step(now, awaits_ack) {
                 Pulse::Wait(until) => until,
@@ -117,9 +117,13 @@ impl Uplink {
             };
             let reads = link.read_again.is_none_or(|at| at <= now);
             let rows = usize::from(self.settings.window).clamp(READ_ROWS.0, READ_ROWS.1);
-            let wants_rows = reads && self.delivery.waiting() < rows;
-            if wants_rows {
-                self.prefetch.start(rows);
+            let [wants_normal, wants_high] = Priority::ALL.map(|class| reads && self.delivery.waiting(class) < rows);
+            let [prefetch, urgent] = &mut self.prefetch;
+            if wants_normal {
+                prefetch.start(rows);
+            }
+            if wants_high {
+                urgent.start(rows);
             }
             let deadline =
                 [next_step, self.report.deadline(), link.read_again.filter(|at| *at > now)].into_iter().flatten().min();
@@ -132,19 +136,31 @@ impl Uplink {
                         return Ok(end);
                     },
                 },
-                fetched = self.prefetch.next(), if wants_rows => match fetched {
-                    Ok(entries) => {
-                        link.read_again = None;
-                        self.delivery.offer(entries);
-                    }
-                    Err(problem) => self.cannot_read(link, &problem),
-                },
+                fetched = urgent.next(), if wants_high => self.take_rows(link, Priority::High, fetched),
+                fetched = prefetch.next(), if wants_normal => self.take_rows(link, Priority::Normal, fetched),
                 message = next_live(&mut self.live), if room => self.send_live(link, message),
                 () = queue_changed(&mut self.queue) => self.report.changed(self.clock.now()),
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
             }
+        }
+    }
+
+    fn take_rows(&mut self, link: &mut Link, class: Priority, fetched: Result<Vec<Entry>, StoreError>) {
+        match fetched {
+            Ok(entries) => {
+                link.read_again = None;
+                self.delivery.offer(class, entries);
+            }
+            Err(problem) => self.cannot_read(link, &problem),
+        }
+    }
+
+    /// Tells the store what the cloud has.
+    fn pass_on_receipts(&self) {
+        for class in Priority::ALL {
+            self.receipts[class as usize].acknowledge(self.delivery.done(class));
         }
     }
 
@@ -211,17 +227,17 @@ impl Uplink {
         if self.carry_out_events().is_some() {
             self.backoff.be_patient();
         }
-        self.receipts.acknowledge(self.delivery.done());
+        self.pass_on_receipts();
     }
 
     /// A reason when the connection is to be ended and tried again later.
     fn carry_out_events(&mut self) -> Option<Reason> {
         let mut later = None;
-        while let Some(event) = self.delivery.poll_event() {
+        while let Some((class, event)) = self.delivery.poll_event() {
             match event {
                 Event::SetAside { n, reason } => {
                     warn!(uplink = %self.settings.name, n, error = %reason, "a message can't be delivered and was put aside");
-                    self.receipts.set_aside(n, reason);
+                    self.receipts[class as usize].set_aside(n, reason);
                 }
                 Event::ComeBackLater(reason) => later = Some(reason),
             }
@@ -275,7 +291,7 @@ impl Uplink {
                         self.take_ack(link, ack, self.clock.now());
                     }
                     self.carry_out_events();
-                    self.receipts.acknowledge(self.delivery.done());
+                    self.pass_on_receipts();
                 }
                 Err(_) => return,
             }

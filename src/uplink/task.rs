@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::backoff::Backoff;
 use super::client::Connection;
-use super::delivery::Delivery;
 use super::envelope::Envelope;
+use super::lanes::{Lanes, Standing};
 use super::online::End;
 use super::prefetch::Prefetch;
 use super::report::Report;
@@ -25,9 +25,10 @@ pub(super) struct Uplink {
     pub settings: Arc<Settings>,
     pub clock: Clock,
     pub cancel: CancellationToken,
-    pub delivery: Delivery,
-    pub prefetch: Prefetch,
-    pub receipts: Receipts,
+    pub delivery: Lanes,
+    /// What is read ahead of its turn; this and the next by [`Priority`](crate::model::Priority).
+    pub prefetch: [Prefetch; 2],
+    pub receipts: [Receipts; 2],
     pub report: Report,
     pub backoff: Backoff,
     /// QoS 0 messages, to be sent at once or dropped. `None` when no more will come.
@@ -51,13 +52,19 @@ pub async fn run(
     status: watch::Sender<UplinkStatus>,
     cancel: CancellationToken,
 ) {
-    let envelope = Envelope::new(settings.version, &settings.gateway, queue.epoch);
+    let standing = |epoch, done, last| {
+        let envelope = Envelope::new(settings.version, &settings.gateway, epoch);
+        Standing { done, last, envelope }
+    };
+    let high = queue.high;
+    let normal_stands = standing(queue.epoch, queue.done, queue.last);
+    let high_stands = standing(high.epoch, high.done, high.last);
     let mut uplink = Uplink {
         clock,
         cancel,
-        delivery: Delivery::new(settings.window, queue.done, queue.last, envelope),
-        prefetch: Prefetch::new(queue.rows),
-        receipts: queue.receipts,
+        delivery: Lanes::new(settings.window, normal_stands, high_stands),
+        prefetch: [Prefetch::new(queue.rows), Prefetch::new(high.rows)],
+        receipts: [queue.receipts, high.receipts],
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::default(),
         live: Some(live),
@@ -82,8 +89,10 @@ impl Uplink {
                     let since = self.clock.now();
                     let end = self.connected(connection, connack).await;
                     self.settle_last_words();
-                    self.prefetch.settle().await;
-                    self.receipts.release_above(self.delivery.disconnected());
+                    for (class, above) in self.delivery.disconnected().into_iter().enumerate() {
+                        self.prefetch[class].settle().await;
+                        self.receipts[class].release_above(above);
+                    }
                     match end {
                         End::Stopped => return,
                         End::Again => continue,
@@ -110,7 +119,8 @@ impl Uplink {
             self.client_id.clone_from(assigned);
         }
         if std::mem::take(&mut self.fresh) {
-            self.receipts.season();
+            let [normal, _] = &self.receipts;
+            normal.season();
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {

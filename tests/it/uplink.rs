@@ -95,7 +95,7 @@ impl North {
             self.ticket += 1;
             let append = Append {
                 ticket: Ticket(self.ticket),
-                what: Work::Message { queue: QueueId(0), message },
+                what: Work::Message { queue: QueueId::normal(0), message },
                 urgency: Urgency::Awaited,
             };
             self.appends.send(append).await.expect("the writer runs");

@@ -10,7 +10,7 @@
 //! - [`BrokerWrite`] in, [`BrokerState`] out at the start, [`SessionReader`]: what the broker keeps for itself (`state`)
 //! - `plan`, `ranges`: the net effect of many writes; pure. `ledger`: what is on disk of the broker, and which writes can be
 //! - `policy`, `age`, `batch`, `episode`, `claims`: what is dropped, when to commit, what is told, what is in flight; pure
-//! - `row`, `broker_row`, `properties`: what a row holds, and its checksum
+//! - `row`, `broker_row`, `properties`, `correction`: what a row holds, its checksum, and times that are made right when it is read
 //! - `slot`, `outcome`, `tenant`, `writer`: a queue's part of a group commit, an uplink's two queues, and the task
 //! - `open`, `roster`, `data_dir`, `salvage`: opening and closing, and what is done with a damaged file
 //! - `space`, `disk`, `upkeep`: how much room there is, the reserve file, and when files are made smaller
@@ -21,6 +21,7 @@ mod batch;
 mod broker_row;
 mod channel;
 mod claims;
+mod correction;
 mod data_dir;
 mod disk;
 mod episode;

@@ -8,11 +8,12 @@ use tokio::sync::{Notify, watch};
 
 use super::StoreError;
 use super::claims::{Claims, Wake};
+use super::correction::{Corrections, Known, make_right};
 use super::data_dir;
 use super::policy::row_bytes;
 use super::row::Entry;
 use super::sqlite::{DbError, DbErrorKind, Reader};
-use crate::model::{Name, QueueStatus};
+use crate::model::{BootId, Name, QueueStatus};
 
 /// A queue, as its one reader gets it: what waits its turn, and [`Queue::high`].
 pub struct Queue {
@@ -71,6 +72,7 @@ pub struct Receipts(pub(super) Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Shared {
     claims: Mutex<Claims>,
+    corrections: Mutex<Arc<Corrections>>,
     bell: Arc<Bell>,
 }
 
@@ -83,8 +85,18 @@ pub(super) struct Bell {
 }
 
 impl Shared {
-    pub(super) fn new(done: u64, bell: Arc<Bell>) -> Shared {
-        Shared { claims: Mutex::new(Claims::new(done)), bell }
+    pub(super) fn new(done: u64, corrections: Corrections, bell: Arc<Bell>) -> Shared {
+        Shared { claims: Mutex::new(Claims::new(done)), corrections: Mutex::new(Arc::new(corrections)), bell }
+    }
+
+    fn corrections(&self) -> Arc<Corrections> {
+        self.corrections.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When a boot began is known now.
+    pub(super) fn correct(&self, boot: BootId, known: Known) {
+        let mut corrections = self.corrections.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut corrections).insert(boot, known);
     }
 
     pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -128,7 +140,12 @@ impl Rows {
             return Ok(Vec::new());
         }
         drop(claims);
-        Ok(found.into_iter().map(super::row::Columns::check).collect())
+        let corrections = self.shared.corrections();
+        let entries = found.into_iter().map(super::row::Columns::check);
+        if corrections.is_empty() {
+            return Ok(entries.collect());
+        }
+        Ok(entries.map(|entry| make_right(&corrections, entry)).collect())
     }
 
     /// Waits for the next commit after the last [`Rows::read`]. Fails when the store is closed.

@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use super::age::Ages;
 use super::channel::Ticket;
+use super::correction::ClockWatch;
 use super::episode::{Episode, GapReason, Loss};
 use super::open::QueueSpec;
 use super::outcome::Outcome;
@@ -47,6 +48,7 @@ pub(super) struct Slot {
     refused_from: Option<u64>,
     committed: watch::Sender<u64>,
     ages: Ages,
+    pub clock_watch: ClockWatch,
     /// When the first row was queued: `None` for no row, `Some(None)` for a row from before the clock was set.
     head: Option<Option<Timestamp>>,
     check_age_at: Option<Monotonic>,
@@ -54,7 +56,13 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(spec: QueueSpec, record: Record, shared: Arc<Shared>, committed: watch::Sender<u64>) -> Slot {
+    pub(super) fn new(
+        spec: QueueSpec,
+        record: Record,
+        shared: Arc<Shared>,
+        committed: watch::Sender<u64>,
+        clock_watch: ClockWatch,
+    ) -> Slot {
         let episode = Episode::resume(record.untold);
         Slot {
             spec,
@@ -66,6 +74,7 @@ impl Slot {
             refused_from: None,
             committed,
             ages: Ages::default(),
+            clock_watch,
             head: None,
             check_age_at: None,
             queued: 0,
@@ -100,6 +109,7 @@ impl Slot {
     /// Whether a commit now has something to do here.
     pub(super) fn has_work(&self, stamp: Stamp) -> bool {
         let waits = !self.arriving.is_empty() || self.dirty || self.refused_from.is_some();
+        let waits = waits || self.clock_watch.pending().is_some();
         waits || self.wants_age_check(stamp) || self.shared.claims().has_acknowledged()
     }
 
@@ -119,6 +129,9 @@ impl Slot {
     /// The end of its part: watermarks and counters, if they have changed.
     pub(super) async fn save(&self, outcome: &mut Outcome, tx: &mut Transaction<'_>) -> Result<(), DbError> {
         outcome.record.untold = outcome.episode.untold();
+        if let Some((boot, known)) = self.clock_watch.pending() {
+            tx.save_clock(self.record.id, boot, known).await?;
+        }
         if outcome.record == self.record && !self.dirty {
             return Ok(());
         }
@@ -261,6 +274,9 @@ impl Slot {
             claims.deleted(acknowledged);
         }
         claims.end_drop();
+        if let Some((boot, known)) = self.clock_watch.kept(claims.cursor()) {
+            self.shared.correct(boot, known);
+        }
         drop(claims);
         for reason in outcome.begun {
             match reason {
@@ -319,6 +335,7 @@ impl Slot {
     /// Looks when its age is to be looked at, and whether the wall clock was set.
     pub(super) fn look_at_clock(&mut self, stamp: Stamp) {
         self.ages.observe(stamp, self.record.next_n - 1);
+        self.clock_watch.look(stamp, self.shared.claims().cursor());
         if self.record.depth == 0 {
             self.head = None;
             self.check_age_at = None;

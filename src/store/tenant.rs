@@ -99,9 +99,14 @@ impl Tenant {
         Ok(())
     }
 
+    /// Looks whether the clock was set.
+    pub(super) fn look_at_clock(&mut self, stamp: Stamp) {
+        self.slots.iter_mut().for_each(|slot| slot.look_at_clock(stamp));
+    }
+
     /// Tells whoever watches how the queue is doing, and when its age is to be looked at.
     pub(super) fn publish(&mut self, stamp: Stamp, error: Option<&str>) {
-        self.slots.iter_mut().for_each(|slot| slot.look_at_clock(stamp));
+        self.look_at_clock(stamp);
         let sum = |of: fn(&Slot) -> u64| self.slots.iter().map(of).sum();
         self.status.send_replace(QueueStatus {
             depth: sum(|slot| slot.record.depth),

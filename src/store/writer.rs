@@ -76,6 +76,8 @@ pub(super) struct Writer {
     room: u64,
     looked_at: Option<Monotonic>,
     upkeep: Upkeep,
+    /// While the clock of this boot has not been set: when to look again.
+    clock_look_at: Option<Monotonic>,
 }
 
 /// Writing fails.
@@ -122,6 +124,7 @@ impl Writer {
             room: u64::MAX,
             looked_at: None,
             upkeep: Upkeep::default(),
+            clock_look_at: Some(Monotonic::default()),
         }
     }
 
@@ -155,6 +158,7 @@ impl Writer {
                 }
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.look_at_ages();
+                    self.look_at_clock();
                     self.keep_house().await;
                 }
             }
@@ -179,7 +183,8 @@ impl Writer {
     /// When something is to be done that nobody sends a word about.
     fn deadline(&self) -> Option<Monotonic> {
         let of_slots = self.slots().flat_map(|slot| [slot.age_deadline(), slot.episode.deadline()]);
-        let next = of_slots.chain([self.batch.deadline(), self.upkeep.deadline()]).flatten().min()?;
+        let next =
+            of_slots.chain([self.batch.deadline(), self.upkeep.deadline(), self.clock_look_at]).flatten().min()?;
         Some(self.trouble.as_ref().map_or(next, |trouble| next.max(trouble.retry_at)))
     }
 
@@ -244,6 +249,20 @@ impl Writer {
     /// Whether something is left of what was removed.
     fn has_leftovers(&self) -> bool {
         self.ledger.has_leftovers() || !self.dying.is_empty()
+    }
+
+    /// Whether the clock was set, while that is not known.
+    fn look_at_clock(&mut self) {
+        let stamp = self.clock.stamp();
+        if self.clock_look_at.is_none_or(|at| at > stamp.monotonic) {
+            return;
+        }
+        self.tenants.iter_mut().for_each(|tenant| tenant.look_at_clock(stamp));
+        let watches = self.slots().any(|slot| slot.clock_watch.watches());
+        self.clock_look_at = watches.then_some(stamp.monotonic + RETRY);
+        if self.slots().any(|slot| slot.clock_watch.pending().is_some()) {
+            self.batch.within(stamp.monotonic, Duration::ZERO);
+        }
     }
 
     fn look_at_leftovers(&mut self) {

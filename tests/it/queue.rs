@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use fieldway::clock::Clock;
 use fieldway::model::{Durability, Message, Name, Priority, QoS, Topic, WhenFull};
 use fieldway::store::{
     Append, Entry, GapReason, Limits, Opened, QueueId, QueueSpec, ROW_OVERHEAD, Refusal, Ticket, Urgency, Work,
@@ -34,8 +35,12 @@ impl Bench {
     }
 
     async fn keep(&mut self, queue: QueueId, content: u8, size: usize) -> Option<Refusal> {
+        self.keep_payload(queue, vec![content; size]).await
+    }
+
+    async fn keep_payload(&mut self, queue: QueueId, payload: Vec<u8>) -> Option<Refusal> {
         self.ticket += 1;
-        let message = Message::new(Topic::new("t").expect("a topic"), vec![content; size], QoS::AtLeastOnce, false);
+        let message = Message::new(Topic::new("t").expect("a topic"), payload, QoS::AtLeastOnce, false);
         let append =
             Append { ticket: Ticket(self.ticket), what: Work::Message { queue, message }, urgency: Urgency::Awaited };
         self.opened.appends.send(append).await.expect("the writer runs");
@@ -264,6 +269,52 @@ fn many_messages_of_a_removed_uplink_go_beside_other_work_and_across_restarts() 
             assert!(std::time::Instant::now() < deadline, "{:?}", tables());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        bench.close().await;
+    });
+}
+
+#[test]
+fn times_from_before_the_clock_was_set_are_made_right_and_read_the_same_ever_after() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let specs = || names(&["cloud"]);
+    let boot = Clock::start().stamp().since_boot.expect("Linux says").boot;
+    let marked = |boot: String| {
+        format!(r#"{{"ts":"1970-01-01T00:00:05.000Z","clock":"unsynced","boot":"{boot}","uptime_ms":5000}}"#)
+    };
+    let payloads = [marked(boot.to_string()), marked("00000000".into()), marked(boot.to_string())];
+    let read = async |bench: &mut Bench| {
+        let rows = bench.opened.queues[0].rows.read(100, u64::MAX).await.expect("it reads");
+        let text = |entry: &Entry| match entry {
+            Entry::Whole(row) => String::from_utf8_lossy(&row.message.payload).into_owned(),
+            Entry::Damaged { n, why } => panic!("row {n}: {why}"),
+        };
+        rows.iter().map(text).collect::<Vec<_>>()
+    };
+    block_on(async {
+        let mut bench = Bench::open(dir.path(), specs()).await;
+        for payload in &payloads {
+            assert_eq!(bench.keep_payload(QueueId::normal(0), payload.clone().into_bytes()).await, None);
+        }
+        assert_eq!(read(&mut bench).await, payloads, "as far as this process knows, its clock was always set");
+        bench.close().await;
+    });
+    let right = block_on(async {
+        let mut bench = Bench::open(dir.path(), specs()).await;
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while sql(dir.path(), "SELECT count(*) FROM clocks WHERE queue = 1") == "0" {
+            assert!(std::time::Instant::now() < deadline, "the writer finds out when this boot began");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let right = read(&mut bench).await;
+        bench.close().await;
+        right
+    });
+    assert_eq!(right[1], payloads[1], "of another boot, nothing is known");
+    assert_eq!(right[0], right[2]);
+    assert!(right[0].starts_with(r#"{"ts":"20"#) && !right[0].contains("unsynced"), "{}", right[0]);
+    block_on(async {
+        let mut bench = Bench::open(dir.path(), specs()).await;
+        assert_eq!(read(&mut bench).await, right, "the same again, whatever the clock says now");
         bench.close().await;
     });
 }

@@ -19,6 +19,7 @@ use crate::store::record::Record;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "queues", include_str!("../../../migrations/0001_queues.sql")),
     (2, "broker", include_str!("../../../migrations/0002_broker.sql")),
+    (4, "clocks", include_str!("../../../migrations/0004_clocks.sql")),
 ];
 
 /// The writer's page cache in KiB: the right edge of each table and what a range delete touches.
@@ -162,6 +163,7 @@ impl Database {
         let mut tx = self.connection.begin().await?;
         sqlx::query(AssertSqlSafe(format!("DROP TABLE IF EXISTS {}", table(id)))).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM aside WHERE queue = ?").bind(id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM clocks WHERE queue = ?").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM queues WHERE id = ?").bind(id).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     }

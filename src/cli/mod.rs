@@ -1,12 +1,14 @@
 //! The command line: one file a subcommand. Exit 0 well, 1 it failed, 2 wrong usage or configuration (`DESIGN.md` §9).
 
 pub mod check;
+pub mod control;
 pub mod demo;
 pub mod passwd;
 pub mod plan;
 pub mod read;
 pub mod run;
 pub mod scan;
+pub mod status;
 pub mod templates;
 pub mod write;
 
@@ -45,6 +47,8 @@ enum Command {
     Read(read::ReadArgs),
     /// Ask every unit id of a bus who is there
     Scan(scan::ScanArgs),
+    /// Show how the running gateway is doing
+    Status(status::StatusArgs),
     /// List the devices that there are templates for, or show a template
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
@@ -85,6 +89,7 @@ impl Cli {
             Command::Plan(args) => plan::run(&args),
             Command::Read(args) => read::run(&args),
             Command::Scan(args) => scan::run(&args),
+            Command::Status(args) => status::run(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
             Command::Passwd(args) => passwd::run(&args),

@@ -65,6 +65,18 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config,
     }
 }
 
+/// The data directory that a configuration names, also when other parts of it are wrong; `None` when that can't be told.
+pub fn data_dir(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let bytes = source::read(path).ok()?;
+    let mut files = Files::new(path, source::decode(&bytes).ok()?);
+    // What is wrong is for others to tell.
+    let mut problems = Problems::default();
+    let root = yaml::parse(files.text(), 0..files.text().len(), &mut problems)?;
+    let outside = Outside { env, read: &source::read_small, list: &source::list };
+    let root = compose::compose(root, &mut files, &outside, &mut problems);
+    check::data_dir(&root, &check::Context { files: &files, outside: &outside }, &mut problems)
+}
+
 /// Checks the text of a configuration as [`load`] does, with no other input than what is given. `file` is the name
 /// that the report shows, and relative paths in the text are relative to its folder.
 pub fn parse(text: &[u8], file: &Path, outside: &Outside<'_>) -> Result<Config, Report> {

@@ -17,7 +17,7 @@ use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec,
 use crate::uplink::{self, Presence, Settings};
 
 use super::stage::Stage;
-use super::status::StatusBoard;
+use super::status::UplinkWatch;
 
 /// QoS 0 messages that may wait for an uplink's task.
 const LIVE_WAITING: usize = 256;
@@ -80,18 +80,20 @@ impl Keeping {
         self.gaps.take()
     }
 
-    /// Starts every uplink's task.
-    pub fn start_uplinks(&mut self, stage: &mut Stage, board: &mut StatusBoard, clock: Clock) {
+    /// Starts every uplink's task; returns where they tell how they are doing.
+    pub fn start_uplinks(&mut self, stage: &mut Stage, clock: Clock) -> Vec<UplinkWatch> {
+        let mut watches = Vec::new();
         for Pending { settings, queue, live, overflowed } in self.pending.drain(..) {
             let name = settings.name.clone();
             let (status, watched) = watch::channel(initial_status(name.clone()));
-            board.uplinks.push((watched, overflowed));
+            watches.push((watched, overflowed));
             let cancel = stage.cancel_token();
             stage.spawn(&name, async move {
                 uplink::run(settings, queue, live, clock, status, cancel).await;
                 Ok::<(), Infallible>(())
             });
         }
+        watches
     }
 
     /// Commits what the store was given and closes it.

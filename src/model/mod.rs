@@ -35,7 +35,9 @@ pub use point::{Deadband, Point, Report, ReportMode, Sentinel, Source, Write};
 pub use queue::{Durability, Priority, WhenFull};
 pub use reading::{Reading, Round, Stamp};
 pub use register::{ByteOrder, Encoding, Half, PointType, RegisterSource, RegisterTable};
-pub use status::{BrokerStatus, BusState, BusStatus, DeviceStatus, QueueStatus, Snapshot, UplinkState, UplinkStatus};
+pub use status::{
+    BrokerStatus, BusState, BusStatus, DevicePoints, DeviceStatus, QueueStatus, Snapshot, UplinkState, UplinkStatus,
+};
 pub use telegram::{
     ChecksumKind, Crc, Delimiter, Find, FrameChecksum, FrameFormat, FrameLength, FramePlace, FrameSource, Hearing,
     LineFormat, LineSource, NmeaField, StreamFormat, TextType,

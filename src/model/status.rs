@@ -1,4 +1,4 @@
-//! How each part is doing, as plain numbers. Health messages, metrics and, later, `fieldway status` print these and nothing else.
+//! How each part is doing, as plain numbers. Health messages, metrics and `fieldway status` print these and nothing else.
 
 use std::time::Duration;
 
@@ -83,6 +83,19 @@ pub struct DeviceStatus {
     pub failures: u64,
     /// Intervals that passed without a poll because the bus was busy.
     pub skipped: u64,
+}
+
+/// The points of one device, as last read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePoints {
+    /// Its name.
+    pub device: Name,
+    /// How many it has.
+    pub count: usize,
+    /// How many have a good value.
+    pub good: usize,
+    /// Those that have none, and why. The rest has not been read yet.
+    pub bad: Vec<(Name, Fault)>,
 }
 
 /// The local broker. The counters count since the start.

@@ -7,6 +7,7 @@ mod payload;
 mod readings;
 mod report;
 mod template;
+mod verdict;
 
 pub use forward::{ForwardRule, Forwarder, RetainRule};
 pub use gateway_topics::GatewayTopics;
@@ -14,3 +15,4 @@ pub use health::{HealthReport, health};
 pub use payload::point as point_payload;
 pub use readings::ReadingRouter;
 pub use template::{Template, TemplateError};
+pub use verdict::Verdict;

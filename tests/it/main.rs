@@ -25,6 +25,7 @@ mod read;
 mod rules;
 mod scan;
 mod shipped;
+mod status;
 mod store;
 mod support;
 mod templates;

@@ -77,6 +77,13 @@ pub(super) fn config(root: &Node, context: &Context<'_>, problems: &mut Problems
     })
 }
 
+/// What `gateway.data_dir` says; `None` when something in `gateway` is not as it should be.
+pub(super) fn data_dir(root: &Node, context: &Context<'_>, problems: &mut Problems) -> Option<PathBuf> {
+    let start = root.span.start..root.span.start;
+    let top = Fields::open(root, &keys::TOP, &start, "the configuration", problems)?;
+    Some(gateway::check(&top, context, problems)?.data_dir)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, QoS, Topic, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
-use fieldway::uplink::{self, Settings};
+use fieldway::uplink::{self, Accept, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +57,7 @@ async fn run(messages: u64, window: u16) {
     report("filled", messages, begin, written);
 
     let queue = opened.queues.pop().expect("one queue");
+    let accept = Accept::nothing(opened.receptions.pop().expect("as many as queues"));
     let settings = Settings {
         name: queue.name.clone(),
         host: "127.0.0.1".into(),
@@ -72,18 +73,10 @@ async fn run(messages: u64, window: u16) {
         stall_after: Settings::STALL_AFTER,
     };
     let (_live, live) = mpsc::channel(1);
-    let (status_tx, mut status) = watch::channel(UplinkStatus {
-        uplink: queue.name.clone(),
-        state: UplinkState::Starting,
-        sent: 0,
-        acknowledged: 0,
-        dropped_qos0: 0,
-        connects: 0,
-        queue: QueueStatus::default(),
-    });
+    let (status_tx, mut status) = watch::channel(UplinkStatus::starting(queue.name.clone()));
     let cancel = CancellationToken::new();
     let (begin, written) = (Instant::now(), bytes_written());
-    let task = tokio::spawn(uplink::run(settings, queue, live, clock, status_tx, cancel.clone()));
+    let task = tokio::spawn(uplink::run(settings, queue, live, accept, clock, status_tx, cancel.clone()));
     status.wait_for(|status| status.acknowledged == messages).await.expect("the uplink runs");
     report("drained", messages, begin, written);
     let peak = proc_field("/proc/self/status", "VmHWM:").unwrap_or(0);

@@ -31,7 +31,7 @@ use super::sys::Sys;
 use super::words::{Admission, FromClient, Key, Published, Seat, ToClient};
 use crate::model::{Filter, Message, Monotonic, Publisher, QoS, Timestamp, Topic};
 use crate::mqtt::Reason;
-use crate::store::{Append, BrokerWrite, QueueId, Refusal, SessionId, Urgency, Work};
+use crate::store::{Append, BrokerWrite, Intake, QueueId, Refusal, SessionId, Urgency, Work};
 
 use outflow::Bounds;
 use publishing::{Job, Match, Origin};
@@ -229,6 +229,12 @@ impl Hub {
         self.sys.stir();
         let from = if *by == Publisher::Gateway { Origin::Gateway } else { Origin::Elsewhere };
         self.publish(from, by, message, token.map(AckTo::Local), now);
+    }
+
+    /// A cloud's message at QoS 2: that it came is written together with all that it causes.
+    pub fn publish_once(&mut self, by: &Publisher, message: Message, token: u64, intake: Intake, now: Monotonic) {
+        self.sys.stir();
+        self.publish(Origin::Elsewhere, by, message, Some(AckTo::Once(token, intake)), now);
     }
 
     /// A subscription of the gateway itself. It sees messages as they are published, retain flag included, and none from before.

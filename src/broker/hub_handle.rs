@@ -12,7 +12,7 @@ use super::local_reader::LocalReader;
 use super::local_room::{self, LocalRoom};
 use super::words::Published;
 use crate::model::{Filter, Message, Publisher};
-use crate::store::Refusal;
+use crate::store::{Intake, Refusal};
 
 /// Messages that a [`Subscription`] holds for its reader.
 const SUBSCRIPTION_ROOM: usize = 1_024;
@@ -59,6 +59,15 @@ impl HubHandle {
     pub async fn publish_for(&self, by: Publisher, message: Message) -> Result<(), PublishError> {
         let (done, outcome) = oneshot::channel();
         self.inputs.send(Input::Publish { by, message, done: Some(done) }).await.map_err(|_| HubClosed)?;
+        outcome.await.map_err(|_| HubClosed)?.map_err(PublishError::Refused)
+    }
+
+    /// The same for a cloud's message at QoS 2: that it came is kept in the commit of all that it causes, so that it is published once,
+    /// whatever crashes, until the cloud has released it.
+    pub async fn publish_once(&self, by: Publisher, message: Message, intake: Intake) -> Result<(), PublishError> {
+        let (done, outcome) = oneshot::channel();
+        let input = Input::PublishOnce { by, message, intake, done };
+        self.inputs.send(input).await.map_err(|_| HubClosed)?;
         outcome.await.map_err(|_| HubClosed)?.map_err(PublishError::Refused)
     }
 

@@ -26,7 +26,7 @@ use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::{Filter, Message, Monotonic, Publisher, Timestamp};
 use crate::mqtt::Reason;
-use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, SessionReader, StoreError};
+use crate::store::{Append, BrokerState, CommitReport, Intake, Page, QueueId, Refusal, SessionReader, StoreError};
 
 /// Inputs taken before what came of them is carried out.
 const BATCH: usize = 64;
@@ -71,6 +71,12 @@ pub(super) enum Input {
         by: Publisher,
         message: Message,
         done: Option<oneshot::Sender<Result<(), Refusal>>>,
+    },
+    PublishOnce {
+        by: Publisher,
+        message: Message,
+        intake: Intake,
+        done: oneshot::Sender<Result<(), Refusal>>,
     },
     Subscribe {
         filters: Vec<Filter>,
@@ -247,12 +253,12 @@ impl HubTask {
             }
             Input::Disconnected(goodbye) => self.goodbye(goodbye, now),
             Input::Publish { by, message, done } => {
-                let token = done.map(|done| {
-                    self.next_token += 1;
-                    self.waiting.insert(self.next_token, done);
-                    self.next_token
-                });
+                let token = done.map(|done| self.token(done));
                 self.hub.publish_local(&by, message, token, now);
+            }
+            Input::PublishOnce { by, message, intake, done } => {
+                let token = self.token(done);
+                self.hub.publish_once(&by, message, token, intake, now);
             }
             Input::Subscribe { filters, reader, done } => {
                 for filter in filters {
@@ -263,6 +269,13 @@ impl HubTask {
                 let _ = done.send(());
             }
         }
+    }
+
+    /// A number for someone who wants to know what becomes of a message.
+    fn token(&mut self, done: oneshot::Sender<Result<(), Refusal>>) -> u64 {
+        self.next_token += 1;
+        self.waiting.insert(self.next_token, done);
+        self.next_token
     }
 
     fn goodbye(&mut self, goodbye: Goodbye, now: Monotonic) {

@@ -10,11 +10,11 @@ use tracing::{error, warn};
 use crate::broker::{Memory, Outlet, Select};
 use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
-use crate::model::{Message, Name, UplinkState, UplinkStatus};
+use crate::model::{Message, Name, UplinkStatus};
 use crate::mqtt::Version;
 use crate::route::{Forwarder, GatewayTopics};
-use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
-use crate::uplink::{self, Presence, Settings};
+use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Reception, Store, StoreError};
+use crate::uplink::{self, Accept, Presence, Settings};
 
 use super::stage::Stage;
 use super::status::UplinkWatch;
@@ -42,6 +42,7 @@ pub struct Ends {
 struct Pending {
     settings: Settings,
     queue: Queue,
+    reception: Reception,
     live: mpsc::Receiver<Message>,
     overflowed: Arc<AtomicU64>,
 }
@@ -52,7 +53,8 @@ impl Keeping {
         let specs = config.uplinks.iter().map(queue_spec).collect();
         let opened = Store::open(&config.gateway.data_dir, specs, clock).await?;
         let (mut outlets, mut pending) = (Vec::new(), Vec::new());
-        for (index, (uplink, queue)) in config.uplinks.iter().zip(opened.queues).enumerate() {
+        let kept = opened.queues.into_iter().zip(opened.receptions);
+        for (index, (uplink, (queue, reception))) in config.uplinks.iter().zip(kept).enumerate() {
             let forwarder = Forwarder::new(uplink.forward.clone(), &config.gateway.id, topics.state.clone());
             let settings = settings(uplink, &config.gateway.id, &forwarder, topics);
             let (live_sender, live) = mpsc::channel(LIVE_WAITING);
@@ -63,7 +65,7 @@ impl Keeping {
                 live: live_sender,
                 live_dropped: overflowed.clone(),
             });
-            pending.push(Pending { settings, queue, live, overflowed });
+            pending.push(Pending { settings, queue, reception, live, overflowed });
         }
         let memory = Some(Memory { state: opened.broker, reader: opened.sessions });
         let ends = Some(Ends { outlets, appends: opened.appends, reports: opened.reports, memory });
@@ -83,13 +85,13 @@ impl Keeping {
     /// Starts every uplink's task; returns where they tell how they are doing.
     pub fn start_uplinks(&mut self, stage: &mut Stage, clock: Clock) -> Vec<UplinkWatch> {
         let mut watches = Vec::new();
-        for Pending { settings, queue, live, overflowed } in self.pending.drain(..) {
+        for Pending { settings, queue, reception, live, overflowed } in self.pending.drain(..) {
             let name = settings.name.clone();
-            let (status, watched) = watch::channel(initial_status(name.clone()));
+            let (status, watched) = watch::channel(UplinkStatus::starting(name.clone()));
             watches.push((watched, overflowed));
             let cancel = stage.cancel_token();
             stage.spawn(&name, async move {
-                uplink::run(settings, queue, live, clock, status, cancel).await;
+                uplink::run(settings, queue, live, Accept::nothing(reception), clock, status, cancel).await;
                 Ok::<(), Infallible>(())
             });
         }
@@ -153,16 +155,4 @@ fn select(forwarder: Forwarder, uplink: Name) -> Select {
             None
         }
     })
-}
-
-fn initial_status(uplink: Name) -> UplinkStatus {
-    UplinkStatus {
-        uplink,
-        state: UplinkState::Starting,
-        sent: 0,
-        acknowledged: 0,
-        dropped_qos0: 0,
-        connects: 0,
-        queue: Default::default(),
-    }
 }

@@ -36,7 +36,8 @@ pub use queue::{Durability, Priority, WhenFull};
 pub use reading::{Reading, Round, Stamp};
 pub use register::{ByteOrder, Encoding, Half, PointType, RegisterSource, RegisterTable};
 pub use status::{
-    BrokerStatus, BusState, BusStatus, DevicePoints, DeviceStatus, QueueStatus, Snapshot, UplinkState, UplinkStatus,
+    AcceptStatus, BrokerStatus, BusState, BusStatus, DevicePoints, DeviceStatus, QueueStatus, Snapshot, UplinkState,
+    UplinkStatus,
 };
 pub use telegram::{
     ChecksumKind, Crc, Delimiter, Find, FrameChecksum, FrameFormat, FrameLength, FramePlace, FrameSource, Hearing,

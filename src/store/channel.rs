@@ -3,6 +3,7 @@
 //! The hub sends [`Append`]s on a bounded channel, numbered by itself with rising tickets; the writer answers with a
 //! [`CommitReport`] a group commit. Tickets are reported in order, so one number says what is safe.
 
+use super::reception::Intake;
 use super::state::BrokerWrite;
 use crate::model::{Message, Priority};
 
@@ -68,6 +69,8 @@ pub enum Work {
     },
     /// A change of the broker's own state.
     Broker(BrokerWrite),
+    /// The packet id of a cloud's QoS 2 message. Put it [together](Work::Together) with all that the message causes.
+    Received(Intake),
     /// All of these in one commit, or none of them.
     Together(Vec<Work>),
 }
@@ -78,6 +81,7 @@ impl Work {
         match self {
             Work::Message { message, .. } => message.size(),
             Work::Broker(write) => write.size(),
+            Work::Received(_) => 0,
             Work::Together(all) => all.iter().map(Work::size).sum(),
         }
     }

@@ -6,7 +6,7 @@
 //! Rows go when they are acknowledged, or by the queue's policy, which counts, logs and reports what it drops.
 //!
 //! - [`Append`] in, [`CommitReport`] out: the hub's side (`channel`)
-//! - [`Queue`]: the uplink's side: read ahead, acknowledge, put aside
+//! - [`Queue`]: the uplink's side: read ahead, acknowledge, put aside. [`Reception`]: what came down through it
 //! - [`BrokerWrite`] in, [`BrokerState`] out at the start, [`SessionReader`]: what the broker keeps for itself (`state`)
 //! - `plan`, `ranges`: the net effect of many writes; pure. `ledger`: what is on disk of the broker, and which writes can be
 //! - `policy`, `age`, `batch`, `episode`, `claims`: what is dropped, when to commit, what is told, what is in flight; pure
@@ -34,6 +34,7 @@ mod policy;
 mod properties;
 mod queue;
 mod ranges;
+mod reception;
 mod record;
 mod roster;
 mod row;
@@ -52,7 +53,8 @@ pub use episode::{GapReason, Loss};
 pub use error::StoreError;
 pub use open::{Gap, Opened, QueueSpec, Store};
 pub use policy::{Limits, ROW_OVERHEAD};
-pub use queue::{Lane, Queue, Receipts, Rows};
+pub use queue::{Lane, Marks, Queue, Receipts, Rows};
+pub use reception::{Intake, Reception};
 pub use row::{Entry, Row};
 pub use session_reader::{Page, SessionReader};
 pub use state::{

@@ -16,6 +16,7 @@ use super::episode::Loss;
 use super::ledger::Ledger;
 use super::policy::Limits;
 use super::queue::{Bell, Lane, Queue, Receipts, Rows, Shared};
+use super::reception::{Reception, Receptions};
 use super::record::Record;
 use super::roster::{self, Roster};
 use super::salvage::salvage;
@@ -71,6 +72,8 @@ pub struct Opened {
     pub store: Store,
     /// One a [`QueueSpec`], in their order; [`QueueId`](super::QueueId) is the index.
     pub queues: Vec<Queue>,
+    /// What came through each uplink, in the same order.
+    pub receptions: Vec<Reception>,
     /// What is to be kept.
     pub appends: mpsc::Sender<Append>,
     /// What is safe.
@@ -138,6 +141,7 @@ pub(super) async fn start(
     let bell = Arc::new(Bell::default());
     let mut tenants = Vec::new();
     let mut handles = Vec::new();
+    let (mut receptions, mut inlets) = (Vec::new(), Receptions::default());
     let stamp = clock.stamp();
     let first = match stamp.since_boot {
         Some(since) => database.enter_boot(since.boot).await?,
@@ -146,11 +150,14 @@ pub(super) async fn start(
     for (spec, [normal, high]) in queues.into_iter().zip(roster.records) {
         let (status_tx, status) = watch::channel(QueueStatus::default());
         let fresh = normal.fresh;
+        let (received, subscribed) = database.reception(normal.id).await?;
+        receptions.push(inlets.add(normal.id, received, subscribed, bell.clone()));
         let sent = !fresh;
         let (normal, of_normal) = open_lane(&mut database, &path, &spec, normal, &bell, stamp, [first, sent]).await?;
         let (high, of_high) = open_lane(&mut database, &path, &spec, high, &bell, stamp, [first, sent]).await?;
-        let Lane { epoch, done, last, rows, receipts } = normal;
-        handles.push(Queue { name: spec.name.clone(), epoch, fresh, done, last, rows, receipts, high, status });
+        let Lane { epoch, done, recorded, last, rows, receipts } = normal;
+        let name = spec.name.clone();
+        handles.push(Queue { name, epoch, fresh, done, recorded, last, rows, receipts, high, status });
         let mut tenant = Tenant::new(spec, [of_normal, of_high], status_tx);
         tenant.refresh(&mut database).await?;
         tenant.publish(stamp, None);
@@ -164,10 +171,10 @@ pub(super) async fn start(
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
     let writer =
-        Writer::new(dir, database, tenants, roster.dying, ledger, clock, bell, appends_rx, reports_tx, gaps_tx);
+        Writer::new(dir, database, tenants, roster.dying, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx);
     let writer = tokio::spawn(writer.run(cancel.clone()));
     let store = Store { writer, cancel, database: path };
-    Ok(Opened { store, queues: handles, appends, reports, broker, sessions, gaps })
+    Ok(Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps })
 }
 
 /// A queue's two ends: the reader's, and the writer's. `first`: no other process has had it since the machine started; `sent`: some of it may
@@ -191,7 +198,7 @@ async fn open_lane(
     let is_known = boot.is_none_or(|boot| corrections.contains_key(&boot));
     let nothing = stamp.synced && (first || record.depth == 0);
     let watch = ClockWatch::new(is_known || nothing, first, sent, record.done, last);
-    let shared = Arc::new(Shared::new(record.done, corrections, bell.clone()));
+    let shared = Arc::new(Shared::new(record.done, record.recorded, corrections, bell.clone()));
     let (committed_tx, committed) = watch::channel(last);
     let rows = Rows {
         database: path.to_owned(),
@@ -200,7 +207,8 @@ async fn open_lane(
         committed,
         most_bytes: spec.limits.max_size / 4,
     };
-    let lane = Lane { epoch: record.epoch, done: record.done, last, rows, receipts: Receipts(shared.clone()) };
+    let receipts = Receipts(shared.clone());
+    let lane = Lane { epoch: record.epoch, done: record.done, recorded: record.recorded, last, rows, receipts };
     Ok((lane, Slot::new(spec.clone(), record, shared, committed_tx, watch)))
 }
 

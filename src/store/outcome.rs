@@ -50,6 +50,7 @@ impl Outcome {
             self.head_moved = true;
         }
         self.record.fresh &= !acknowledged.seasoned;
+        self.record.recorded = acknowledged.recorded;
         self.acknowledged = Some(acknowledged);
         Ok(())
     }

@@ -140,8 +140,8 @@ impl Slot {
 
     async fn drop_too_old(&self, outcome: &mut Outcome, tx: &mut Transaction<'_>, stamp: Stamp) -> Result<(), DbError> {
         for _ in 0..AGE_ROUNDS {
-            let cursor = self.shared.claims().cursor();
-            let candidates = tx.candidates(self.record.id, cursor, CANDIDATES).await?;
+            let floor = self.shared.claims().floor();
+            let candidates = tx.candidates(self.record.id, floor, CANDIDATES).await?;
             let now = |n| self.ages.now_for(n, stamp.wall);
             let expired = policy::expired(&self.spec.limits, now, &candidates);
             if expired == 0 || !self.begin_drop(&candidates[..expired]) {
@@ -249,7 +249,7 @@ impl Slot {
     async fn candidates(&self, tx: &mut Transaction<'_>, needed: u64) -> Result<Vec<Candidate>, DbError> {
         let mut found: Vec<Candidate> = Vec::new();
         let mut bytes = 0;
-        let mut above = self.shared.claims().cursor();
+        let mut above = self.shared.claims().floor();
         while bytes < needed {
             let more = tx.candidates(self.record.id, above, CANDIDATES).await?;
             let Some(last) = more.last() else { break };
@@ -278,6 +278,7 @@ impl Slot {
             self.shared.correct(boot, known);
         }
         drop(claims);
+        self.shared.announce();
         for reason in outcome.begun {
             match reason {
                 GapReason::DiskFull => warn!(

@@ -22,6 +22,7 @@ use super::episode::Loss;
 use super::ledger::Ledger;
 use super::open::Gap;
 use super::queue::Bell;
+use super::reception::Receptions;
 use super::row::Stored;
 use super::slot::Slot;
 use super::sqlite::{Database, DbError};
@@ -52,6 +53,7 @@ pub(super) struct Writer {
     /// Queues of removed uplinks: their rows go a portion a commit.
     dying: Vec<i64>,
     ledger: Ledger,
+    receptions: Receptions,
     clock: Clock,
     bell: Arc<Bell>,
     appends: mpsc::Receiver<Append>,
@@ -94,6 +96,7 @@ impl Writer {
         tenants: Vec<Tenant>,
         dying: Vec<i64>,
         ledger: Ledger,
+        receptions: Receptions,
         clock: Clock,
         bell: Arc<Bell>,
         appends: mpsc::Receiver<Append>,
@@ -107,6 +110,7 @@ impl Writer {
             tenants,
             dying,
             ledger,
+            receptions,
             clock,
             bell,
             appends,
@@ -228,6 +232,15 @@ impl Writer {
             Work::Broker(write) => {
                 self.batch.row(stamp.monotonic, write.size() as u64, urgency, BROKER_EVERY);
                 self.works.push((ticket, write));
+            }
+            Work::Received(intake) => {
+                if self.receptions.take(ticket, intake) {
+                    self.batch.row(stamp.monotonic, 0, urgency, BROKER_EVERY);
+                } else {
+                    error!(uplink = intake.uplink, "a message came from an uplink that does not exist; it is refused");
+                    self.astray.insert(ticket, Refusal::Storage("there is no such uplink".into()));
+                    self.batch.within(stamp.monotonic, Duration::ZERO);
+                }
             }
             Work::Together(all) => all.into_iter().for_each(|what| self.take_one(ticket, what, urgency, stamp)),
         }

@@ -11,6 +11,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::intake::{ALIASES, RECEIVE_MAXIMUM};
 use super::verdict::advice;
 use super::{Presence, Settings};
 use crate::model::{Message, QoS};
@@ -28,7 +29,7 @@ const CONNACK_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes that the peer's TCP does not acknowledge for so long end the connection (RFC 5482).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// We subscribe to nothing: what comes is small.
+/// What comes down is small: commands and settings.
 const LARGEST_PACKET: usize = 1 << 20;
 
 /// The cloud keeps our session for so long after a connection was lost, if it will.
@@ -132,8 +133,14 @@ impl Connection {
         write(&mut self.write, &mut self.outbox).await
     }
 
-    /// Whichever of [`Connection::read`] and [`Connection::write`] can go on first.
-    pub(super) async fn exchange(&mut self) -> Result<Exchanged, ConnectionError> {
+    /// Whichever of [`Connection::read`] and [`Connection::write`] can go on first; without `may_read`, only the latter.
+    pub(super) async fn exchange(&mut self, may_read: bool) -> Result<Exchanged, ConnectionError> {
+        if !may_read {
+            if self.outbox.is_empty() {
+                return std::future::pending().await;
+            }
+            return self.write().await.map(Exchanged::Wrote);
+        }
         if self.outbox.is_empty() {
             self.read().await?;
             return Ok(Exchanged::Read);
@@ -222,6 +229,8 @@ fn connect_packet(settings: &Settings, client_id: &str, clean_start: bool) -> Co
         password: settings.password.as_ref().map(|password| password.reveal().as_bytes().to_vec().into()),
         will: settings.presence.as_ref().map(|presence| Box::new(will(presence))),
         session_expiry_s: if settings.version == Version::V5 { SESSION_EXPIRY_S } else { 0 },
+        receive_maximum: RECEIVE_MAXIMUM,
+        topic_alias_maximum: ALIASES,
         maximum_packet_size: (settings.version == Version::V5).then_some(LARGEST_PACKET as u32),
         ..Connect::new(settings.version, client_id)
     }

@@ -6,20 +6,27 @@
 //! - `delivery`, `envelope`: what goes next, with which packet id and marks; pure
 //! - `lanes`: two of these on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
+//! - `intake`, `subscriptions`: what comes down, and what the cloud is asked to send; pure. `accept`: the seam to whoever takes it
 //! - `client`: the only file with sockets
 //! - `prefetch`: rows read ahead of their turn, while others are on the wire
-//! - `online`: one connection, from CONNACK to its end; `task`: one connection after another
+//! - `online`: one connection, from CONNACK to its end; `incoming`: what comes on it; `goodbye`: its end in order
+//! - `task`: one connection after another
 //! - `report`: state and counters, and each cause in the log once
 
+mod accept;
 mod backoff;
 mod client;
 mod delivery;
 mod envelope;
+mod goodbye;
+mod incoming;
+mod intake;
 mod lanes;
 mod liveness;
 mod online;
 mod prefetch;
 mod report;
+mod subscriptions;
 mod task;
 mod verdict;
 
@@ -31,6 +38,7 @@ use crate::config::Secret;
 use crate::model::{Name, Topic};
 use crate::mqtt::Version;
 
+pub use accept::{ACCEPTED_WAITING, Accept, Accepted, Outcome, Settled, Subscription, Ticket};
 pub use task::run;
 
 /// Where an uplink connects, and as whom.

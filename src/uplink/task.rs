@@ -7,18 +7,21 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
+use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
 use super::envelope::Envelope;
+use super::intake::{Consequence, Intake};
 use super::lanes::{Lanes, Standing};
 use super::online::End;
 use super::prefetch::Prefetch;
 use super::report::Report;
+use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
 use crate::model::{Message, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
-use crate::store::{Queue, Receipts};
+use crate::store::{Marks, Queue, Receipts, Reception};
 
 /// An uplink and all that outlives a connection.
 pub(super) struct Uplink {
@@ -29,6 +32,15 @@ pub(super) struct Uplink {
     /// What is read ahead of its turn; this and the next by [`Priority`](crate::model::Priority).
     pub prefetch: [Prefetch; 2],
     pub receipts: [Receipts; 2],
+    /// What is on disk of what `receipts` were told of normal rows.
+    pub marks: watch::Receiver<Marks>,
+    pub intake: Intake,
+    pub subscriptions: Subscriptions,
+    pub reception: Reception,
+    /// Where messages from the cloud go.
+    pub accepted: mpsc::Sender<Accepted>,
+    /// What became of them. `None` when nobody will say any more.
+    pub settled: Option<mpsc::Receiver<Settled>>,
     pub report: Report,
     pub backoff: Backoff,
     /// QoS 0 messages, to be sent at once or dropped. `None` when no more will come.
@@ -38,16 +50,19 @@ pub(super) struct Uplink {
     /// The configured one, or the one that the cloud gave us.
     client_id: String,
     fresh: bool,
+    /// An order of [`Receipts`] that has to be on disk before anything is sent.
+    pub hold: Option<u64>,
 }
 
 /// Runs an uplink until `cancel`; then it says goodbye and returns within about a second. It never fails: whatever happens, the
 /// messages are in the queue, and the cloud is tried again.
 ///
-/// `live` brings QoS 0 messages: sent when online, else dropped and counted.
+/// `live` brings QoS 0 messages: sent when online, else dropped and counted. `accept` is what comes down.
 pub async fn run(
     settings: Settings,
     queue: Queue,
     live: mpsc::Receiver<Message>,
+    accept: Accept,
     clock: Clock,
     status: watch::Sender<UplinkStatus>,
     cancel: CancellationToken,
@@ -59,18 +74,26 @@ pub async fn run(
     let high = queue.high;
     let normal_stands = standing(queue.epoch, queue.done, queue.last);
     let high_stands = standing(high.epoch, high.done, high.last);
+    let Accept { reception, subscriptions, messages, settled } = accept;
     let mut uplink = Uplink {
         clock,
         cancel,
         delivery: Lanes::new(settings.window, normal_stands, high_stands),
         prefetch: [Prefetch::new(queue.rows), Prefetch::new(high.rows)],
+        marks: queue.receipts.marks(),
         receipts: [queue.receipts, high.receipts],
+        intake: Intake::new(&reception.received),
+        subscriptions: Subscriptions::new(subscriptions, reception.subscribed.clone()),
+        reception,
+        accepted: messages,
+        settled: Some(settled),
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::default(),
         live: Some(live),
         queue: Some(queue.status),
         client_id: settings.client_id.clone(),
         fresh: queue.fresh,
+        hold: None,
         settings: Arc::new(settings),
     };
     uplink.run().await;
@@ -120,7 +143,7 @@ impl Uplink {
         }
         if std::mem::take(&mut self.fresh) {
             let [normal, _] = &self.receipts;
-            normal.season();
+            self.hold = Some(normal.season());
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
@@ -146,10 +169,20 @@ impl Uplink {
                     self.report.changed(self.clock.now());
                 }
                 () = queue_changed(&mut self.queue) => self.report.changed(self.clock.now()),
+                settled = next_settled(&mut self.settled) => if let Some(settled) = settled {
+                    self.settle_away(settled);
+                },
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
             }
+        }
+    }
+
+    /// A ticket came back while nobody is connected who could be told.
+    fn settle_away(&mut self, settled: Settled) {
+        if let Consequence::Forget(packet_id) = self.intake.settle(settled, self.settings.version == Version::V5) {
+            self.reception.release(packet_id);
         }
     }
 }
@@ -175,6 +208,18 @@ pub(super) async fn next_live(live: &mut Option<mpsc::Receiver<Message>>) -> Opt
         *live = None;
     }
     message
+}
+
+/// The next message's end; waits for ever when there will be none. Cancel-safe.
+pub(super) async fn next_settled(settled: &mut Option<mpsc::Receiver<Settled>>) -> Option<Settled> {
+    let next = match settled {
+        Some(open) => open.recv().await,
+        None => std::future::pending().await,
+    };
+    if next.is_none() {
+        *settled = None;
+    }
+    next
 }
 
 /// Waits until the queue has changed; for ever when the store is closed. Cancel-safe.

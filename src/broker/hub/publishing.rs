@@ -93,6 +93,10 @@ impl Hub {
                 self.jobs.push((Work::Broker(BrokerWrite::Received { session, packet_id }), AckTo::Nobody));
                 true
             }
+            Some(AckTo::Once(_, intake)) => {
+                self.jobs.push((Work::Received(intake), AckTo::Nobody));
+                true
+            }
             _ => false,
         };
         let waits = self.write_jobs(together, ack);

@@ -8,6 +8,7 @@ mod broker_write;
 mod clocks;
 mod open;
 mod read;
+mod reception;
 mod wreck;
 mod write;
 

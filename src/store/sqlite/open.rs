@@ -19,6 +19,7 @@ use crate::store::record::Record;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "queues", include_str!("../../../migrations/0001_queues.sql")),
     (2, "broker", include_str!("../../../migrations/0002_broker.sql")),
+    (3, "uplinks", include_str!("../../../migrations/0003_uplinks.sql")),
     (4, "clocks", include_str!("../../../migrations/0004_clocks.sql")),
 ];
 
@@ -164,6 +165,8 @@ impl Database {
         sqlx::query(AssertSqlSafe(format!("DROP TABLE IF EXISTS {}", table(id)))).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM aside WHERE queue = ?").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM clocks WHERE queue = ?").bind(id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM uplink_received WHERE queue = ?").bind(id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM uplink_subscribed WHERE queue = ?").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM queues WHERE id = ?").bind(id).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     }

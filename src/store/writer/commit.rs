@@ -13,6 +13,7 @@ use crate::store::data_dir;
 use crate::store::ledger::Written;
 use crate::store::outcome::Outcome;
 use crate::store::plan::Plan;
+use crate::store::reception::Carried;
 use crate::store::sqlite::{DbError, DbErrorKind};
 use crate::store::state::BrokerWrite;
 use crate::store::tenant::Tenant;
@@ -22,6 +23,7 @@ struct Done<'w> {
     outcomes: Vec<(usize, [Outcome; 2])>,
     plan: Plan<'w>,
     written: Option<Written>,
+    carried: Vec<Carried>,
     refused: Vec<(Ticket, Refusal)>,
     /// A queue of which no row is left.
     dead: Option<i64>,
@@ -91,15 +93,13 @@ impl Writer {
             let mut split = among(&self.together, refused.iter().cloned());
             if split.is_empty() {
                 let idle = plan.is_empty() && !self.ledger.has_leftovers();
-                if idle
-                    && self.dying.is_empty()
-                    && self.trouble.is_none()
-                    && !self.tenants.iter().any(|tenant| tenant.has_work(stamp))
-                {
+                let has_work = self.tenants.iter().any(|tenant| tenant.has_work(stamp)) || self.receptions.has_work();
+                if idle && self.dying.is_empty() && self.trouble.is_none() && !has_work {
                     return Ok(Done {
                         outcomes: Vec::new(),
                         plan,
                         written: None,
+                        carried: Vec::new(),
                         refused,
                         dead: None,
                         room: self.room,
@@ -121,9 +121,10 @@ impl Writer {
                     {
                         dead = Some(queue);
                     }
+                    let carried = self.receptions.write(&mut tx, &without).await?;
                     let written = if idle { None } else { Some(self.ledger.write(&mut tx, &plan).await?) };
                     tx.commit().await.map_err(|problem| Failure { problem, tried: true })?;
-                    return Ok(Done { outcomes, plan, written, refused, dead, room });
+                    return Ok(Done { outcomes, plan, written, carried, refused, dead, room });
                 }
                 drop(tx);
                 self.tenants.iter_mut().for_each(Tenant::undo);
@@ -138,7 +139,8 @@ impl Writer {
         if self.trouble.take().is_some() {
             info!("the queue can be written again");
         }
-        let Done { outcomes, plan, written, mut refused, dead, room } = done;
+        let Done { outcomes, plan, written, carried, mut refused, dead, room } = done;
+        self.receptions.settle(&carried);
         if written.is_some() || !outcomes.is_empty() {
             self.upkeep.written(stamp.monotonic);
         }
@@ -196,8 +198,9 @@ impl Writer {
     }
 
     fn refuse_arrivals(&mut self, works: &[(Ticket, BrokerWrite)], text: &str) {
+        let received = self.receptions.refuse();
         let arrivals = self.slots_mut().flat_map(|slot| slot.arriving.drain(..).map(|(ticket, _)| ticket));
-        let tickets = arrivals.chain(works.iter().map(|(ticket, _)| *ticket));
+        let tickets = arrivals.chain(works.iter().map(|(ticket, _)| *ticket)).chain(received);
         let refused = tickets.map(|ticket| (ticket, Refusal::Storage(text.to_owned()))).collect();
         self.report(refused);
     }

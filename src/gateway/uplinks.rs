@@ -136,7 +136,7 @@ impl Keeping {
             let (live_sender, live) = mpsc::channel(LIVE_WAITING);
             let overflowed = Arc::new(AtomicU64::new(0));
             outlets.push(Outlet {
-                queue: QueueId(index),
+                queue: QueueId::normal(index),
                 select: Box::new(Rules::new(forwarder, returns)),
                 live: live_sender,
                 live_dropped: overflowed.clone(),

@@ -142,7 +142,7 @@ mod tests {
     use crate::route::rule::Take;
     use crate::route::{RetainRule, Template};
 
-    const AT: Stamp = Stamp { monotonic: Monotonic::from_millis(1), wall: Timestamp(1_000), synced: true };
+    const AT: Stamp = Stamp { monotonic: Monotonic::from_millis(1), since_boot: None, wall: Timestamp(1_000), synced: true };
 
     fn accepter() -> Accepter {
         let rule = |topic: &str, to: &str, goes_on| {

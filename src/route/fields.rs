@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::json::Json;
+use super::subject::TIMES;
 
 /// What becomes of a payload's fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,8 +17,6 @@ pub struct Fields {
     pub rename: Vec<(String, String)>,
 }
 
-/// Of a reading, these stay whatever is selected.
-const ALWAYS: [&str; 2] = ["ts", "clock"];
 /// Where a bare name is looked for besides the top.
 const GROUPS: [&str; 2] = ["values", "bad"];
 
@@ -47,7 +46,7 @@ impl Fields {
         } else {
             let paths: Vec<Vec<&str>> =
                 self.select.iter().flat_map(|path| paths(path, is_snapshot, json)).collect();
-            let always = |key: &str| ALWAYS.contains(&key);
+            let always = |key: &str| TIMES.contains(&key);
             let out = select(members, &paths, &always);
             if out.iter().all(|(key, _)| always(key)) {
                 return Err(NoFields::NoneSelected);

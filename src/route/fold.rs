@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::cbor::Exact;
 use super::json::Json;
+use super::subject::TIMES;
 
 /// What is asked of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl Window {
                     bad.push("value");
                 }
                 _ => values.extend(
-                    members.iter().filter(|(key, _)| !matches!(key.as_ref(), "ts" | "clock")).map(|(k, v)| (k.as_ref(), v)),
+                    members.iter().filter(|(key, _)| !TIMES.contains(&key.as_ref())).map(|(k, v)| (k.as_ref(), v)),
                 ),
             },
             other => {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::bundle::Bundle;
 use super::json::Json;
-use super::subject::{Kind, Subject};
+use super::subject::{Kind, Subject, TIMES};
 use super::{cbor, influx};
 use crate::model::Timestamp;
 
@@ -83,8 +83,7 @@ impl<'m> Content<'m, '_> {
                 (_, Some(value)) => flatten(name, value, &mut out),
                 _ if self.subject.place.kind == Kind::Reading && json.get("quality").is_some() => {}
                 _ => {
-                    let beside = |key: &str| matches!(key, "ts" | "clock");
-                    let own = members.iter().filter(|(key, _)| !beside(key));
+                    let own = members.iter().filter(|(key, _)| !TIMES.contains(&key.as_ref()));
                     own.for_each(|(key, value)| flatten(key, value, &mut out));
                 }
             },

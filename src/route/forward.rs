@@ -15,7 +15,7 @@ use super::format::{Content, Format};
 use super::hops;
 use super::json::Json;
 use super::rule::{ForwardRule, Miss};
-use super::subject::Subject;
+use super::subject::{Subject, TIMES};
 use super::tally::Tally;
 use crate::model::{Message, Monotonic, Name, Publisher, QoS, Stamp, Topic};
 
@@ -227,7 +227,7 @@ impl Forwarder {
         let topic = hash(&|hasher| content.subject.message.topic.hash(hasher));
         let what = match content.json() {
             Some(Json::Object(members)) => {
-                let kept = members.iter().filter(|(key, _)| !matches!(key.as_ref(), "ts" | "clock"));
+                let kept = members.iter().filter(|(key, _)| !TIMES.contains(&key.as_ref()));
                 let kept = Json::Object(kept.cloned().collect()).to_string();
                 hash(&|hasher| kept.hash(hasher))
             }

@@ -8,6 +8,9 @@ use crate::model::{Message, Timestamp, Topic};
 /// Larger payloads are forwarded as they are; no rule looks into them.
 pub const MAX_READ: usize = 256 << 10;
 
+/// The members of a payload that say when it was; they belong to it whatever is chosen of it, and are no values.
+pub(super) const TIMES: [&str; 4] = ["ts", "clock", "boot", "uptime_ms"];
+
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

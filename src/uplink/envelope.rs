@@ -1,7 +1,7 @@
 //! How a row looks on the wire: its PUBLISH, marked so that the cloud can tell a repetition from a new message. Pure.
 
 use std::fmt::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
 
@@ -21,7 +21,7 @@ pub(super) struct Envelope {
     /// The properties of a row that has none of its own; only the last value changes from row to row.
     marks: Properties,
     /// What will be sent back, where the protocol has no other way to tell.
-    pub(super) echoes: Option<Mutex<Echoes>>,
+    echoes: Option<Arc<Mutex<Echoes>>>,
 }
 
 /// Why a row can never be sent to this cloud.
@@ -46,6 +46,11 @@ impl Envelope {
         let user = mark(gateway, &epoch, String::new()).to_vec();
         let marks = Properties { user, ..Properties::default() };
         Envelope { version, gateway: gateway.to_owned(), epoch, retain_available: true, marks, echoes: None }
+    }
+
+    /// Notes what goes out in `echoes`.
+    pub(super) fn with_echoes(self, echoes: Option<Arc<Mutex<Echoes>>>) -> Envelope {
+        Envelope { echoes, ..self }
     }
 
     /// Whether the cloud keeps retained messages; one that does not refuses the flag.

@@ -95,7 +95,7 @@ impl Uplink {
             self.intake.settle(Settled { ticket, outcome: Outcome::Taken }, self.is_v5());
             return self.answer(link).map(|()| None);
         }
-        if self.delivery.is_echo(&message) {
+        if self.is_echo(&message) {
             debug!(uplink = %self.settings.name, topic = %message.topic, "a message of ours came back");
             self.intake.settle(Settled { ticket, outcome: Outcome::Taken }, self.is_v5());
             return self.answer(link).map(|()| None);

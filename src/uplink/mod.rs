@@ -4,6 +4,7 @@
 //! connection ended, or the process did, goes out again.
 //!
 //! - `delivery`, `envelope`: what goes next, with which packet id and marks; `echoes`: what of it will be sent back; pure
+//! - `lanes`: two of these on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
 //! - `intake`, `subscriptions`: what comes down, and what the cloud is asked to send; pure. `accept`: the seam to whoever takes it
 //! - `client`: the only file with sockets
@@ -21,6 +22,7 @@ mod envelope;
 mod goodbye;
 mod incoming;
 mod intake;
+mod lanes;
 mod liveness;
 mod online;
 mod prefetch;

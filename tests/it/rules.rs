@@ -107,7 +107,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("tokio_modbus", &["driver/modbus/client", "cli/demo/simulator"]),
     ("tokio_serial", &["driver/stream", "cli/demo/simulator"]),
     ("serial2", &["driver/stream/serial.rs"]),
-    ("rustix", &["clock/alarm.rs"]),
+    ("rustix", &["clock.rs", "clock/alarm.rs", "store/disk.rs"]),
     ("regex", &["model/pattern.rs", "route/cel"]),
     ("base64", &["web/guard.rs"]),
     ("axum", &["web/"]),

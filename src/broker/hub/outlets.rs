@@ -11,7 +11,7 @@ pub(super) type Outlet = (QueueId, Box<dyn Selector>);
 
 impl Hub {
     fn stamp(&self, now: Monotonic) -> Stamp {
-        Stamp { monotonic: now, wall: self.wall.unwrap_or_default(), synced: self.wall.is_some() }
+        Stamp { monotonic: now, since_boot: None, wall: self.wall.unwrap_or_default(), synced: self.wall.is_some() }
     }
 
     /// Offers a message to every uplink. Whether one of them has it now.

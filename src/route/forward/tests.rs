@@ -26,7 +26,7 @@ fn forwarder(rules: Vec<ForwardRule>) -> Forwarder {
 }
 
 fn at(ms: u64) -> Stamp {
-    Stamp { monotonic: Monotonic::from_millis(ms), wall: Timestamp(ms as i64), synced: true }
+    Stamp { monotonic: Monotonic::from_millis(ms), since_boot: None, wall: Timestamp(ms as i64), synced: true }
 }
 
 fn message(topic: &str, payload: &str) -> Message {

@@ -4,6 +4,7 @@
 //! written, a taken port) comes first. Stop: buses, so that nothing new is read; what was read is published; uplinks, which
 //! say goodbye; the broker; the store, which commits what it has.
 
+mod bridge;
 mod commands;
 mod control;
 mod intake;
@@ -66,6 +67,7 @@ pub struct Gateway {
     commands: Stage,
     reports: Stage,
     uplinks: Stage,
+    accepts: Stage,
 }
 
 impl Gateway {
@@ -76,7 +78,7 @@ impl Gateway {
         let topics = GatewayTopics::new(root).context("gateway.topic_root is too long")?;
         let router = ReadingRouter::new(root, devices.iter()).context("gateway.topic_root is too long")?;
 
-        let mut keeping = Keeping::open(&config, &topics, clock).await?;
+        let mut keeping = Keeping::open(&config, &devices, &topics, clock).await?;
         let Ends { outlets, appends, reports, memory } = keeping.broker_ends();
         let limits = Limits::from(&config.broker.limits);
         let broker = match Broker::start(&config.broker, limits, outlets, appends, reports, memory, clock) {
@@ -90,6 +92,8 @@ impl Gateway {
         let mut parts = Parts::default();
         let hub = broker.hub();
 
+        let mut accepts = Stage::new("what comes by uplink");
+        keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
         parts.uplinks = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
 
@@ -141,6 +145,7 @@ impl Gateway {
             commands,
             reports: Stage::new("reports"),
             uplinks,
+            accepts,
         };
         if let Err(error) = gateway.announce(&config, devices.len(), hub, clock).await {
             gateway.stop().await;
@@ -221,6 +226,7 @@ impl Gateway {
             error = self.commands.ended() => error,
             error = self.reports.ended() => error,
             error = self.uplinks.ended() => error,
+            error = self.accepts.ended() => error,
         }
     }
 
@@ -237,6 +243,7 @@ impl Gateway {
             warn!(%error, "could not tell the local clients that the gateway goes");
         }
         self.uplinks.stop().await;
+        self.accepts.stop().await;
         // The board holds the broker for its numbers; the web pages and the control socket hold the board.
         if let Some((control, cancel)) = self.control {
             cancel.cancel();

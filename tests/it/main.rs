@@ -23,6 +23,7 @@ mod outage;
 mod pipeline;
 mod plan;
 mod read;
+mod reload;
 mod rules;
 mod scan;
 mod shipped;

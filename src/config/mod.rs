@@ -9,6 +9,7 @@
 
 mod address;
 mod check;
+mod cloud_address;
 mod compact;
 mod compose;
 mod diff;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 pub use diff::{Changes, Diff, Fixed};
 pub use problem::Problem;
 pub use report::{Look, Report};
+pub use secrets::password_from;
 pub use tree::Span;
 pub use types::*;
 

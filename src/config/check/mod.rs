@@ -11,10 +11,12 @@ mod format;
 mod forward;
 mod gateway;
 mod listener;
+mod material;
 mod names;
 mod point;
 mod publish;
 mod register;
+mod server;
 mod telegram;
 mod transport;
 mod uplink;
@@ -120,7 +122,9 @@ mod tests {
     fn beside(shape: &Shape, key: &str) -> &'static str {
         match key {
             "baud" | "data_bits" | "parity" | "stop_bits" | "rs485" => "serial: /dev/ttyUSB0, ",
-            "certificate" | "private_key" | "client_ca" => "url: mqtts://127.0.0.1:8883, ",
+            "certificate" | "private_key" | "client_ca" | "ca" | "alpn" | "server_name" => {
+                "url: mqtts://127.0.0.1:8883, "
+            }
             "from" if shape.what == "a bus" => "listen: '0.0.0.0:4001', ",
             "frame" => "protocol: frames, ",
             "add" | "byte_order" if shape.what == "`length` of a frame" => "at: 1, ",

@@ -24,6 +24,7 @@ mod pipeline;
 mod plan;
 mod queue;
 mod read;
+mod reload;
 mod rules;
 mod scan;
 mod shipped;

@@ -8,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, Pulse, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::config::{ServerConfig, UplinkTls};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, Topic, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
-use fieldway::uplink::{self, Settings};
+use fieldway::uplink::{self, Accept, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +47,7 @@ async fn run(messages: u64, window: u16) {
             let message = Message::new(topic.clone(), vec![b'x'; PAYLOAD], QoS::AtLeastOnce, false);
             let append = Append {
                 ticket: Ticket(n),
-                what: Work::Message { queue: QueueId(0), message },
+                what: Work::Message { queue: QueueId::normal(0), message },
                 urgency: Urgency::Batched,
             };
             appends.send(append).await.expect("the writer runs");
@@ -57,34 +58,29 @@ async fn run(messages: u64, window: u16) {
     report("filled", messages, begin, written);
 
     let queue = opened.queues.pop().expect("one queue");
+    let accept = Accept::nothing(opened.receptions.pop().expect("as many as queues"));
     let settings = Settings {
         pulse: Pulse::default(),
         name: queue.name.clone(),
-        host: "127.0.0.1".into(),
-        port,
+        servers: vec![ServerConfig::plain("127.0.0.1", port)],
+        tls: UplinkTls::default(),
         client_id: "drain".into(),
         username: None,
         password: None,
+        password_file: None,
         version: Version::V5,
         keep_alive: Duration::from_secs(60),
         window,
+        rate_limit: None,
         gateway: "bench".into(),
         presence: None,
         stall_after: Settings::STALL_AFTER,
     };
     let (_live, live) = mpsc::channel(1);
-    let (status_tx, mut status) = watch::channel(UplinkStatus {
-        uplink: queue.name.clone(),
-        state: UplinkState::Starting,
-        sent: 0,
-        acknowledged: 0,
-        dropped_qos0: 0,
-        connects: 0,
-        queue: QueueStatus::default(),
-    });
+    let (status_tx, mut status) = watch::channel(UplinkStatus::starting(queue.name.clone()));
     let cancel = CancellationToken::new();
     let (begin, written) = (Instant::now(), bytes_written());
-    let task = tokio::spawn(uplink::run(settings, queue, live, clock, status_tx, cancel.clone()));
+    let task = tokio::spawn(uplink::run(settings, queue, live, accept, clock, status_tx, cancel.clone()));
     status.wait_for(|status| status.acknowledged == messages).await.expect("the uplink runs");
     report("drained", messages, begin, written);
     let peak = proc_field("/proc/self/status", "VmHWM:").unwrap_or(0);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::words::{Key, Seat};
 use crate::mqtt::Received;
-use crate::store::{CommitReport, Refusal, SessionId, Ticket};
+use crate::store::{CommitReport, Intake, Refusal, SessionId, Ticket};
 
 /// Who is told when something is safe, or refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) enum AckTo {
     Intake(Owner, u16),
     /// The gateway itself; the number is the caller's.
     Local(u64),
+    /// The same, for a cloud's QoS 2 message: its packet id is kept with all that the message causes.
+    Once(u64, Intake),
     /// A client that waits to be let in.
     Admission(Key),
     /// A client that waits for the answer to a SUBSCRIBE or UNSUBSCRIBE, by the hub's number for it.
@@ -32,7 +34,7 @@ pub(super) enum AckTo {
 impl AckTo {
     /// Whether a message depends on it.
     pub fn is_message(self) -> bool {
-        matches!(self, AckTo::Client(..) | AckTo::Intake(..) | AckTo::Local(_) | AckTo::Owed(..))
+        matches!(self, AckTo::Client(..) | AckTo::Intake(..) | AckTo::Local(_) | AckTo::Once(..) | AckTo::Owed(..))
     }
 }
 

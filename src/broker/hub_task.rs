@@ -19,14 +19,15 @@ use tracing::{debug, error};
 
 use super::counters::Counters;
 use super::durable::{Owner, Unsettled};
-use super::hub::{Hub, Select};
+use super::hub::Hub;
 use super::local_reader::LocalReader;
 use super::outbox::Outbox;
+use super::selector::Selector;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::{Filter, Message, Monotonic, Publisher, Pulse, Timestamp};
 use crate::mqtt::Reason;
-use crate::store::{Append, BrokerState, CommitReport, Page, QueueId, Refusal, SessionReader, StoreError};
+use crate::store::{Append, BrokerState, CommitReport, Intake, Page, QueueId, Refusal, SessionReader, StoreError};
 
 /// Inputs taken before what came of them is carried out.
 const BATCH: usize = 64;
@@ -35,12 +36,29 @@ const BATCH: usize = 64;
 pub struct Outlet {
     /// The queue for what it wants at QoS 1 or 2.
     pub queue: QueueId,
-    /// The message as the uplink is to get it, or nothing. Called for every message, so it must not block.
-    pub select: Select,
+    /// What it is to get. Asked for every message, so it must not block.
+    pub select: Box<dyn Selector>,
     /// For what it wants at QoS 0: now or never.
     pub live: mpsc::Sender<Message>,
     /// Counts what `live` had no room for.
     pub live_dropped: Arc<AtomicU64>,
+}
+
+/// An uplink at a change of the uplinks.
+pub enum OutletChange {
+    /// The one with this queue stays as it is.
+    Keep(QueueId),
+    /// A new one, or one that wants other messages than before.
+    Put(Outlet),
+}
+
+impl std::fmt::Debug for OutletChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OutletChange::Keep(queue) => write!(f, "Keep({queue:?})"),
+            OutletChange::Put(outlet) => write!(f, "Put({:?})", outlet.queue),
+        }
+    }
 }
 
 /// What the store keeps for the broker beside queues. Without it no session outlives its connection and no retained message the process.
@@ -72,9 +90,29 @@ pub(super) enum Input {
         message: Message,
         done: Option<oneshot::Sender<Result<(), Refusal>>>,
     },
+    PublishOnce {
+        by: Publisher,
+        message: Message,
+        intake: Intake,
+        done: oneshot::Sender<Result<(), Refusal>>,
+    },
+    OfferRetained {
+        outlet: usize,
+        old: bool,
+    },
     Subscribe {
         filters: Vec<Filter>,
         reader: LocalReader,
+        done: oneshot::Sender<()>,
+    },
+    /// From now on these limits hold, and so many seconds at most for sessions.
+    Configure {
+        limits: Box<super::Limits>,
+        session_expiry_s: u32,
+    },
+    /// From now on these are the uplinks, in this order.
+    Outlets {
+        outlets: Vec<OutletChange>,
         done: oneshot::Sender<()>,
     },
 }
@@ -91,8 +129,8 @@ pub(super) struct Goodbye {
 
 /// The hub and what it needs to act.
 pub(super) struct HubTask {
-    hub: Hub,
-    outlets: Vec<(mpsc::Sender<Message>, Arc<AtomicU64>)>,
+    pub(super) hub: Hub,
+    pub(super) outlets: Vec<(mpsc::Sender<Message>, Arc<AtomicU64>)>,
     counters: Arc<Counters>,
     clock: Clock,
     appends: mpsc::Sender<Append>,
@@ -229,6 +267,7 @@ impl HubTask {
         while let Ok(input) = inputs.try_recv() {
             self.input(input, self.clock.now());
         }
+        self.hub.flush_outlets(self.clock.now());
         self.flush();
         self.append(&mut reports).await;
         debug!("the hub has stopped");
@@ -252,13 +291,14 @@ impl HubTask {
             }
             Input::Disconnected(goodbye) => self.goodbye(goodbye, now),
             Input::Publish { by, message, done } => {
-                let token = done.map(|done| {
-                    self.next_token += 1;
-                    self.waiting.insert(self.next_token, done);
-                    self.next_token
-                });
+                let token = done.map(|done| self.token(done));
                 self.hub.publish_local(&by, message, token, now);
             }
+            Input::PublishOnce { by, message, intake, done } => {
+                let token = self.token(done);
+                self.hub.publish_once(&by, message, token, intake, now);
+            }
+            Input::OfferRetained { outlet, old } => self.hub.offer_retained(outlet, old, now),
             Input::Subscribe { filters, reader, done } => {
                 for filter in filters {
                     let key = self.hub.subscribe_local(filter, reader.room());
@@ -267,7 +307,19 @@ impl HubTask {
                 // When its asker is gone already, the first message finds that out.
                 let _ = done.send(());
             }
+            Input::Configure { limits, session_expiry_s } => self.hub.configure(*limits, session_expiry_s),
+            Input::Outlets { outlets, done } => {
+                self.change_outlets(outlets);
+                let _ = done.send(());
+            }
         }
+    }
+
+    /// A number for someone who wants to know what becomes of a message.
+    fn token(&mut self, done: oneshot::Sender<Result<(), Refusal>>) -> u64 {
+        self.next_token += 1;
+        self.waiting.insert(self.next_token, done);
+        self.next_token
     }
 
     fn goodbye(&mut self, goodbye: Goodbye, now: Monotonic) {

@@ -53,6 +53,11 @@ impl Retained {
         }
     }
 
+    /// From now on so much fits; what is there stays.
+    pub fn resize(&mut self, max_messages: usize, max_bytes: usize) {
+        (self.max_messages, self.max_bytes) = (max_messages, max_bytes);
+    }
+
     pub fn len(&self) -> usize {
         self.by_topic.len()
     }
@@ -95,6 +100,11 @@ impl Retained {
             self.expiring.remove(&(at, published.message.topic.clone()));
         }
         on_disk
+    }
+
+    /// All messages, in the order of their topics.
+    pub fn messages(&self) -> impl Iterator<Item = Arc<Published>> {
+        self.by_topic.values().map(|kept| kept.published.clone())
     }
 
     /// When the next message expires.

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. Exit 0 well, 1 it failed, 2 wrong usage or configuration (`DESIGN.md` §9).
 
+pub mod backup;
 pub mod check;
 pub mod control;
 pub mod demo;
@@ -49,6 +50,10 @@ enum Command {
     Scan(scan::ScanArgs),
     /// Show how the running gateway is doing
     Status(status::StatusArgs),
+    /// Copy a whole gateway into one file, also while it runs
+    Backup(backup::BackupArgs),
+    /// Put a backup in place
+    Restore(backup::RestoreArgs),
     /// List the devices that there are templates for, or show a template
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
@@ -90,6 +95,8 @@ impl Cli {
             Command::Read(args) => read::run(&args),
             Command::Scan(args) => scan::run(&args),
             Command::Status(args) => status::run(&args),
+            Command::Backup(args) => backup::run(&args),
+            Command::Restore(args) => backup::restore(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
             Command::Passwd(args) => passwd::run(&args),

@@ -94,15 +94,8 @@ mod tests {
     }
 
     fn cloud(state: UplinkState, depth: u64) -> UplinkStatus {
-        UplinkStatus {
-            uplink: name("cloud"),
-            state,
-            sent: 0,
-            acknowledged: 0,
-            dropped_qos0: 0,
-            connects: 0,
-            queue: QueueStatus { depth, ..QueueStatus::default() },
-        }
+        let queue = QueueStatus { depth, ..QueueStatus::default() };
+        UplinkStatus { state, queue, ..UplinkStatus::starting(name("cloud")) }
     }
 
     fn snapshot(devices: usize, uplinks: Vec<UplinkStatus>) -> Snapshot {

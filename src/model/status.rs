@@ -121,6 +121,8 @@ pub struct BrokerStatus {
 pub struct QueueStatus {
     /// Messages waiting for their acknowledgement.
     pub depth: u64,
+    /// Those of them that go before the others.
+    pub high: u64,
     /// Their bytes as accounted against `max_size`.
     pub bytes: u64,
     /// When the oldest of them was queued.
@@ -152,6 +154,35 @@ pub struct UplinkStatus {
     pub connects: u64,
     /// Its queue.
     pub queue: QueueStatus,
+    /// What comes down through it.
+    pub accept: AcceptStatus,
+}
+
+/// What an uplink takes from its cloud.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AcceptStatus {
+    /// Messages that came since the start, without repetitions.
+    pub received: u64,
+    /// Of these, at QoS 0, messages that found no room here.
+    pub dropped_qos0: u64,
+    /// Filters that the cloud refuses, each with its reason, a sentence each.
+    pub refused: Vec<String>,
+}
+
+impl UplinkStatus {
+    /// Before the first connection.
+    pub fn starting(uplink: Name) -> UplinkStatus {
+        UplinkStatus {
+            uplink,
+            state: UplinkState::Starting,
+            sent: 0,
+            acknowledged: 0,
+            dropped_qos0: 0,
+            connects: 0,
+            queue: QueueStatus::default(),
+            accept: AcceptStatus::default(),
+        }
+    }
 }
 
 /// Whether an uplink can deliver.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    BrokerStatus, BusState, BusStatus, DeviceStatus, Monotonic, QueueStatus, Snapshot, UplinkState, UplinkStatus,
+    AcceptStatus, BrokerStatus, BusState, BusStatus, DeviceStatus, Monotonic, QueueStatus, Snapshot, UplinkState,
+    UplinkStatus,
 };
 
 /// The longest silence between two reports.
@@ -87,11 +88,16 @@ fn of_broker(status: &BrokerStatus) -> Value {
 }
 
 fn of_uplink(status: &UplinkStatus) -> Value {
-    let UplinkStatus { uplink: _, state, sent, acknowledged, dropped_qos0, connects, queue: _ } = status;
+    let UplinkStatus { uplink: _, state, sent, acknowledged, dropped_qos0, connects, queue: _, accept } = status;
+    let AcceptStatus { received, dropped_qos0: received_dropped_qos0, refused } = accept;
     let mut out = json!({
         "state": state.as_str(), "sent": sent, "acknowledged": acknowledged,
         "dropped_qos0": dropped_qos0, "connects": connects,
+        "received": received, "received_dropped_qos0": received_dropped_qos0,
     });
+    if !refused.is_empty() {
+        out["refused_subscriptions"] = json!(refused);
+    }
     if let UplinkState::Offline(reason) = state {
         out["reason"] = reason.as_str().into();
     }
@@ -99,9 +105,9 @@ fn of_uplink(status: &UplinkStatus) -> Value {
 }
 
 fn of_queue(status: &QueueStatus) -> Value {
-    let QueueStatus { depth, bytes, oldest, queued, dropped, set_aside, error } = status;
+    let QueueStatus { depth, high, bytes, oldest, queued, dropped, set_aside, error } = status;
     let mut out = json!({
-        "depth": depth, "bytes": bytes, "oldest": oldest.map(|at| at.to_string()),
+        "depth": depth, "high": high, "bytes": bytes, "oldest": oldest.map(|at| at.to_string()),
         "queued": queued, "dropped": dropped, "set_aside": set_aside,
     });
     if let Some(error) = error {
@@ -167,13 +173,11 @@ mod tests {
             }],
             broker: Some(BrokerStatus { clients: 1, ..BrokerStatus::default() }),
             uplinks: vec![UplinkStatus {
-                uplink: name("cloud"),
                 state: UplinkState::Online,
                 sent: 90,
                 acknowledged: 90,
-                dropped_qos0: 0,
                 connects: 1,
-                queue: QueueStatus::default(),
+                ..UplinkStatus::starting(name("cloud"))
             }],
         }
     }

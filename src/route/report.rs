@@ -17,6 +17,11 @@ impl Published {
         Published(vec![None; points])
     }
 
+    /// Whatever comes next is news.
+    pub(super) fn forget(&mut self) {
+        self.0.iter_mut().for_each(|last| *last = None);
+    }
+
     /// Whether a reading is worth a message.
     pub(super) fn is_news(&self, point: &Point, reading: &Reading) -> bool {
         let report = &point.report;
@@ -82,7 +87,7 @@ mod tests {
     }
 
     fn reading(ms: u64, sample: Sample) -> Reading {
-        let stamp = Stamp { monotonic: Monotonic::from_millis(ms), wall: Timestamp(0), synced: true };
+        let stamp = Stamp { monotonic: Monotonic::from_millis(ms), since_boot: None, wall: Timestamp(0), synced: true };
         Reading { point: 0, sample, stamp }
     }
 

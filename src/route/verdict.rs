@@ -71,7 +71,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{BusStatus, DeviceStatus, Fault, Name, QueueStatus, Timestamp, UplinkStatus};
+    use crate::model::{BusStatus, DeviceStatus, Fault, Name, Timestamp, UplinkStatus};
 
     fn snapshot() -> Snapshot {
         let name = |text| Name::new(text).unwrap();
@@ -100,15 +100,7 @@ mod tests {
                 devices: vec![device("a"), device("b")],
             }],
             broker: None,
-            uplinks: vec![UplinkStatus {
-                uplink: name("cloud"),
-                state: UplinkState::Online,
-                sent: 0,
-                acknowledged: 0,
-                dropped_qos0: 0,
-                connects: 0,
-                queue: QueueStatus::default(),
-            }],
+            uplinks: vec![UplinkStatus { state: UplinkState::Online, ..UplinkStatus::starting(name("cloud")) }],
         }
     }
 

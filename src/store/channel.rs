@@ -3,12 +3,35 @@
 //! The hub sends [`Append`]s on a bounded channel, numbered by itself with rising tickets; the writer answers with a
 //! [`CommitReport`] a group commit. Tickets are reported in order, so one number says what is safe.
 
+use super::reception::Intake;
 use super::state::BrokerWrite;
-use crate::model::Message;
+use crate::model::{Message, Priority};
 
-/// Which queue of the store: an index into the list that the store was opened with.
+/// Which queue of the store: an uplink's, and which of its two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct QueueId(pub usize);
+pub struct QueueId {
+    /// An index into the list that the store was opened with.
+    pub uplink: usize,
+    /// Messages of high priority have a table, numbers and packet ids of their own.
+    pub class: Priority,
+}
+
+impl QueueId {
+    /// The queue of an uplink for what waits its turn.
+    pub const fn normal(uplink: usize) -> QueueId {
+        QueueId { uplink, class: Priority::Normal }
+    }
+
+    /// Its queue for what goes before that.
+    pub const fn high(uplink: usize) -> QueueId {
+        QueueId { uplink, class: Priority::High }
+    }
+
+    /// The queue of the same uplink for this class.
+    pub const fn of(self, class: Priority) -> QueueId {
+        QueueId { class, ..self }
+    }
+}
 
 /// The number of one append, rising by at least one from each to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -46,6 +69,8 @@ pub enum Work {
     },
     /// A change of the broker's own state.
     Broker(BrokerWrite),
+    /// The packet id of a cloud's QoS 2 message. Put it [together](Work::Together) with all that the message causes.
+    Received(Intake),
     /// All of these in one commit, or none of them.
     Together(Vec<Work>),
 }
@@ -56,6 +81,7 @@ impl Work {
         match self {
             Work::Message { message, .. } => message.size(),
             Work::Broker(write) => write.size(),
+            Work::Received(_) => 0,
             Work::Together(all) => all.iter().map(Work::size).sum(),
         }
     }

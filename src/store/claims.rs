@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use super::queue::Marks;
+
 /// Acknowledged rows that one commit may delete; more wake the writer before `commit_every` is over.
 const MANY: usize = 4096;
 
@@ -27,6 +29,9 @@ pub(super) struct Acknowledged {
     pub aside: Vec<(u64, String)>,
     /// The uplink has connected with a clean session.
     pub seasoned: bool,
+    /// Every row at QoS 2 up to here has its PUBREC.
+    pub recorded: u64,
+    orders: u64,
 }
 
 /// The rows that a reader holds.
@@ -41,20 +46,45 @@ pub(super) struct Claims {
     deleted: u64,
     aside: Vec<(u64, String)>,
     seasoned: bool,
+    recorded: u64,
+    /// The last order that was given.
+    orders: u64,
+    on_disk: Marks,
+    /// Rows up to here are not dropped, though nobody has read them yet.
+    protected: u64,
     /// The rows that a running transaction drops, first to last.
     dropping: Option<(u64, u64)>,
     writer_knows: bool,
 }
 
 impl Claims {
-    /// Nothing is held; every row up to `done` is gone.
-    pub(super) fn new(done: u64) -> Claims {
-        Claims { cursor: done, acknowledged: done, deleted: done, ..Claims::default() }
+    /// Nothing is held; every row up to `done` is gone, and those at QoS 2 up to `recorded` have their PUBREC.
+    pub(super) fn new(done: u64, recorded: u64) -> Claims {
+        let on_disk = Marks { recorded, orders: 0 };
+        Claims {
+            cursor: done,
+            acknowledged: done,
+            deleted: done,
+            recorded,
+            on_disk,
+            protected: recorded,
+            ..Claims::default()
+        }
     }
 
     /// The row after which to read on.
     pub(super) fn cursor(&self) -> u64 {
         self.cursor
+    }
+
+    /// Rows up to here may be in flight: those above it may be dropped.
+    pub(super) fn floor(&self) -> u64 {
+        self.cursor.max(self.protected)
+    }
+
+    /// Rows up to `n` are not to be dropped before they are read.
+    pub(super) fn protect(&mut self, n: u64) {
+        self.protected = self.protected.max(n);
     }
 
     /// How many bytes of `most` are left for more rows.
@@ -106,9 +136,35 @@ impl Claims {
     }
 
     /// The uplink has connected with a clean session: the queue is not fresh any more.
-    pub(super) fn season(&mut self) -> Wake {
+    pub(super) fn season(&mut self) -> (u64, Wake) {
         self.seasoned = true;
-        self.wake(false)
+        self.order()
+    }
+
+    /// Every row at QoS 2 up to `n` has its PUBREC.
+    pub(super) fn record(&mut self, n: u64) -> Wake {
+        if n <= self.recorded {
+            return Wake::No;
+        }
+        self.recorded = n;
+        // The cloud waits for its PUBREL.
+        self.wake(true)
+    }
+
+    /// What was recorded above `n` does not count any more.
+    pub(super) fn reset_recorded(&mut self, n: u64) -> (u64, Wake) {
+        self.recorded = n;
+        self.order()
+    }
+
+    fn order(&mut self) -> (u64, Wake) {
+        self.orders += 1;
+        (self.orders, self.wake(true))
+    }
+
+    /// What is on disk.
+    pub(super) fn marks(&self) -> Marks {
+        self.on_disk
     }
 
     fn wake(&mut self, many: bool) -> Wake {
@@ -118,7 +174,8 @@ impl Claims {
 
     /// Whether there is something for [`Claims::acknowledged`].
     pub(super) fn has_acknowledged(&self) -> bool {
-        self.acknowledged != self.deleted || self.seasoned
+        let marks = Marks { recorded: self.recorded, orders: self.orders };
+        self.acknowledged != self.deleted || marks != self.on_disk
     }
 
     /// What the next commit has to delete; `None` when there is nothing. Later acknowledgements wake the writer again.
@@ -130,7 +187,8 @@ impl Claims {
         let through = self.acknowledged;
         let bytes = self.held.iter().take_while(|(n, _)| *n <= through).map(|(_, bytes)| bytes).sum();
         let aside = self.aside.iter().filter(|(n, _)| *n <= through).cloned().collect();
-        Some(Acknowledged { through, bytes, aside, seasoned: self.seasoned })
+        let (recorded, orders) = (self.recorded, self.orders);
+        Some(Acknowledged { through, bytes, aside, seasoned: self.seasoned, recorded, orders })
     }
 
     /// The commit that deleted them is done.
@@ -138,6 +196,7 @@ impl Claims {
         self.deleted = acknowledged.through;
         self.aside.retain(|(n, _)| *n > acknowledged.through);
         self.seasoned &= !acknowledged.seasoned;
+        self.on_disk = Marks { recorded: acknowledged.recorded, orders: acknowledged.orders };
         while let Some((_, bytes)) = self.held.pop_front_if(|(n, _)| *n <= acknowledged.through) {
             self.held_bytes -= bytes;
         }
@@ -145,7 +204,7 @@ impl Claims {
 
     /// Starts dropping rows `first` to `last`. False when the reader has taken some of them since they were looked at.
     pub(super) fn begin_drop(&mut self, first: u64, last: u64) -> bool {
-        if first <= self.cursor {
+        if first <= self.floor() {
             return false;
         }
         let (first, last) = self.dropping.map_or((first, last), |(f, l)| (f.min(first), l.max(last)));
@@ -169,7 +228,7 @@ mod tests {
 
     #[test]
     fn rows_that_a_reader_holds_are_not_dropped() {
-        let mut claims = Claims::new(0);
+        let mut claims = Claims::new(0, 0);
         assert!(claims.claim(rows(1..=5)));
         assert!(!claims.begin_drop(5, 9));
         assert!(claims.begin_drop(6, 9));
@@ -177,7 +236,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_being_dropped_are_not_handed_out() {
-        let mut claims = Claims::new(0);
+        let mut claims = Claims::new(0, 0);
         assert!(claims.begin_drop(1, 3));
         assert!(!claims.claim(rows(1..=5)));
         assert_eq!(claims.cursor(), 0);
@@ -187,7 +246,7 @@ mod tests {
 
     #[test]
     fn what_was_read_and_not_sent_is_given_back() {
-        let mut claims = Claims::new(10);
+        let mut claims = Claims::new(10, 0);
         claims.claim(rows(11..=20));
         claims.release_above(13);
         assert_eq!(claims.cursor(), 13);
@@ -197,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_writer_is_woken_once_until_it_has_looked() {
-        let mut claims = Claims::new(0);
+        let mut claims = Claims::new(0, 0);
         claims.claim(rows(1..=5));
         assert_eq!(claims.acknowledge(2), Wake::Soon(false));
         assert_eq!(claims.acknowledge(3), Wake::No);
@@ -214,9 +273,34 @@ mod tests {
 
     #[test]
     fn a_commit_that_failed_leaves_everything_to_the_next() {
-        let mut claims = Claims::new(0);
+        let mut claims = Claims::new(0, 0);
         claims.claim(rows(1..=5));
         claims.acknowledge(5);
         assert_eq!(claims.acknowledged(), claims.acknowledged());
+    }
+
+    #[test]
+    fn what_may_be_in_flight_from_an_earlier_life_is_not_dropped() {
+        let mut claims = Claims::new(10, 12);
+        assert!(!claims.begin_drop(12, 20));
+        claims.protect(15);
+        assert!(!claims.begin_drop(15, 20));
+        assert!(claims.begin_drop(16, 20));
+    }
+
+    #[test]
+    fn orders_are_on_disk_with_the_commit_that_had_them_and_a_later_one_waits_for_another() {
+        let mut claims = Claims::new(0, 7);
+        assert_eq!(claims.record(7), Wake::No);
+        assert_eq!(claims.record(9), Wake::Soon(true));
+        assert_eq!(claims.reset_recorded(3), (1, Wake::Soon(true)));
+        let commit = claims.acknowledged().expect("something to write");
+        assert_eq!(claims.season().0, 2);
+        claims.deleted(&commit);
+        assert_eq!(claims.marks(), Marks { recorded: 3, orders: 1 });
+        let commit = claims.acknowledged().expect("the season");
+        assert!(commit.seasoned);
+        claims.deleted(&commit);
+        assert_eq!((claims.marks().orders, claims.acknowledged()), (2, None));
     }
 }

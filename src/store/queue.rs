@@ -8,13 +8,14 @@ use tokio::sync::{Notify, watch};
 
 use super::StoreError;
 use super::claims::{Claims, Wake};
+use super::correction::{Corrections, Known, make_right};
 use super::data_dir;
 use super::policy::row_bytes;
 use super::row::Entry;
 use super::sqlite::{DbError, DbErrorKind, Reader};
-use crate::model::{Name, QueueStatus};
+use crate::model::{BootId, Name, QueueStatus};
 
-/// A queue, as its one reader gets it.
+/// A queue, as its one reader gets it: what waits its turn, and [`Queue::high`].
 pub struct Queue {
     /// The uplink's name.
     pub name: Name,
@@ -26,14 +27,34 @@ pub struct Queue {
     pub fresh: bool,
     /// Every row up to here was acknowledged when the queue was opened.
     pub done: u64,
+    /// Every row at QoS 2 up to here had its PUBREC then.
+    pub recorded: u64,
     /// The last row that there was when the queue was opened. Later ones can't have been sent before.
     pub last: u64,
     /// Its rows, to be read in order.
     pub rows: Rows,
     /// What became of them.
     pub receipts: Receipts,
+    /// What goes before these rows.
+    pub high: Lane,
     /// How it is doing; it changes with every commit.
     pub status: watch::Receiver<QueueStatus>,
+}
+
+/// An uplink's queue for messages of high priority: numbers of its own, in a generation of its own, read and acknowledged apart.
+pub struct Lane {
+    /// See [`Queue::epoch`]; another one than that.
+    pub epoch: u32,
+    /// See [`Queue::done`].
+    pub done: u64,
+    /// See [`Queue::recorded`].
+    pub recorded: u64,
+    /// See [`Queue::last`].
+    pub last: u64,
+    /// Its rows, to be read in order.
+    pub rows: Rows,
+    /// What became of them.
+    pub receipts: Receipts,
 }
 
 /// The rows of a queue, in order, each handed out once.
@@ -51,10 +72,21 @@ pub struct Rows {
 #[derive(Debug, Clone)]
 pub struct Receipts(pub(super) Arc<Shared>);
 
+/// What is on disk of what the reader had written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// Every row at QoS 2 up to here has its PUBREC.
+    pub recorded: u64,
+    /// The number of the last order, as [`Receipts::season`] and [`Receipts::reset_recorded`] give them.
+    pub orders: u64,
+}
+
 /// What the reader's side and the writer's side of a queue share.
 #[derive(Debug)]
 pub(super) struct Shared {
     claims: Mutex<Claims>,
+    corrections: Mutex<Arc<Corrections>>,
+    marks: watch::Sender<Marks>,
     bell: Arc<Bell>,
 }
 
@@ -67,8 +99,26 @@ pub(super) struct Bell {
 }
 
 impl Shared {
-    pub(super) fn new(done: u64, bell: Arc<Bell>) -> Shared {
-        Shared { claims: Mutex::new(Claims::new(done)), bell }
+    pub(super) fn new(done: u64, recorded: u64, corrections: Corrections, bell: Arc<Bell>) -> Shared {
+        let claims = Claims::new(done, recorded);
+        let (marks, _) = watch::channel(claims.marks());
+        Shared { claims: Mutex::new(claims), corrections: Mutex::new(Arc::new(corrections)), marks, bell }
+    }
+
+    fn corrections(&self) -> Arc<Corrections> {
+        self.corrections.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When a boot began is known now.
+    pub(super) fn correct(&self, boot: BootId, known: Known) {
+        let mut corrections = self.corrections.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut corrections).insert(boot, known);
+    }
+
+    /// Tells the reader what is on disk now.
+    pub(super) fn announce(&self) {
+        let now = self.claims().marks();
+        self.marks.send_if_modified(|marks| std::mem::replace(marks, now) != now);
     }
 
     pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -112,7 +162,12 @@ impl Rows {
             return Ok(Vec::new());
         }
         drop(claims);
-        Ok(found.into_iter().map(super::row::Columns::check).collect())
+        let corrections = self.shared.corrections();
+        let entries = found.into_iter().map(super::row::Columns::check);
+        if corrections.is_empty() {
+            return Ok(entries.collect());
+        }
+        Ok(entries.map(|entry| make_right(&corrections, entry)).collect())
     }
 
     /// Waits for the next commit after the last [`Rows::read`]. Fails when the store is closed.
@@ -148,9 +203,35 @@ impl Receipts {
         self.0.claims().release_above(n);
     }
 
-    /// The uplink has connected with a clean session.
-    pub fn season(&self) {
-        let wake = self.0.claims().season();
+    /// Rows up to `through` may be in flight from an earlier life, and are not dropped before they are read.
+    pub fn protect(&self, through: u64) {
+        self.0.claims().protect(through);
+    }
+
+    /// Every row at QoS 2 up to `through` has its PUBREC. Once [`Marks::recorded`] says so, PUBREL may be sent.
+    pub fn record(&self, through: u64) {
+        let wake = self.0.claims().record(through);
         self.0.wake(wake);
+    }
+
+    /// The cloud has lost the session: PUBRECs are recorded up to `to` and no further. Returns the number of this order; nothing may be
+    /// sent before [`Marks::orders`] has come to it, or a crash could have messages released that the new session never had.
+    pub fn reset_recorded(&self, to: u64) -> u64 {
+        let (order, wake) = self.0.claims().reset_recorded(to);
+        self.0.wake(wake);
+        order
+    }
+
+    /// The uplink has connected with a clean session. Returns the number of this order; nothing may be sent before [`Marks::orders`] has
+    /// come to it, or a crash could have the session thrown away that has it.
+    pub fn season(&self) -> u64 {
+        let (order, wake) = self.0.claims().season();
+        self.0.wake(wake);
+        order
+    }
+
+    /// What of this is on disk, as it changes.
+    pub fn marks(&self) -> watch::Receiver<Marks> {
+        self.0.marks.subscribe()
     }
 }

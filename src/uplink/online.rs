@@ -2,24 +2,22 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
+use super::accept::Accepted;
 use super::client::{Connection, ConnectionError, Exchanged};
-use super::delivery::{Event, Peer, ROW_IDS};
+use super::delivery::{Event, Peer};
 use super::liveness::{Liveness, Pulse};
-use super::task::{Uplink, next_live, queue_changed};
+use super::task::{Uplink, next_live, next_settled, queue_changed};
 use super::verdict::advice;
-use crate::model::{self, Message, Monotonic, QoS};
-use crate::mqtt::{Ack, ConnAck, Disconnect, Packet, Reason};
-use crate::store::StoreError;
+use crate::model::{self, Message, Monotonic, Priority, QoS};
+use crate::mqtt::{ConnAck, Packet, Reason};
+use crate::store::{Entry, StoreError};
 
 /// Bytes that are put together for one write: enough for the kernel to be busy while the next are written.
 const ENOUGH: usize = 64 << 10;
-
-/// Packet ids of the two presence messages.
-const ONLINE_ID: u16 = ROW_IDS + 1;
-const OFFLINE_ID: u16 = ROW_IDS + 2;
 
 /// Rows are read so many at a time, at least and at most; between them as many as the window holds.
 const READ_ROWS: (usize, usize) = (16, 2048);
@@ -29,6 +27,9 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// What saying goodbye may take.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(800);
+
+/// What the last word on a connection that is given up may take.
+const LAST_WORD_WITHIN: Duration = Duration::from_millis(200);
 
 /// Why a connection ended.
 pub(super) enum End {
@@ -41,9 +42,9 @@ pub(super) enum End {
 }
 
 /// What belongs to this connection alone.
-struct Link {
-    connection: Connection,
-    liveness: Liveness,
+pub(super) struct Link {
+    pub connection: Connection,
+    pub liveness: Liveness,
     /// Bytes written since the start.
     written: u64,
     /// Where among all bytes the last row ends that is written or in the outbox.
@@ -51,9 +52,11 @@ struct Link {
     /// The queue can't be read before this moment.
     read_again: Option<Monotonic>,
     /// The cloud takes no more at once than rows may fill, so that presence has to share their room (MQTT 5, §4.9).
-    tight: bool,
+    pub tight: bool,
     /// Rows wait until the cloud has acknowledged our presence.
-    birth_first: bool,
+    pub birth_first: bool,
+    /// A message from the cloud that finds no room. Until it does, nothing is read.
+    pub handover: Option<Accepted>,
 }
 
 impl Uplink {
@@ -68,16 +71,32 @@ impl Uplink {
         let liveness = Liveness::new(keep_alive, self.settings.stall_after, now);
         let tight = connack.receive_maximum <= self.settings.window;
         let birth_first = tight && self.settings.presence.is_some();
-        let mut link = Link { connection, liveness, written: 0, rows_end: 0, read_again: None, tight, birth_first };
+        let mut link = Link {
+            connection,
+            liveness,
+            written: 0,
+            rows_end: 0,
+            read_again: None,
+            tight,
+            birth_first,
+            handover: None,
+        };
         self.delivery.set_retain_available(connack.retain_available);
         self.delivery
             .connected(Peer { session_present: connack.session_present, receive_maximum: connack.receive_maximum });
-        self.report.online(now, &format!("{}:{}", self.settings.host, self.settings.port));
+        if !connack.session_present {
+            self.forgotten.notify_one();
+        }
+        self.report.online(now, &self.settings.servers[self.rota.current()].to_string());
         if let Err(error) = self.tell_presence(&mut link.connection, true) {
             // The cloud takes smaller packets only. That must not keep the rows from going that fit.
             debug!(uplink = %self.settings.name, %error, "the cloud is not told that the gateway is connected");
             link.birth_first = false;
         }
+        for packet_id in self.intake.connected(connack.session_present) {
+            self.reception.release(packet_id);
+        }
+        self.subscribe(&mut link, connack.session_present);
         match self.serve(&mut link).await {
             Ok(End::Stopped) => {
                 if timeout(GOODBYE_WITHIN, self.say_goodbye(&mut link)).await.is_err() {
@@ -86,7 +105,13 @@ impl Uplink {
                 link.connection.close().await;
                 End::Stopped
             }
-            Ok(end) => end,
+            Ok(end) => {
+                // A DISCONNECT that says why, if there is one.
+                if !link.connection.outbox.is_empty() {
+                    let _ = timeout(LAST_WORD_WITHIN, link.connection.write()).await;
+                }
+                end
+            }
             Err(error) => End::Lost(error.to_string()),
         }
     }
@@ -99,13 +124,14 @@ impl Uplink {
         loop {
             self.settings.pulse.beat();
             let now = self.clock.now();
+            self.complete_released(link)?;
             self.fill(link, now);
             if let Some(reason) = self.carry_out_events() {
                 self.backoff.be_patient();
                 return Ok(End::Lost(format!("the cloud takes no more for now: {reason}; {}", advice(reason))));
             }
-            self.receipts.acknowledge(self.delivery.done());
-            let awaits_ack = self.delivery.awaits_ack() || link.birth_first;
+            self.pass_on_receipts();
+            let awaits_ack = self.delivery.awaits_ack() || link.birth_first || self.subscriptions.awaits_ack();
             let next_step = match link.liveness.step(now, awaits_ack) {
                 Pulse::Wait(until) => until,
                 Pulse::Ping => {
@@ -118,29 +144,47 @@ impl Uplink {
             };
             let reads = link.read_again.is_none_or(|at| at <= now);
             let rows = usize::from(self.settings.window).clamp(READ_ROWS.0, READ_ROWS.1);
-            let wants_rows = reads && self.delivery.waiting() < rows;
-            if wants_rows {
-                self.prefetch.start(rows);
+            let [wants_normal, wants_high] = Priority::ALL.map(|class| reads && self.delivery.waiting(class) < rows);
+            let [prefetch, urgent] = &mut self.prefetch;
+            if wants_normal {
+                prefetch.start(rows);
             }
+            if wants_high {
+                urgent.start(rows);
+            }
+            let read_again = link.read_again.filter(|at| *at > now);
             let deadline =
-                [next_step, self.report.deadline(), link.read_again.filter(|at| *at > now)].into_iter().flatten().min();
-            let room = link.connection.outbox.len() < ENOUGH;
+                [next_step, self.report.deadline(), read_again, self.pace.next(now)].into_iter().flatten().min();
+            let room = link.connection.outbox.len() < ENOUGH && self.pace.room(now) > 0;
+            let stuffed = link.handover.is_some();
             tokio::select! {
                 () = self.cancel.cancelled() => return Ok(End::Stopped),
-                exchanged = link.connection.exchange() => match exchanged? {
+                exchanged = link.connection.exchange(!stuffed) => match exchanged? {
                     Exchanged::Wrote(bytes) => link.wrote(self.clock.now(), bytes),
                     Exchanged::Read => if let Some(end) = self.take_packets(link)? {
                         return Ok(end);
                     },
                 },
-                fetched = self.prefetch.next(), if wants_rows => match fetched {
-                    Ok(entries) => {
-                        link.read_again = None;
-                        self.delivery.offer(entries);
-                    }
-                    Err(problem) => self.cannot_read(link, &problem),
-                },
+                fetched = urgent.next(), if wants_high => self.take_rows(link, Priority::High, fetched),
+                fetched = prefetch.next(), if wants_normal => self.take_rows(link, Priority::Normal, fetched),
                 message = next_live(&mut self.live), if room => self.send_live(link, message),
+                settled = next_settled(&mut self.settled) => if let Some(settled) = settled
+                    && let Some(end) = self.settle(link, settled)?
+                {
+                    return Ok(end);
+                },
+                // Whether it is on disk is looked up at the beginning of each round. The store ends after this task.
+                () = changed(&mut self.reception.carried_out) => {}
+                () = changed(&mut self.marks) => {}
+                permit = self.accepted.clone().reserve_owned(), if stuffed => {
+                    // When nobody takes messages any more, this uplink will end, too.
+                    if let (Ok(permit), Some(accepted)) = (permit, link.handover.take()) {
+                        permit.send(accepted);
+                    }
+                    if let Some(end) = self.take_packets(link)? {
+                        return Ok(end);
+                    }
+                }
                 () = queue_changed(&mut self.queue) => self.report.changed(self.clock.now()),
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
@@ -150,61 +194,45 @@ impl Uplink {
         }
     }
 
+    fn take_rows(&mut self, link: &mut Link, class: Priority, fetched: Result<Vec<Entry>, StoreError>) {
+        match fetched {
+            Ok(entries) => {
+                link.read_again = None;
+                self.delivery.offer(class, entries);
+            }
+            Err(problem) => self.cannot_read(link, &problem),
+        }
+    }
+
+    /// Tells the store what the cloud has.
+    pub(super) fn pass_on_receipts(&self) {
+        for class in Priority::ALL {
+            self.receipts[class as usize].acknowledge(self.delivery.done(class));
+        }
+    }
+
     /// Puts rows into the outbox.
     fn fill(&mut self, link: &mut Link, now: Monotonic) {
-        if link.birth_first {
+        let most = self.pace.room(now);
+        let on_disk = self.marks.borrow_and_update().orders;
+        self.hold.take_if(|order| *order <= on_disk);
+        if link.birth_first || self.hold.is_some() || most == 0 {
             return;
         }
+        self.tell_echoes(now);
         let stamp = self.clock.stamp();
         let wall = stamp.synced.then_some(stamp.wall);
         let idle = !self.delivery.awaits_ack();
         let Connection { codec, outbox, .. } = &mut link.connection;
-        if self.delivery.send(codec, wall, ENOUGH, outbox) {
+        if self.delivery.send(codec, wall, ENOUGH, most, outbox) {
             link.rows_end = link.written + outbox.len() as u64;
-            self.report.counters.sent = self.delivery.sent();
+            let written =
+                self.delivery.sent() - std::mem::replace(&mut self.report.counters.sent, self.delivery.sent());
+            self.pace.sent(usize::try_from(written).unwrap_or(usize::MAX), now);
             self.report.changed(now);
             if idle {
                 link.liveness.progressed(now);
             }
-        }
-    }
-
-    /// Reads all packets that have come. An end when one of them ends the connection.
-    fn take_packets(&mut self, link: &mut Link) -> Result<Option<End>, ConnectionError> {
-        let now = self.clock.now();
-        while let Some(packet) = link.connection.next_packet()? {
-            link.liveness.heard(now);
-            match packet {
-                Packet::PubAck(ack) => self.take_ack(link, ack, now),
-                Packet::PingResp => {}
-                Packet::Disconnect(Disconnect { reason, reason_string, .. }) => {
-                    let said = reason_string.map(|text| format!(" (it says: {text})")).unwrap_or_default();
-                    return Ok(Some(End::Lost(format!(
-                        "the cloud ended the connection: {reason}{said}; {}",
-                        advice(reason)
-                    ))));
-                }
-                // We subscribe to nothing and send no QoS 2: a leftover of an earlier user of this client id, or a confused broker.
-                _ => debug!(uplink = %self.settings.name, "a packet came that means nothing here"),
-            }
-        }
-        Ok(None)
-    }
-
-    fn take_ack(&mut self, link: &mut Link, ack: Ack, now: Monotonic) {
-        let settled = match ack.packet_id {
-            ONLINE_ID | OFFLINE_ID => {
-                // Also by a refusal: then there is room, too.
-                link.birth_first = false;
-                !ack.reason.is_failure()
-            }
-            _ => self.delivery.acknowledge(ack),
-        };
-        if settled {
-            link.liveness.progressed(now);
-            self.backoff.reset();
-            self.report.counters.acknowledged = self.delivery.acknowledged();
-            self.report.changed(now);
         }
     }
 
@@ -213,17 +241,17 @@ impl Uplink {
         if self.carry_out_events().is_some() {
             self.backoff.be_patient();
         }
-        self.receipts.acknowledge(self.delivery.done());
+        self.pass_on_receipts();
     }
 
     /// A reason when the connection is to be ended and tried again later.
-    fn carry_out_events(&mut self) -> Option<Reason> {
+    pub(super) fn carry_out_events(&mut self) -> Option<Reason> {
         let mut later = None;
-        while let Some(event) = self.delivery.poll_event() {
+        while let Some((class, event)) = self.delivery.poll_event() {
             match event {
                 Event::SetAside { n, reason } => {
                     warn!(uplink = %self.settings.name, n, error = %reason, "a message can't be delivered and was put aside");
-                    self.receipts.set_aside(n, reason);
+                    self.receipts[class as usize].set_aside(n, reason);
                 }
                 Event::ComeBackLater(reason) => later = Some(reason),
             }
@@ -233,6 +261,7 @@ impl Uplink {
 
     fn send_live(&mut self, link: &mut Link, message: Option<Message>) {
         let Some(message) = message else { return };
+        self.pace.sent(1, self.clock.now());
         let sent = self.delivery.write_plain(&link.connection.codec, &message, 0, &mut link.connection.outbox);
         if let Err(error) = sent {
             debug!(uplink = %self.settings.name, error = %error, "a QoS 0 message can't be sent");
@@ -247,45 +276,12 @@ impl Uplink {
         }
         link.read_again = Some(self.clock.now() + READ_AGAIN);
     }
+}
 
-    fn tell_presence(&self, connection: &mut Connection, online: bool) -> Result<(), ConnectionError> {
-        let Some(presence) = &self.settings.presence else { return Ok(()) };
-        let (payload, id) = if online { (&presence.online, ONLINE_ID) } else { (&presence.offline, OFFLINE_ID) };
-        let message = Message::new(presence.topic.clone(), payload.clone(), QoS::AtLeastOnce, true);
-        Ok(self.delivery.write_plain(&connection.codec, &message, id, &mut connection.outbox)?)
-    }
-
-    /// Publishes that we go, takes the acknowledgements that still come, and disconnects.
-    async fn say_goodbye(&mut self, link: &mut Link) {
-        let mut untold = self.settings.presence.is_some();
-        let mut waits = false;
-        let farewell = Disconnect::new(Reason::SUCCESS);
-        loop {
-            if untold && (!link.tight || (self.delivery.has_room() && !link.birth_first)) {
-                untold = false;
-                waits = self.tell_presence(&mut link.connection, false).is_ok();
-            }
-            if !untold && !waits && link.connection.outbox.is_empty() {
-                break;
-            }
-            match link.connection.exchange().await {
-                Ok(Exchanged::Wrote(_)) => {}
-                Ok(Exchanged::Read) => {
-                    while let Ok(Some(packet)) = link.connection.next_packet() {
-                        let Packet::PubAck(ack) = packet else { continue };
-                        waits &= ack.packet_id != OFFLINE_ID;
-                        self.take_ack(link, ack, self.clock.now());
-                    }
-                    self.carry_out_events();
-                    self.receipts.acknowledge(self.delivery.done());
-                }
-                Err(_) => return,
-            }
-        }
-        if link.connection.push(&Packet::Disconnect(farewell)).is_ok() {
-            while !link.connection.outbox.is_empty() && link.connection.write().await.is_ok() {}
-        }
-        info!(uplink = %self.settings.name, "disconnected in order");
+/// Waits until it has changed; for ever when it will not any more. Cancel-safe.
+async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

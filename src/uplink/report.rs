@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::model::{Monotonic, Name, QueueStatus, UplinkState, UplinkStatus};
+use crate::model::{AcceptStatus, Monotonic, Name, QueueStatus, UplinkState, UplinkStatus};
 
 /// Counters are published no more often than this; a change of state at once.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
@@ -23,6 +23,8 @@ pub(super) struct Report {
     queue: watch::Receiver<QueueStatus>,
     /// The counters as they are now; `status` may lag behind.
     pub counters: Counters,
+    /// The same of what comes down.
+    pub accept: AcceptStatus,
     state: UplinkState,
     /// What was told of the trouble that there is, at most [`CAUSES`]. The same again is no news.
     told: Vec<String>,
@@ -52,6 +54,7 @@ impl Report {
             status,
             queue,
             counters: Counters::default(),
+            accept: AcceptStatus::default(),
             state: UplinkState::Starting,
             told: Vec::new(),
             in_trouble: false,
@@ -125,6 +128,7 @@ impl Report {
             dropped_qos0,
             connects,
             queue: self.queue.borrow().clone(),
+            accept: self.accept.clone(),
         });
     }
 }

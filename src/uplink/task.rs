@@ -1,35 +1,57 @@
 //! The task of an uplink: one connection after another, until it is told to stop.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
+use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
-use super::delivery::Delivery;
+use super::echoes::Echoes;
 use super::envelope::Envelope;
+use super::intake::{Consequence, Intake};
+use super::lanes::{Lanes, Standing};
 use super::online::End;
+use super::pace::Pace;
 use super::prefetch::Prefetch;
 use super::report::Report;
+use super::rota::Rota;
+use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::model::{Message, Pulse, QueueStatus, UplinkStatus};
+use crate::model::{Message, Monotonic, Pulse, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
-use crate::store::{Queue, Receipts};
+use crate::store::{Marks, Queue, Receipts, Reception};
 
 /// An uplink and all that outlives a connection.
 pub(super) struct Uplink {
     pub settings: Arc<Settings>,
     pub clock: Clock,
     pub cancel: CancellationToken,
-    pub delivery: Delivery,
-    pub prefetch: Prefetch,
-    pub receipts: Receipts,
+    pub delivery: Lanes,
+    /// What is read ahead of its turn; this and the next by [`Priority`](crate::model::Priority).
+    pub prefetch: [Prefetch; 2],
+    pub receipts: [Receipts; 2],
+    /// What is on disk of what `receipts` were told of normal rows.
+    pub marks: watch::Receiver<Marks>,
+    pub intake: Intake,
+    pub subscriptions: Subscriptions,
+    pub reception: Reception,
+    /// Where messages from the cloud go.
+    pub accepted: mpsc::Sender<Accepted>,
+    /// What became of them. `None` when nobody will say any more.
+    pub settled: Option<mpsc::Receiver<Settled>>,
+    /// What was sent and will be sent back; `None` where the protocol sees to that.
+    pub echoes: Option<Arc<Mutex<Echoes>>>,
+    /// To be told when the cloud has no session of ours.
+    pub forgotten: Arc<Notify>,
     pub report: Report,
     pub backoff: Backoff,
+    pub rota: Rota,
+    pub pace: Pace,
     /// QoS 0 messages, to be sent at once or dropped. `None` when no more will come.
     pub live: Option<mpsc::Receiver<Message>>,
     /// Changes with each commit. `None` when the store is closed.
@@ -37,33 +59,58 @@ pub(super) struct Uplink {
     /// The configured one, or the one that the cloud gave us.
     client_id: String,
     fresh: bool,
+    /// An order of [`Receipts`] that has to be on disk before anything is sent.
+    pub hold: Option<u64>,
 }
 
 /// Runs an uplink until `cancel`; then it says goodbye and returns within about a second. It never fails: whatever happens, the
 /// messages are in the queue, and the cloud is tried again.
 ///
-/// `live` brings QoS 0 messages: sent when online, else dropped and counted.
+/// `live` brings QoS 0 messages: sent when online, else dropped and counted. `accept` is what comes down.
 pub async fn run(
     settings: Settings,
     queue: Queue,
     live: mpsc::Receiver<Message>,
+    accept: Accept,
     clock: Clock,
     status: watch::Sender<UplinkStatus>,
     cancel: CancellationToken,
 ) {
-    let envelope = Envelope::new(settings.version, &settings.gateway, queue.epoch);
+    let Accept { reception, subscriptions, messages, settled, forgotten } = accept;
+    let echoes = (settings.version == Version::V311 && !subscriptions.is_empty()).then(|| {
+        let filters = subscriptions.iter().map(|asked| asked.filter.clone()).collect();
+        Arc::new(Mutex::new(Echoes::new(filters)))
+    });
+    let standing = |epoch, done, last| {
+        let envelope = Envelope::new(settings.version, &settings.gateway, epoch).with_echoes(echoes.clone());
+        Standing { done, last, envelope }
+    };
+    let high = queue.high;
+    let normal_stands = standing(queue.epoch, queue.done, queue.last);
+    let high_stands = standing(high.epoch, high.done, high.last);
     let mut uplink = Uplink {
         clock,
         cancel,
-        delivery: Delivery::new(settings.window, queue.done, queue.last, envelope),
-        prefetch: Prefetch::new(queue.rows),
-        receipts: queue.receipts,
+        delivery: Lanes::new(settings.window, normal_stands, high_stands),
+        prefetch: [Prefetch::new(queue.rows), Prefetch::new(high.rows)],
+        marks: queue.receipts.marks(),
+        receipts: [queue.receipts, high.receipts],
+        intake: Intake::new(&reception.received),
+        subscriptions: Subscriptions::new(subscriptions, reception.subscribed.clone()),
+        reception,
+        accepted: messages,
+        settled: Some(settled),
+        forgotten,
+        echoes,
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::default(),
+        rota: Rota::new(settings.servers.len()),
+        pace: Pace::new(settings.rate_limit),
         live: Some(live),
         queue: Some(queue.status),
         client_id: settings.client_id.clone(),
         fresh: queue.fresh,
+        hold: None,
         settings: Arc::new(settings),
     };
     uplink.run().await;
@@ -71,19 +118,41 @@ pub async fn run(
 }
 
 impl Uplink {
+    /// Whether a message that came in is one that went out.
+    pub(super) fn is_echo(&mut self, message: &Message) -> bool {
+        let now = self.clock.now();
+        self.echoes.as_ref().is_some_and(|echoes| {
+            let mut echoes = echoes.lock().unwrap_or_else(PoisonError::into_inner);
+            echoes.set_now(now);
+            echoes.is_echo(message)
+        })
+    }
+
+    /// It is now so late for what is sent.
+    pub(super) fn tell_echoes(&self, now: Monotonic) {
+        if let Some(echoes) = &self.echoes {
+            echoes.lock().unwrap_or_else(PoisonError::into_inner).set_now(now);
+        }
+    }
+
     async fn run(&mut self) {
         loop {
-            let settings = self.settings.clone();
+            let (settings, clock, turn) = (self.settings.clone(), self.clock, self.rota.current());
             let (client_id, clean_start) = (self.client_id.clone(), self.fresh);
-            let attempt = async move { Connection::open(&settings, &client_id, clean_start).await };
+            let attempt = async move {
+                Connection::open(&settings, &settings.servers[turn], &client_id, clean_start, clock).await
+            };
+            let acknowledged = self.report.counters.acknowledged;
             let (why, lasted) = match self.meanwhile(attempt).await {
                 None => return,
                 Some(Ok((connection, connack))) => {
                     let since = self.clock.now();
                     let end = self.connected(connection, connack).await;
                     self.settle_last_words();
-                    self.prefetch.settle().await;
-                    self.receipts.release_above(self.delivery.disconnected());
+                    for (class, above) in self.delivery.disconnected().into_iter().enumerate() {
+                        self.prefetch[class].settle().await;
+                        self.receipts[class].release_above(above);
+                    }
                     match end {
                         End::Stopped => return,
                         End::Again => continue,
@@ -96,7 +165,12 @@ impl Uplink {
                 }
                 Some(Err(problem)) => (problem.to_string(), None),
             };
-            self.report.offline(self.clock.now(), why, lasted);
+            self.report.offline(self.clock.now(), self.of_server(turn, why), lasted);
+            let worked = self.report.counters.acknowledged > acknowledged || lasted.is_some_and(Backoff::is_long);
+            let pause = if lasted.is_some() { self.rota.ended(worked) } else { self.rota.failed() };
+            if !pause {
+                continue;
+            }
             let delay = self.backoff.next(random::fraction());
             let clock = self.clock;
             if self.meanwhile(async move { clock.sleep(delay).await }).await.is_none() {
@@ -105,12 +179,19 @@ impl Uplink {
         }
     }
 
+    /// Which server it is about, where there are several.
+    fn of_server(&self, turn: usize, why: String) -> String {
+        let servers = &self.settings.servers;
+        if servers.len() > 1 { format!("{}: {why}", servers[turn]) } else { why }
+    }
+
     async fn connected(&mut self, mut connection: Connection, connack: ConnAck) -> End {
         if let Some(assigned) = &connack.assigned_client_id {
             self.client_id.clone_from(assigned);
         }
         if std::mem::take(&mut self.fresh) {
-            self.receipts.season();
+            let [normal, _] = &self.receipts;
+            self.hold = Some(normal.season());
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
@@ -137,11 +218,21 @@ impl Uplink {
                     self.report.changed(self.clock.now());
                 }
                 () = queue_changed(&mut self.queue) => self.report.changed(self.clock.now()),
+                settled = next_settled(&mut self.settled) => if let Some(settled) = settled {
+                    self.settle_away(settled);
+                },
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
                 () = self.clock.sleep(Pulse::EVERY) => {}
             }
+        }
+    }
+
+    /// A ticket came back while nobody is connected who could be told.
+    fn settle_away(&mut self, settled: Settled) {
+        if let Consequence::Forget(packet_id) = self.intake.settle(settled, self.settings.version == Version::V5) {
+            self.reception.release(packet_id);
         }
     }
 }
@@ -167,6 +258,18 @@ pub(super) async fn next_live(live: &mut Option<mpsc::Receiver<Message>>) -> Opt
         *live = None;
     }
     message
+}
+
+/// The next message's end; waits for ever when there will be none. Cancel-safe.
+pub(super) async fn next_settled(settled: &mut Option<mpsc::Receiver<Settled>>) -> Option<Settled> {
+    let next = match settled {
+        Some(open) => open.recv().await,
+        None => std::future::pending().await,
+    };
+    if next.is_none() {
+        *settled = None;
+    }
+    next
 }
 
 /// Waits until the queue has changed; for ever when the store is closed. Cancel-safe.

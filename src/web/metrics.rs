@@ -158,6 +158,24 @@ fn uplinks(out: &mut Writer<'_>, uplinks: &[UplinkStatus]) -> fmt::Result {
         "QoS 0 messages dropped because the uplink was away",
         None,
         each(|uplink| uplink.dropped_qos0 as f64),
+    )?;
+    out.counter(
+        "uplink_received_messages",
+        "Messages that came from the cloud, without repetitions",
+        None,
+        each(|uplink| uplink.accept.received as f64),
+    )?;
+    out.counter(
+        "uplink_received_dropped_qos0_messages",
+        "Of these, at QoS 0, messages that found no room here",
+        None,
+        each(|uplink| uplink.accept.dropped_qos0 as f64),
+    )?;
+    out.gauge(
+        "uplink_refused_subscriptions",
+        "Filters of accept rules that the cloud refuses",
+        None,
+        each(|uplink| uplink.accept.refused.len() as f64),
     )
 }
 

@@ -72,13 +72,8 @@ mod tests {
             }],
             broker: None,
             uplinks: vec![UplinkStatus {
-                uplink: Name::new("cloud").unwrap(),
-                state: UplinkState::Starting,
-                sent: 0,
-                acknowledged: 0,
-                dropped_qos0: 0,
-                connects: 0,
                 queue: QueueStatus { depth: 4, ..QueueStatus::default() },
+                ..UplinkStatus::starting(Name::new("cloud").unwrap())
             }],
         }
     }

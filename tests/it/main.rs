@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod access;
+mod backup;
 mod broker;
 mod broker_state;
 mod clients;
@@ -21,7 +22,9 @@ mod modbus;
 mod outage;
 mod pipeline;
 mod plan;
+mod queue;
 mod read;
+mod reload;
 mod rules;
 mod scan;
 mod shipped;

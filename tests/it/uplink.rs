@@ -1,7 +1,11 @@
 //! An uplink with a store behind it and a cloud before it: nothing is lost, and the order is kept.
 
+mod accept;
+mod failover;
 mod mosquitto;
+mod refusals;
 mod stand_in;
+mod transports;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,10 +13,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, Pulse, QoS, QueueStatus, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::config::{ServerConfig, UplinkTls};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
-use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
-use fieldway::uplink::{self, Presence, Settings};
+use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Reception, Store, Ticket, Urgency, Work};
+use fieldway::uplink::{self, Accept, Presence, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -25,14 +30,16 @@ fn settings(cloud: SocketAddr, version: Version) -> Settings {
     Settings {
         pulse: Pulse::default(),
         name: Name::new("cloud").expect("a name"),
-        host: cloud.ip().to_string(),
-        port: cloud.port(),
+        servers: vec![ServerConfig::plain(cloud.ip().to_string(), cloud.port())],
+        tls: UplinkTls::default(),
         client_id: "plant-7".into(),
         username: None,
         password: None,
+        password_file: None,
         version,
         keep_alive: Duration::from_secs(60),
         window: 20,
+        rate_limit: None,
         gateway: "plant-7".into(),
         presence: None,
         stall_after: Settings::STALL_AFTER,
@@ -65,6 +72,10 @@ struct North {
 
 impl North {
     async fn start(data_dir: &Path, settings: Settings) -> North {
+        North::accepting(data_dir, settings, Accept::nothing).await
+    }
+
+    async fn accepting(data_dir: &Path, settings: Settings, accept: impl FnOnce(Reception) -> Accept) -> North {
         let clock = Clock::start();
         let spec = QueueSpec {
             name: settings.name.clone(),
@@ -73,34 +84,37 @@ impl North {
             commit_every: Duration::from_millis(20),
         };
         let opened = Store::open(data_dir, vec![spec], clock).await.expect("the store opens");
-        let Opened { store, mut queues, appends, reports, .. } = opened;
+        let Opened { store, mut queues, mut receptions, appends, reports, .. } = opened;
         let queue = queues.pop().expect("one queue");
+        let accept = accept(receptions.pop().expect("as many as queues"));
         let (live, live_rx) = mpsc::channel(16);
-        let (status_tx, status) = watch::channel(UplinkStatus {
-            uplink: settings.name.clone(),
-            state: UplinkState::Starting,
-            sent: 0,
-            acknowledged: 0,
-            dropped_qos0: 0,
-            connects: 0,
-            queue: QueueStatus::default(),
-        });
+        let (status_tx, status) = watch::channel(UplinkStatus::starting(settings.name.clone()));
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(uplink::run(settings, queue, live_rx, clock, status_tx, cancel.clone()));
+        let task = tokio::spawn(uplink::run(settings, queue, live_rx, accept, clock, status_tx, cancel.clone()));
         North { store, appends, reports, live, status, cancel, task, ticket: 0 }
     }
 
     /// Queues a message and waits until it is safe.
     async fn keep(&mut self, messages: impl IntoIterator<Item = Message>) {
         for message in messages {
-            self.ticket += 1;
-            let append = Append {
-                ticket: Ticket(self.ticket),
-                what: Work::Message { queue: QueueId(0), message },
-                urgency: Urgency::Awaited,
-            };
-            self.appends.send(append).await.expect("the writer runs");
+            self.append(Work::Message { queue: QueueId::normal(0), message }).await;
         }
+        self.committed().await;
+    }
+
+    /// Has anything kept and waits until it is safe.
+    async fn keep_work(&mut self, what: Work) {
+        self.append(what).await;
+        self.committed().await;
+    }
+
+    async fn append(&mut self, what: Work) {
+        self.ticket += 1;
+        let append = Append { ticket: Ticket(self.ticket), what, urgency: Urgency::Awaited };
+        self.appends.send(append).await.expect("the writer runs");
+    }
+
+    async fn committed(&mut self) {
         loop {
             let report = self.reports.recv().await.expect("the writer runs");
             assert!(report.refused.is_empty(), "{report:?}");

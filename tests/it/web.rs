@@ -55,11 +55,9 @@ fn snapshot() -> Snapshot {
         ],
         broker: Some(BrokerStatus { clients: 2, received: 5, ..BrokerStatus::default() }),
         uplinks: vec![UplinkStatus {
-            uplink: name("cloud"),
             state: UplinkState::Offline("connection refused".into()),
             sent: 90,
             acknowledged: 88,
-            dropped_qos0: 0,
             connects: 1,
             queue: QueueStatus {
                 depth: 312,
@@ -67,6 +65,7 @@ fn snapshot() -> Snapshot {
                 oldest: Some(Timestamp(1_795_187_000_000)),
                 ..QueueStatus::default()
             },
+            ..UplinkStatus::starting(name("cloud"))
         }],
     }
 }

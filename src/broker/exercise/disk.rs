@@ -93,6 +93,7 @@ impl Disk {
         match work {
             Work::Message { .. } => {}
             Work::Broker(write) => self.write(write),
+            Work::Received(_) => unreachable!("there is no uplink here"),
             Work::Together(all) => all.into_iter().for_each(|work| self.work(work)),
         }
     }

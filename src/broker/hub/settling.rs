@@ -51,7 +51,7 @@ impl Hub {
                     self.tell(key, ToClient::Release(received, reason));
                 }
             }
-            AckTo::Local(token) => self.out.settled.push((token, refusal.map_or(Ok(()), Err))),
+            AckTo::Local(token) | AckTo::Once(token, _) => self.out.settled.push((token, refusal.map_or(Ok(()), Err))),
             AckTo::Admission(key) => {
                 // Who wants nothing kept is let in whatever the disk says.
                 let is_clean = self.seats.client(key).is_some_and(|client| client.kept.is_none());

@@ -7,14 +7,14 @@ use super::super::words::Greeting;
 use super::*;
 use crate::model::Properties;
 use crate::mqtt::{Received, RetainHandling, SubscribeOptions, Will};
-use crate::store::{CommitReport, Ticket};
+use crate::store::{CommitReport, QueueId, Ticket};
 
 const NOW: Monotonic = Monotonic::from_millis(0);
 
 /// A hub with an uplink that wants everything below `up`.
 fn hub() -> Hub {
     let select = |message: &Message| message.topic.starts_with("up").then(|| message.clone());
-    Hub::new(Limits::default(), vec![(QueueId(0), Box::new(select))])
+    Hub::new(Limits::default(), vec![(QueueId::normal(0), Box::new(select))])
 }
 
 fn connect(hub: &mut Hub, id: &str, will: Option<&str>) -> Key {
@@ -247,6 +247,21 @@ fn what_a_kept_subscription_has_no_room_for_is_refused_and_the_others_have_it() 
 }
 
 #[test]
+fn a_clouds_message_at_qos_2_is_written_together_with_what_it_causes_and_alone_when_that_is_nothing() {
+    let mut hub = hub();
+    let by = Publisher::Uplink(crate::model::Name::new("cloud").unwrap());
+    let intake = |packet_id| Intake { uplink: 0, packet_id };
+    hub.publish_once(&by, message("up/x", "x", false), 1, intake(5), NOW);
+    hub.publish_once(&by, message("nobody", "x", false), 2, intake(6), NOW);
+    assert!(matches!(&hub.out.appends[0].what, Work::Together(all)
+        if matches!(&all[..], [Work::Message { .. }, Work::Received(Intake { packet_id: 5, .. })])));
+    assert!(matches!(hub.out.appends[1].what, Work::Received(Intake { packet_id: 6, .. })));
+    assert!(hub.out.settled.is_empty(), "neither is safe yet");
+    hub.report(&CommitReport { through: hub.out.appends[1].ticket, refused: Vec::new() }, NOW);
+    assert_eq!(hub.out.settled, [(1, Ok(())), (2, Ok(()))]);
+}
+
+#[test]
 fn a_will_names_the_client_that_left_it() {
     let mut hub = hub();
     hub.subscribe_local(Filter::new("#").unwrap(), None);
@@ -300,7 +315,7 @@ fn a_subscriber_to_the_broker_itself_is_told_all_at_once_and_then_what_changes()
 #[test]
 fn an_uplink_that_wants_the_brokers_own_topics_gets_them() {
     let select = |message: &Message| message.topic.starts_with("$SYS/broker/clients/").then(|| message.clone());
-    let mut hub = Hub::new(Limits::default(), vec![(QueueId(0), Box::new(select))]);
+    let mut hub = Hub::new(Limits::default(), vec![(QueueId::normal(0), Box::new(select))]);
     hub.totals(&Totals::default(), Monotonic::from_millis(10_000));
     assert_eq!(hub.out.live.len(), 7);
     assert!(hub.next_due().is_some());

@@ -9,8 +9,8 @@ use crate::store::data_dir::DataDir;
 use crate::store::open::{Opened, open_all, start};
 use crate::store::sqlite::{Database, Fault};
 use crate::store::{
-    Append, BrokerWrite, Limits, QueueId, QueueSpec, Refusal, SessionId, SessionRecord, StoredDelivery, StoredRetained,
-    Ticket, Urgency, Work,
+    Append, BrokerWrite, Intake, Limits, QueueId, QueueSpec, Refusal, SessionId, SessionRecord, StoredDelivery,
+    StoredRetained, Ticket, Urgency, Work,
 };
 
 struct Bench {
@@ -24,10 +24,10 @@ impl Bench {
         let limits = Limits { max_size: 1 << 20, max_age: Duration::from_secs(3600), when_full: WhenFull::DropOldest };
         let (name, commit_every) = (Name::new("cloud").expect("a name"), Duration::from_millis(5));
         let specs = vec![QueueSpec { name, limits, durability: Durability::Full, commit_every }];
-        let (mut database, records) =
+        let (mut database, roster) =
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         prepare(&mut database).await;
-        let opened = start(dir, database, records, specs, broker_bytes, Clock::start()).await.expect("it starts");
+        let opened = start(dir, database, roster, specs, broker_bytes, Clock::start()).await.expect("it starts");
         Bench { opened, ticket: 0 }
     }
 
@@ -92,8 +92,12 @@ fn released(packet_id: u16) -> Work {
     Work::Broker(BrokerWrite::Released { session: SessionId(1), packet_id })
 }
 
+fn came_down(packet_id: u16) -> Work {
+    Work::Received(Intake { uplink: 0, packet_id })
+}
+
 fn for_cloud() -> Work {
-    Work::Message { queue: QueueId(0), message: message(10) }
+    Work::Message { queue: QueueId::normal(0), message: message(10) }
 }
 
 #[tokio::test]
@@ -101,11 +105,14 @@ async fn whether_a_failed_commit_is_on_disk_or_not_what_was_refused_is_not_there
     for fault in [Fault::Undone, Fault::Reported] {
         let temp = tempfile::tempdir().expect("a directory");
         let mut bench = Bench::open(temp.path(), 1 << 20, async |_| {}).await;
-        assert_eq!(bench.keep(vec![session(1), queued(1, 10), queued(2, 10), received(1), for_cloud()]).await, None);
+        assert_eq!(
+            bench.keep(vec![session(1), queued(1, 10), queued(2, 10), received(1), came_down(8), for_cloud()]).await,
+            None
+        );
         bench.opened.store.close().await.expect("it closes");
 
         let mut bench = Bench::open(temp.path(), 1 << 20, async |database| database.fault = fault).await;
-        let publish = || vec![received(2), queued(3, 10), for_cloud(), done(1), released(1), session(2)];
+        let publish = || vec![received(2), came_down(9), queued(3, 10), for_cloud(), done(1), released(1), session(2)];
         let refusal = bench.keep(publish()).await;
         assert!(matches!(refusal, Some(Refusal::Storage(_))), "{fault:?}: {refusal:?}");
         bench.recovered().await;
@@ -116,6 +123,7 @@ async fn whether_a_failed_commit_is_on_disk_or_not_what_was_refused_is_not_there
         bench.opened.store.close().await.expect("it closes");
 
         let mut bench = Bench::open(temp.path(), 1 << 20, async |_| {}).await;
+        assert_eq!(bench.opened.receptions[0].received, [8], "{fault:?}");
         let sessions = &bench.opened.broker.sessions;
         assert_eq!(sessions.iter().map(|session| session.record.id.0).collect::<Vec<_>>(), [1, 3], "{fault:?}");
         assert_eq!((&sessions[0].received[..], sessions[0].depth, sessions[0].next_n), (&[2][..], 2, 5), "{fault:?}");

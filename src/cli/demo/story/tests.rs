@@ -1,9 +1,7 @@
 //! The story, told with scenes that are made up.
 
 use super::*;
-use crate::model::{
-    BrokerStatus, BusState, BusStatus, DeviceStatus, Fault, Name, QueueStatus, Timestamp, UplinkStatus,
-};
+use crate::model::{BrokerStatus, BusState, BusStatus, DeviceStatus, Fault, Name, Timestamp, UplinkStatus};
 
 /// A gateway whose cloud takes everything at once while it is there.
 struct Play {
@@ -44,13 +42,9 @@ impl Play {
             }],
             broker: Some(BrokerStatus::default()),
             uplinks: vec![UplinkStatus {
-                uplink: name("cloud"),
                 state: UplinkState::Online,
-                sent: 0,
-                acknowledged: 0,
-                dropped_qos0: 0,
                 connects: 1,
-                queue: QueueStatus::default(),
+                ..UplinkStatus::starting(name("cloud"))
             }],
         };
         let (tally, said, did) = (Tally::default(), Vec::new(), Vec::new());

@@ -50,8 +50,18 @@ struct Pending {
 impl Keeping {
     /// Opens the store, and prepares each uplink's rules, queue and settings.
     pub async fn open(config: &Config, topics: &GatewayTopics, clock: Clock) -> Result<Keeping, StoreError> {
-        let specs = config.uplinks.iter().map(queue_spec).collect();
-        let opened = Store::open(&config.gateway.data_dir, specs, clock).await?;
+        let specs: Vec<QueueSpec> = config.uplinks.iter().map(queue_spec).collect();
+        let data_dir = &config.gateway.data_dir;
+        let opened = match Store::open(data_dir, specs.clone(), clock).await {
+            Err(problem) if problem.is_survivable() => {
+                error!(
+                    error = %problem,
+                    "the queue can't be opened: nothing is kept and nothing goes to the cloud until the gateway is started again with that mended"
+                );
+                Store::refusing(data_dir, specs, &problem)
+            }
+            opened => opened?,
+        };
         let (mut outlets, mut pending) = (Vec::new(), Vec::new());
         let kept = opened.queues.into_iter().zip(opened.receptions);
         for (index, (uplink, (queue, reception))) in config.uplinks.iter().zip(kept).enumerate() {

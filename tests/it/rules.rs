@@ -107,7 +107,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("serial2", &["driver/stream/serial.rs"]),
     ("rustix", &["clock.rs", "clock/alarm.rs", "store/disk.rs"]),
     ("regex", &["model/pattern.rs"]),
-    ("base64", &["web/guard.rs"]),
+    ("base64", &["cli/queue/export.rs", "web/guard.rs"]),
     ("axum", &["web/"]),
     ("hyper", &["web/"]),
     ("hyper_util", &["web/"]),

@@ -9,6 +9,7 @@ mod clocks;
 mod open;
 mod read;
 mod reception;
+mod view;
 mod wreck;
 mod write;
 
@@ -18,6 +19,7 @@ pub(super) use self::broker_read::{BrokerTables, PageReader};
 pub(super) use self::broker_write::{Freed, Mark, SessionRange};
 pub(super) use self::open::{Database, OpenError};
 pub(super) use self::read::Reader;
+pub(super) use self::view::View;
 pub(super) use self::wreck::Wreck;
 #[cfg(test)]
 pub(super) use self::write::Fault;

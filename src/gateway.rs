@@ -4,11 +4,15 @@
 //! written, a taken port) comes first. Stop: buses, so that nothing new is read; what was read is published; uplinks, which
 //! say goodbye; the broker; the store, which commits what it has.
 
+mod bridge;
 mod commands;
 mod control;
 mod intake;
+pub mod notify;
+mod progress;
 mod rates;
 mod reports;
+mod sentence;
 mod stage;
 mod status;
 mod uplinks;
@@ -28,7 +32,7 @@ use crate::broker::{Broker, Doorkeeper, HubHandle, Limits};
 use crate::clock::Clock;
 use crate::command::Desk;
 use crate::config::Config;
-use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, OrderReport, Snapshot};
+use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, OrderReport, Pulse, Snapshot};
 use crate::poll::{self, Event, Mailbox};
 use crate::route::{GatewayTopics, ReadingRouter};
 use crate::web::{self, Pages, Serving, Web};
@@ -63,6 +67,7 @@ pub struct Gateway {
     commands: Stage,
     reports: Stage,
     uplinks: Stage,
+    accepts: Stage,
 }
 
 impl Gateway {
@@ -73,7 +78,7 @@ impl Gateway {
         let topics = GatewayTopics::new(root).context("gateway.topic_root is too long")?;
         let router = ReadingRouter::new(root, devices.iter()).context("gateway.topic_root is too long")?;
 
-        let mut keeping = Keeping::open(&config, &topics, clock).await?;
+        let mut keeping = Keeping::open(&config, &devices, &topics, clock).await?;
         let Ends { outlets, appends, reports, memory } = keeping.broker_ends();
         let limits = Limits::from(&config.broker.limits);
         let broker = match Broker::start(&config.broker, limits, outlets, appends, reports, memory, clock) {
@@ -87,8 +92,10 @@ impl Gateway {
         let mut parts = Parts::default();
         let hub = broker.hub();
 
+        let mut accepts = Stage::new("what comes by uplink");
+        keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
-        parts.uplinks = keeping.start_uplinks(&mut uplinks, clock);
+        parts.uplinks = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
 
         let desk = Desk::new(root, devices.iter());
         let filters = desk.filters().context("gateway.topic_root is too long")?;
@@ -107,7 +114,11 @@ impl Gateway {
             orders_to.insert(bus.name.clone(), orders_to_bus);
             let mailbox = Mailbox { orders, reports: order_reports.clone() };
             let cancel = buses.cancel_token();
-            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), mailbox, status, cancel);
+            let pulse = Pulse::default();
+            // One round of its loop is one request, and its answer may take that long on a slow line.
+            let round = 2 * bus.timeout;
+            board.progress.watch(format!("bus {}", bus.name), pulse.clone(), round, clock.now());
+            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), mailbox, status, pulse, cancel);
             buses.spawn(&bus.name, task);
         }
         let mut intake = Stage::new("intake");
@@ -134,6 +145,7 @@ impl Gateway {
             commands,
             reports: Stage::new("reports"),
             uplinks,
+            accepts,
         };
         if let Err(error) = gateway.announce(&config, devices.len(), hub, clock).await {
             gateway.stop().await;
@@ -162,6 +174,7 @@ impl Gateway {
         let (board, topics) = (self.board.clone(), self.topics.clone());
         self.reports
             .spawn("health", reports::health(board, topics.clone(), hub.clone(), clock, self.reports.cancel_token()));
+        self.reports.spawn("watchdog", notify::mind(self.board.clone(), clock, self.reports.cancel_token()));
         if let Some(gaps) = self.keeping.take_gaps() {
             self.reports.spawn("gaps", reports::gaps(gaps, topics, hub, self.reports.cancel_token()));
         }
@@ -213,6 +226,7 @@ impl Gateway {
             error = self.commands.ended() => error,
             error = self.reports.ended() => error,
             error = self.uplinks.ended() => error,
+            error = self.accepts.ended() => error,
         }
     }
 
@@ -229,6 +243,7 @@ impl Gateway {
             warn!(%error, "could not tell the local clients that the gateway goes");
         }
         self.uplinks.stop().await;
+        self.accepts.stop().await;
         // The board holds the broker for its numbers; the web pages and the control socket hold the board.
         if let Some((control, cancel)) = self.control {
             cancel.cancel();

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::notify;
+use super::progress::{Hung, Progress};
 use super::rates::Rates;
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -26,6 +28,8 @@ pub struct StatusBoard {
     /// Changed when the gateway starts and at a reload; held for a copy.
     parts: RwLock<Parts>,
     rates: Mutex<Rates>,
+    /// Every task that has to make progress.
+    pub progress: Progress,
     last_beat_ms: AtomicU64,
 }
 
@@ -42,7 +46,9 @@ impl StatusBoard {
     /// A board without buses and uplinks.
     pub fn new(gateway: Name, clock: Clock, broker: Arc<Broker>) -> StatusBoard {
         let (parts, rates) = (RwLock::default(), Mutex::default());
-        StatusBoard { gateway, clock, broker, parts, rates, last_beat_ms: AtomicU64::new(0) }
+        let progress = Progress::new(notify::patience());
+        progress.watch("the broker's hub".into(), broker.pulse(), Duration::ZERO, clock.now());
+        StatusBoard { gateway, clock, broker, parts, rates, progress, last_beat_ms: AtomicU64::new(0) }
     }
 
     /// From now on it is about these.
@@ -70,6 +76,11 @@ impl StatusBoard {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner).of(uplink)
     }
 
+    /// The tasks that make no progress.
+    pub fn hung(&self, now: Monotonic) -> Vec<Hung> {
+        self.progress.hung(now)
+    }
+
     /// Everything, now. Takes microseconds.
     pub fn snapshot(&self) -> Snapshot {
         let now = self.clock.now();
@@ -93,7 +104,7 @@ impl StatusBoard {
             clock_synced: self.clock.is_synced(),
             uptime: now.0,
             resident_bytes: process::resident_bytes(),
-            stuck: stuck.into_iter().collect(),
+            stuck: stuck.into_iter().chain(self.hung(now).iter().map(Hung::to_string)).collect(),
             buses: parts.buses.iter().map(|bus| bus.borrow().clone()).collect(),
             broker: Some(self.broker.status()),
             uplinks: parts.uplinks.iter().map(uplink).collect(),

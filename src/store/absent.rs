@@ -14,10 +14,11 @@ use super::queue::{Bell, Lane, Queue, Receipts, Rows, Shared};
 use super::reception::Receptions;
 use super::sqlite::{PageReader, Reader};
 use super::{BrokerState, SessionReader};
-use crate::model::QueueStatus;
+use crate::clock::Clock;
+use crate::model::{Pulse, QueueStatus};
 
 /// The ends of a store that refuses everything because of `problem`. What is on disk is left alone, and the queues look empty.
-pub(super) fn absent(data_dir: &Path, queues: Vec<QueueSpec>, problem: String) -> Opened {
+pub(super) fn absent(data_dir: &Path, queues: Vec<QueueSpec>, problem: String, clock: Clock) -> Opened {
     let database = data_dir.join("queue.db");
     let bell = Arc::new(Bell::default());
     let (mut handles, mut receptions, mut inlets) = (Vec::new(), Vec::new(), Receptions::default());
@@ -46,6 +47,8 @@ pub(super) fn absent(data_dir: &Path, queues: Vec<QueueSpec>, problem: String) -
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
     let cancelled = cancel.clone();
+    let pulse = Pulse::default();
+    let alive = pulse.clone();
     // If the directory can be taken, no second gateway is to take it.
     let lock = DataDir::take(data_dir);
     let writer = tokio::spawn(async move {
@@ -59,13 +62,20 @@ pub(super) fn absent(data_dir: &Path, queues: Vec<QueueSpec>, problem: String) -
             }
             std::future::pending::<()>().await;
         };
+        let beat = async {
+            loop {
+                alive.beat();
+                clock.sleep(Pulse::EVERY).await;
+            }
+        };
         tokio::select! {
             () = cancelled.cancelled() => {}
             () = refuse_all => {}
+            () = beat => {}
         }
         Ok(())
     });
-    let store = Store { writer, cancel, database: database.clone() };
+    let store = Store { writer, cancel, pulse, database: database.clone() };
     let sessions = SessionReader::of(PageReader::new(database));
     Opened { store, queues: handles, receptions, appends, reports, broker: BrokerState::default(), sessions, gaps }
 }

@@ -15,8 +15,11 @@
 //! - `absent`: the store when it can't be opened
 //! - `open`, `roster`, `data_dir`, `salvage`: opening and closing, and what is done with a damaged file
 //! - [`Peek`]: the queues for whoever looks without being the gateway
+//! - [`backup`]: copies that are taken and put back
 //! - `space`, `disk`, `upkeep`: how much room there is, the reserve file, and when files are made smaller
 //! - `sqlite`: the only folder that names sqlx
+
+pub mod backup;
 
 mod absent;
 mod age;

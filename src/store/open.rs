@@ -29,7 +29,7 @@ use super::tenant::Tenant;
 use super::writer::Writer;
 use super::{BrokerState, SessionReader, StoreError, batch};
 use crate::clock::Clock;
-use crate::model::{Durability, Name, QueueStatus, Stamp};
+use crate::model::{Durability, Name, Pulse, QueueStatus, Stamp};
 
 /// A database that was not closed is read through and checked up to this size: about 0.2 s on an SSD, 2 s on a card.
 const CHECKED_BYTES: u64 = 64 << 20;
@@ -93,6 +93,7 @@ pub struct Opened {
 pub struct Store {
     pub(super) writer: JoinHandle<Result<(), DbError>>,
     pub(super) cancel: CancellationToken,
+    pub(super) pulse: Pulse,
     pub(super) database: PathBuf,
 }
 
@@ -124,8 +125,13 @@ impl Store {
 
     /// A store that refuses everything, because of what [`Store::open`] has said. What is on disk is left alone. For a gateway that is to go on for
     /// those who are here.
-    pub fn refusing(data_dir: &Path, queues: Vec<QueueSpec>, problem: &StoreError) -> Opened {
-        absent(data_dir, queues, problem.to_string())
+    pub fn refusing(data_dir: &Path, queues: Vec<QueueSpec>, problem: &StoreError, clock: Clock) -> Opened {
+        absent(data_dir, queues, problem.to_string(), clock)
+    }
+
+    /// Beats while the writer makes progress.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Commits what was handed in, brings the log into the file and closes it, within 2 s. Whoever appends and whoever
@@ -186,8 +192,9 @@ pub(super) async fn start(
     let cancel = CancellationToken::new();
     let writer =
         Writer::new(dir, database, tenants, roster.dying, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let pulse = writer.pulse.clone();
     let writer = tokio::spawn(writer.run(cancel.clone()));
-    let store = Store { writer, cancel, database: path };
+    let store = Store { writer, cancel, pulse, database: path };
     Ok(Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps })
 }
 

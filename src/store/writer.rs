@@ -30,7 +30,7 @@ use super::state::BrokerWrite;
 use super::tenant::Tenant;
 use super::upkeep::Upkeep;
 use crate::clock::Clock;
-use crate::model::{Monotonic, Priority, Stamp};
+use crate::model::{Monotonic, Priority, Pulse, Stamp};
 
 /// After a failed write the disk is left alone for so long; what comes meanwhile is refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -73,6 +73,8 @@ pub(super) struct Writer {
     /// A report that the hub has not taken yet; later ones are merged into it, so that the hub never holds up a commit.
     report: Option<CommitReport>,
     trouble: Option<Trouble>,
+    /// Of [`Writer::run`].
+    pub(super) pulse: Pulse,
     disk: Disk,
     /// How many bytes more rows may take on the disk, and when that was looked at.
     room: u64,
@@ -126,6 +128,7 @@ impl Writer {
             astray: HashMap::new(),
             report: None,
             trouble: None,
+            pulse: Pulse::default(),
             disk,
             room: u64::MAX,
             looked_at: None,
@@ -142,6 +145,7 @@ impl Writer {
         self.look_at_leftovers();
         self.upkeep.written(self.clock.now());
         loop {
+            self.pulse.beat();
             let now = self.clock.now();
             self.tell_gaps(now);
             if self.batch.is_due(now) {
@@ -167,6 +171,7 @@ impl Writer {
                     self.look_at_clock();
                     self.keep_house().await;
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
             }
         }
         self.finish(incoming).await

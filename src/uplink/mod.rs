@@ -3,9 +3,10 @@
 //! A row is deleted when the cloud has acknowledged it and not before. Everything else follows: what was not acknowledged when a
 //! connection ended, or the process did, goes out again.
 //!
-//! - `delivery`, `envelope`: what goes next, with which packet id and marks; pure
+//! - `delivery`, `envelope`: what goes next, with which packet id and marks; `echoes`: what of it will be sent back; pure
 //! - `lanes`: two of these on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
+//! - `rota`, `pace`: which server is tried next, and how many messages may go now; pure
 //! - `intake`, `subscriptions`: what comes down, and what the cloud is asked to send; pure. `accept`: the seam to whoever takes it
 //! - `client`: the only file with sockets
 //! - `prefetch`: rows read ahead of their turn, while others are on the wire
@@ -17,6 +18,7 @@ mod accept;
 mod backoff;
 mod client;
 mod delivery;
+mod echoes;
 mod envelope;
 mod goodbye;
 mod incoming;
@@ -24,18 +26,21 @@ mod intake;
 mod lanes;
 mod liveness;
 mod online;
+mod pace;
 mod prefetch;
 mod report;
+mod rota;
 mod subscriptions;
 mod task;
 mod verdict;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::Secret;
-use crate::model::{Name, Topic};
+use crate::config::{Rate, Secret, ServerConfig, UplinkTls};
+use crate::model::{Name, Pulse, Topic};
 use crate::mqtt::Version;
 
 pub use accept::{ACCEPTED_WAITING, Accept, Accepted, Outcome, Settled, Subscription, Ticket};
@@ -46,22 +51,28 @@ pub use task::run;
 pub struct Settings {
     /// Its name, for logs and status.
     pub name: Name,
-    /// Host name or address of the cloud broker.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
+    /// Beats while the uplink's task makes progress, connected or not.
+    pub pulse: Pulse,
+    /// The cloud's servers, at least one: the first that answers is used, until it fails.
+    pub servers: Vec<ServerConfig>,
+    /// What encrypted connections trust and show.
+    pub tls: UplinkTls,
     /// Empty: the cloud assigns one.
     pub client_id: String,
     /// Sent in CONNECT.
     pub username: Option<String>,
     /// Sent in CONNECT.
     pub password: Option<Secret>,
+    /// Read for each connection, instead of `password`.
+    pub password_file: Option<PathBuf>,
     /// What to speak.
     pub version: Version,
     /// Unless the cloud names another one. Whole seconds, 1 to 65,535.
     pub keep_alive: Duration,
     /// Most messages in flight, 1 to 10,000; the cloud may want fewer.
     pub window: u16,
+    /// Most PUBLISH packets in a time; `None` without a limit.
+    pub rate_limit: Option<Rate>,
     /// The gateway's id, as MQTT 5 user property `gateway` on each message.
     pub gateway: String,
     /// What tells the cloud whether the gateway is connected.

@@ -1,24 +1,27 @@
 //! The task of an uplink: one connection after another, until it is told to stop.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
+use super::echoes::Echoes;
 use super::envelope::Envelope;
 use super::intake::{Consequence, Intake};
 use super::lanes::{Lanes, Standing};
 use super::online::End;
+use super::pace::Pace;
 use super::prefetch::Prefetch;
 use super::report::Report;
+use super::rota::Rota;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::model::{Message, QueueStatus, UplinkStatus};
+use crate::model::{Message, Monotonic, Pulse, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
 use crate::store::{Marks, Queue, Receipts, Reception};
@@ -41,8 +44,14 @@ pub(super) struct Uplink {
     pub accepted: mpsc::Sender<Accepted>,
     /// What became of them. `None` when nobody will say any more.
     pub settled: Option<mpsc::Receiver<Settled>>,
+    /// What was sent and will be sent back; `None` where the protocol sees to that.
+    pub echoes: Option<Arc<Mutex<Echoes>>>,
+    /// To be told when the cloud has no session of ours.
+    pub forgotten: Arc<Notify>,
     pub report: Report,
     pub backoff: Backoff,
+    pub rota: Rota,
+    pub pace: Pace,
     /// QoS 0 messages, to be sent at once or dropped. `None` when no more will come.
     pub live: Option<mpsc::Receiver<Message>>,
     /// Changes with each commit. `None` when the store is closed.
@@ -67,14 +76,18 @@ pub async fn run(
     status: watch::Sender<UplinkStatus>,
     cancel: CancellationToken,
 ) {
+    let Accept { reception, subscriptions, messages, settled, forgotten } = accept;
+    let echoes = (settings.version == Version::V311 && !subscriptions.is_empty()).then(|| {
+        let filters = subscriptions.iter().map(|asked| asked.filter.clone()).collect();
+        Arc::new(Mutex::new(Echoes::new(filters)))
+    });
     let standing = |epoch, done, last| {
-        let envelope = Envelope::new(settings.version, &settings.gateway, epoch);
+        let envelope = Envelope::new(settings.version, &settings.gateway, epoch).with_echoes(echoes.clone());
         Standing { done, last, envelope }
     };
     let high = queue.high;
     let normal_stands = standing(queue.epoch, queue.done, queue.last);
     let high_stands = standing(high.epoch, high.done, high.last);
-    let Accept { reception, subscriptions, messages, settled } = accept;
     let mut uplink = Uplink {
         clock,
         cancel,
@@ -87,8 +100,12 @@ pub async fn run(
         reception,
         accepted: messages,
         settled: Some(settled),
+        forgotten,
+        echoes,
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::default(),
+        rota: Rota::new(settings.servers.len()),
+        pace: Pace::new(settings.rate_limit),
         live: Some(live),
         queue: Some(queue.status),
         client_id: settings.client_id.clone(),
@@ -101,11 +118,31 @@ pub async fn run(
 }
 
 impl Uplink {
+    /// Whether a message that came in is one that went out.
+    pub(super) fn is_echo(&mut self, message: &Message) -> bool {
+        let now = self.clock.now();
+        self.echoes.as_ref().is_some_and(|echoes| {
+            let mut echoes = echoes.lock().unwrap_or_else(PoisonError::into_inner);
+            echoes.set_now(now);
+            echoes.is_echo(message)
+        })
+    }
+
+    /// It is now so late for what is sent.
+    pub(super) fn tell_echoes(&self, now: Monotonic) {
+        if let Some(echoes) = &self.echoes {
+            echoes.lock().unwrap_or_else(PoisonError::into_inner).set_now(now);
+        }
+    }
+
     async fn run(&mut self) {
         loop {
-            let settings = self.settings.clone();
+            let (settings, clock, turn) = (self.settings.clone(), self.clock, self.rota.current());
             let (client_id, clean_start) = (self.client_id.clone(), self.fresh);
-            let attempt = async move { Connection::open(&settings, &client_id, clean_start).await };
+            let attempt = async move {
+                Connection::open(&settings, &settings.servers[turn], &client_id, clean_start, clock).await
+            };
+            let acknowledged = self.report.counters.acknowledged;
             let (why, lasted) = match self.meanwhile(attempt).await {
                 None => return,
                 Some(Ok((connection, connack))) => {
@@ -128,13 +165,24 @@ impl Uplink {
                 }
                 Some(Err(problem)) => (problem.to_string(), None),
             };
-            self.report.offline(self.clock.now(), why, lasted);
+            self.report.offline(self.clock.now(), self.of_server(turn, why), lasted);
+            let worked = self.report.counters.acknowledged > acknowledged || lasted.is_some_and(Backoff::is_long);
+            let pause = if lasted.is_some() { self.rota.ended(worked) } else { self.rota.failed() };
+            if !pause {
+                continue;
+            }
             let delay = self.backoff.next(random::fraction());
             let clock = self.clock;
             if self.meanwhile(async move { clock.sleep(delay).await }).await.is_none() {
                 return;
             }
         }
+    }
+
+    /// Which server it is about, where there are several.
+    fn of_server(&self, turn: usize, why: String) -> String {
+        let servers = &self.settings.servers;
+        if servers.len() > 1 { format!("{}: {why}", servers[turn]) } else { why }
     }
 
     async fn connected(&mut self, mut connection: Connection, connack: ConnAck) -> End {
@@ -160,6 +208,7 @@ impl Uplink {
     async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Option<T> {
         let mut task = std::pin::pin!(task);
         loop {
+            self.settings.pulse.beat();
             let deadline = self.report.deadline();
             tokio::select! {
                 () = self.cancel.cancelled() => return None,
@@ -175,6 +224,7 @@ impl Uplink {
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod access;
+mod backup;
 mod broker;
 mod broker_state;
 mod clients;
@@ -16,6 +17,7 @@ mod demo;
 mod faults;
 mod field;
 mod gateway;
+mod handouts;
 mod kills;
 mod modbus;
 mod outage;

@@ -7,7 +7,7 @@ use super::super::words::Greeting;
 use super::*;
 use crate::model::Properties;
 use crate::mqtt::{Received, RetainHandling, SubscribeOptions, Will};
-use crate::store::{CommitReport, Ticket};
+use crate::store::{CommitReport, QueueId, Ticket};
 
 const NOW: Monotonic = Monotonic::from_millis(0);
 

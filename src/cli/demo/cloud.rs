@@ -48,7 +48,7 @@ impl Cloud {
         // An outlet sees every message from the first on; a subscription would begin a moment too late.
         let outlet = Outlet {
             queue: QueueId::normal(0),
-            select: Box::new(|message| Some(Message { qos: QoS::AtMostOnce, ..message.clone() })),
+            select: Box::new(|message: &Message| Some(Message { qos: QoS::AtMostOnce, ..message.clone() })),
             live: self.seen.clone(),
             live_dropped: Arc::default(),
         };

@@ -7,14 +7,18 @@ mod cells;
 mod codes;
 mod device;
 mod factor;
+mod feedback;
 mod format;
-mod forward;
 mod gateway;
 mod listener;
+mod material;
 mod names;
 mod point;
 mod publish;
 mod register;
+mod rules;
+mod server;
+mod shaping;
 mod telegram;
 mod transport;
 mod uplink;
@@ -66,6 +70,7 @@ pub(super) fn config(root: &Node, context: &Context<'_>, problems: &mut Problems
     let buses = bus::check(&top, problems);
     let devices = device::check(&top, &buses, problems);
     let uplinks = uplink::check(&top, gateway.as_ref(), context, problems);
+    feedback::check(&top, &uplinks, gateway.as_ref(), problems);
     Some(Config {
         file: context.files.first().into(),
         gateway: gateway?,
@@ -112,6 +117,9 @@ mod tests {
             "an uplink" => "uplinks: { u: {{}} }",
             "`queue` of an uplink" => "uplinks: { u: { queue: {{}} } }",
             "a forward rule" => "uplinks: { u: { forward: [{{}}] } }",
+            "`batch` of a forward rule" => "uplinks: { u: { forward: [{ topic: a, batch: {{}} }] } }",
+            "`aggregate` of a forward rule" => "uplinks: { u: { forward: [{ topic: a, aggregate: {{}} }] } }",
+            "an accept rule" => "uplinks: { u: { accept: [{{}}] } }",
             _ => return None,
         })
     }
@@ -120,7 +128,9 @@ mod tests {
     fn beside(shape: &Shape, key: &str) -> &'static str {
         match key {
             "baud" | "data_bits" | "parity" | "stop_bits" | "rs485" => "serial: /dev/ttyUSB0, ",
-            "certificate" | "private_key" | "client_ca" => "url: mqtts://127.0.0.1:8883, ",
+            "certificate" | "private_key" | "client_ca" | "ca" | "alpn" | "server_name" => {
+                "url: mqtts://127.0.0.1:8883, "
+            }
             "from" if shape.what == "a bus" => "listen: '0.0.0.0:4001', ",
             "frame" => "protocol: frames, ",
             "add" | "byte_order" if shape.what == "`length` of a frame" => "at: 1, ",

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
 use crate::model::{Device, Filter, Message, Name, Pulse, QoS, Topic, UplinkStatus};
 use crate::mqtt::Version;
-use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Tally};
+use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Tally, bundle};
 use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
 use crate::uplink::{self, Accept, Accepted, Presence, Settings, Settled, Subscription};
 
@@ -95,7 +95,7 @@ impl Keeping {
         clock: Clock,
     ) -> Result<Keeping, StoreError> {
         let specs = config.uplinks.iter().map(queue_spec).collect();
-        let opened = Store::open(&config.gateway.data_dir, specs, clock).await?;
+        let opened = Store::open_with(&config.gateway.data_dir, specs, bundle, clock).await?;
         let (mut outlets, mut pending, mut intakes, mut tallies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let kept = opened.queues.into_iter().zip(opened.receptions);
         for (index, (uplink, (queue, reception))) in config.uplinks.iter().zip(kept).enumerate() {
@@ -105,7 +105,7 @@ impl Keeping {
                 presence: topics.state.clone(),
                 uplink: uplink.name.clone(),
             };
-            let forwarder = Forwarder::new(uplink.forward.clone(), around, 1);
+            let forwarder = Forwarder::new(uplink.forward.clone(), around, opened.next_batch);
             let devices = devices.iter().map(|device| device.name.clone()).collect::<HashSet<_>>();
             let gateway = &config.gateway;
             let accepter = Accepter::new(

@@ -39,7 +39,7 @@ fn shown(leaving: Leaving) -> String {
         Leaving::Live(message) => format!("live {}", text(&message)),
         Leaving::Queued { message, is_urgent } => format!("{}{}", if is_urgent { "urgent " } else { "" }, text(&message)),
         Leaving::Piece { batch, message, .. } => format!("piece {batch} {}", text(&message)),
-        Leaving::Close { batch } => format!("close {batch}"),
+        Leaving::Close { batch, .. } => format!("close {batch}"),
     }
 }
 

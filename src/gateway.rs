@@ -95,6 +95,7 @@ impl Gateway {
         let mut accepts = Stage::new("what comes by uplink");
         keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
+        parts.rules = keeping.tallies();
         parts.uplinks = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
 
         let desk = Desk::new(root, devices.iter());

@@ -330,6 +330,7 @@ pub(super) static UPLINK: Shape = Shape {
         key("mqtt_version"),
         key("keep_alive"),
         key("window"),
+        key("session_lost"),
         key("queue"),
         key("forward"),
         later("ca", NO_TLS),
@@ -337,7 +338,6 @@ pub(super) static UPLINK: Shape = Shape {
         later("private_key", NO_TLS),
         later("alpn", NO_TLS),
         later("rate_limit", "messages go as fast as the cloud takes them; `window` bounds how many are on their way"),
-        later("session_lost", "messages go with QoS 1: what the cloud has not acknowledged is sent again"),
         later("accept", "messages go up only"),
     ],
     foreign: &[

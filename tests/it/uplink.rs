@@ -1,6 +1,7 @@
 //! An uplink with a store behind it and a cloud before it: nothing is lost, and the order is kept.
 
 mod accept;
+mod exactly_once;
 mod mosquitto;
 mod stand_in;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, QoS, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, QoS, SessionLost, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Reception, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Accept, Presence, Settings};
@@ -35,7 +36,9 @@ fn settings(cloud: SocketAddr, version: Version) -> Settings {
         window: 20,
         gateway: "plant-7".into(),
         presence: None,
+        session_lost: SessionLost::Resend,
         stall_after: Settings::STALL_AFTER,
+        longest_delay: Settings::LONGEST_DELAY,
     }
 }
 

@@ -220,7 +220,8 @@ fn path(files: &TlsFiles, part: Part) -> &Path {
     match part {
         Part::Certificate => &files.certificate,
         Part::PrivateKey => &files.private_key,
-        Part::ClientCa => files.client_ca.as_ref().unwrap_or(&files.certificate),
+        // A listener has no `ca`.
+        Part::ClientCa | Part::Ca => files.client_ca.as_ref().unwrap_or(&files.certificate),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Every key that there is, where it belongs, and whether its feature is there yet.
 
+mod bridge;
 mod broker;
 mod telegram;
 
 use super::suggest::did_you_mean;
 
+pub(super) use bridge::{ACCEPT, AGGREGATE, BATCH, FORWARD};
 pub(super) use broker::{BROKER, LIMITS, LISTENER, USER};
 pub(super) use telegram::{FRAME, FRAME_CHECKSUM, FRAME_LENGTH, NMEA};
 
@@ -26,16 +28,10 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) name: &'static str,
-    /// `Some` when the feature is not there yet: what to do without it.
-    pub(super) instead: Option<&'static str>,
 }
 
 const fn key(name: &'static str) -> Key {
-    Key { name, instead: None }
-}
-
-const fn later(name: &'static str, instead: &'static str) -> Key {
-    Key { name, instead: Some(instead) }
+    Key { name }
 }
 
 impl Shape {
@@ -43,9 +39,9 @@ impl Shape {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// The keys that may be written in this version.
+    /// The names of all keys.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.keys.iter().filter(|key| key.instead.is_none()).map(|key| key.name)
+        self.keys.iter().map(|key| key.name)
     }
 
     /// The key of this shape that another gateway's word stands for.
@@ -93,8 +89,6 @@ pub(super) fn looks_like<'a>(
         .max_by_key(|(hits, _)| *hits)
         .map(|(_, shape)| shape)
 }
-
-const NO_TLS: &str = "connections are not encrypted yet";
 
 pub(super) static TOP: Shape = Shape {
     what: "the top level",
@@ -323,6 +317,11 @@ pub(super) static UPLINK: Shape = Shape {
     depth: 2,
     keys: &[
         key("url"),
+        key("ca"),
+        key("certificate"),
+        key("private_key"),
+        key("server_name"),
+        key("alpn"),
         key("client_id"),
         key("username"),
         key("password"),
@@ -331,14 +330,10 @@ pub(super) static UPLINK: Shape = Shape {
         key("keep_alive"),
         key("window"),
         key("session_lost"),
+        key("rate_limit"),
         key("queue"),
         key("forward"),
-        later("ca", NO_TLS),
-        later("certificate", NO_TLS),
-        later("private_key", NO_TLS),
-        later("alpn", NO_TLS),
-        later("rate_limit", "messages go as fast as the cloud takes them; `window` bounds how many are on their way"),
-        later("accept", "messages go up only"),
+        key("accept"),
     ],
     foreign: &[
         ("host", "url"),
@@ -350,8 +345,30 @@ pub(super) static UPLINK: Shape = Shape {
         ("clientid", "client_id"),
         ("version", "mqtt_version"),
         ("protocol", "mqtt_version"),
+        ("urls", "url"),
+        ("servers", "url"),
+        ("addresses", "url"),
+        ("cafile", "ca"),
+        ("ca_file", "ca"),
+        ("ca_cert", "ca"),
+        ("tls_ca", "ca"),
+        ("cert", "certificate"),
+        ("certfile", "certificate"),
+        ("cert_file", "certificate"),
+        ("client_cert", "certificate"),
+        ("tls_cert", "certificate"),
+        ("key", "private_key"),
+        ("keyfile", "private_key"),
+        ("key_file", "private_key"),
+        ("client_key", "private_key"),
+        ("tls_key", "private_key"),
+        ("sni", "server_name"),
+        ("tls_server_name", "server_name"),
+        ("rate", "rate_limit"),
+        ("max_rate", "rate_limit"),
         ("buffer", "queue"),
         ("topics", "forward"),
+        ("subscribe", "accept"),
     ],
 };
 
@@ -363,33 +380,8 @@ pub(super) static QUEUE: Shape = Shape {
     foreign: &[("size", "max_size"), ("age", "max_age"), ("limit", "max_size")],
 };
 
-pub(super) static FORWARD: Shape = Shape {
-    what: "a forward rule",
-    example: "{ topic: \"fieldway/#\" }",
-    depth: 4,
-    keys: &[
-        key("topic"),
-        key("except"),
-        key("to"),
-        key("qos"),
-        key("retain"),
-        later("when", "every message on `topic` is forwarded; `except` takes topics out"),
-        later("batch", "each message is sent by itself"),
-    ],
-    foreign: &[("from", "topic"), ("filter", "topic"), ("local", "topic"), ("remote", "to"), ("exclude", "except")],
-};
-
-/// Only for hints: `batch` as a whole is not there yet.
-static BATCH: Shape = Shape {
-    what: "`batch` of a forward rule",
-    example: "{ messages: 100 }",
-    depth: 5,
-    keys: &[key("messages"), key("delay"), key("compress")],
-    foreign: &[],
-};
-
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 20] = [
+pub(super) static ALL: [&Shape; 22] = [
     &TOP,
     &GATEWAY,
     &BROKER,
@@ -410,4 +402,6 @@ pub(super) static ALL: [&Shape; 20] = [
     &SCALE_FROM,
     &WRITE,
     &BATCH,
+    &AGGREGATE,
+    &ACCEPT,
 ];

@@ -4,8 +4,10 @@
 //! connection ended, or the process did, goes out again.
 //!
 //! - `delivery`, `lane`, `envelope`: what goes next, with which packet id and marks, and what of it is settled; pure
-//! - `suspicion`: which message a cloud closes the connection for; pure
+//! - `suspicion`: which message a cloud closes the connection for; `echoes`: what will be sent back; pure
+//! - `lanes`: two deliveries on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
+//! - `rota`, `pace`: which server is tried next, and how many messages may go now; pure
 //! - `intake`, `subscriptions`: what comes down, and what the cloud is asked to send; pure. `accept`: the seam to whoever takes it
 //! - `client`: the only file with sockets
 //! - `prefetch`: rows read ahead of their turn, while others are on the wire
@@ -17,26 +19,31 @@ mod accept;
 mod backoff;
 mod client;
 mod delivery;
+mod echoes;
 mod envelope;
 mod goodbye;
 mod incoming;
 mod intake;
 mod lane;
+mod lanes;
 mod liveness;
 mod online;
+mod pace;
 mod prefetch;
 mod report;
+mod rota;
 mod subscriptions;
 mod suspicion;
 mod task;
 mod verdict;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::Secret;
-use crate::model::{Name, SessionLost, Topic};
+use crate::config::{Rate, Secret, ServerConfig, UplinkTls};
+use crate::model::{Name, Pulse, SessionLost, Topic};
 use crate::mqtt::Version;
 
 pub use accept::{ACCEPTED_WAITING, Accept, Accepted, Outcome, Settled, Subscription, Ticket};
@@ -47,22 +54,28 @@ pub use task::run;
 pub struct Settings {
     /// Its name, for logs and status.
     pub name: Name,
-    /// Host name or address of the cloud broker.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
+    /// Beats while the uplink's task makes progress, connected or not.
+    pub pulse: Pulse,
+    /// The cloud's servers, at least one: the first that answers is used, until it fails.
+    pub servers: Vec<ServerConfig>,
+    /// What encrypted connections trust and show.
+    pub tls: UplinkTls,
     /// Empty: the cloud assigns one.
     pub client_id: String,
     /// Sent in CONNECT.
     pub username: Option<String>,
     /// Sent in CONNECT.
     pub password: Option<Secret>,
+    /// Read for each connection, instead of `password`.
+    pub password_file: Option<PathBuf>,
     /// What to speak.
     pub version: Version,
     /// Unless the cloud names another one. Whole seconds, 1 to 65,535.
     pub keep_alive: Duration,
     /// Most messages in flight, 1 to 10,000; the cloud may want fewer.
     pub window: u16,
+    /// Most PUBLISH packets in a time; `None` without a limit.
+    pub rate_limit: Option<Rate>,
     /// What becomes of messages at QoS 2 when the cloud forgets the session.
     pub session_lost: SessionLost,
     /// The gateway's id, as MQTT 5 user property `gateway` on each message.

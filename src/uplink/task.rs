@@ -1,24 +1,28 @@
 //! The task of an uplink: one connection after another, until it is told to stop.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
-use super::delivery::{Delivery, Start};
+use super::delivery::Start;
+use super::echoes::Echoes;
 use super::envelope::Envelope;
 use super::intake::{Consequence, Intake};
+use super::lanes::{Lanes, Standing};
 use super::online::End;
+use super::pace::Pace;
 use super::prefetch::Prefetch;
 use super::report::Report;
+use super::rota::Rota;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::model::{Message, QueueStatus, UplinkStatus};
+use crate::model::{Message, Monotonic, Priority, Pulse, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
 use crate::store::{Marks, Queue, Receipts, Reception};
@@ -28,11 +32,12 @@ pub(super) struct Uplink {
     pub settings: Arc<Settings>,
     pub clock: Clock,
     pub cancel: CancellationToken,
-    pub delivery: Delivery,
-    pub prefetch: Prefetch,
-    pub receipts: Receipts,
+    pub delivery: Lanes,
+    /// What is read ahead of its turn; this and the next by [`Priority`](crate::model::Priority).
+    pub prefetch: [Prefetch; 2],
+    pub receipts: [Receipts; 2],
     /// What is on disk of what `receipts` were told.
-    pub marks: watch::Receiver<Marks>,
+    pub marks: [watch::Receiver<Marks>; 2],
     pub intake: Intake,
     pub subscriptions: Subscriptions,
     pub reception: Reception,
@@ -40,8 +45,14 @@ pub(super) struct Uplink {
     pub accepted: mpsc::Sender<Accepted>,
     /// What became of them. `None` when nobody will say any more.
     pub settled: Option<mpsc::Receiver<Settled>>,
+    /// What was sent and will be sent back; `None` where the protocol sees to that.
+    pub echoes: Option<Arc<Mutex<Echoes>>>,
+    /// To be told when the cloud has no session of ours.
+    pub forgotten: Arc<Notify>,
     pub report: Report,
     pub backoff: Backoff,
+    pub rota: Rota,
+    pub pace: Pace,
     /// QoS 0 messages, to be sent at once or dropped. `None` when no more will come.
     pub live: Option<mpsc::Receiver<Message>>,
     /// Changes with each commit. `None` when the store is closed.
@@ -50,7 +61,7 @@ pub(super) struct Uplink {
     client_id: String,
     fresh: bool,
     /// An order of [`Receipts`] that has to be on disk before anything is sent.
-    pub hold: Option<u64>,
+    pub hold: [Option<u64>; 2],
     /// The log was told that the cloud takes QoS 1 at most.
     pub told_downgraded: bool,
 }
@@ -68,36 +79,46 @@ pub async fn run(
     status: watch::Sender<UplinkStatus>,
     cancel: CancellationToken,
 ) {
-    let envelope = Envelope::new(settings.version, &settings.gateway, queue.epoch);
-    let start = Start {
-        window: settings.window,
-        done: queue.done,
-        recorded: queue.recorded,
-        last: queue.last,
-        session_lost: settings.session_lost,
+    let Accept { reception, subscriptions, messages, settled, forgotten } = accept;
+    let echoes = (settings.version == Version::V311 && !subscriptions.is_empty()).then(|| {
+        let filters = subscriptions.iter().map(|asked| asked.filter.clone()).collect();
+        Arc::new(Mutex::new(Echoes::new(filters)))
+    });
+    let standing = |epoch, done, recorded, last| {
+        let envelope = Envelope::new(settings.version, &settings.gateway, epoch).with_echoes(echoes.clone());
+        let start = Start { window: settings.window, done, recorded, last, session_lost: settings.session_lost };
+        Standing { start, envelope }
     };
+    let high = queue.high;
+    let normal_stands = standing(queue.epoch, queue.done, queue.recorded, queue.last);
+    let high_stands = standing(high.epoch, high.done, high.recorded, high.last);
     // The cloud may know their packet ids, and has to be told how each of them ends.
-    queue.receipts.protect(queue.last.min(queue.done + u64::from(settings.window)));
-    let Accept { reception, subscriptions, messages, settled } = accept;
+    let window = u64::from(settings.window);
+    queue.receipts.protect(queue.last.min(queue.done + window));
+    high.receipts.protect(high.last.min(high.done + window));
     let mut uplink = Uplink {
         clock,
         cancel,
-        delivery: Delivery::new(start, envelope),
-        prefetch: Prefetch::new(queue.rows),
-        marks: queue.receipts.marks(),
-        receipts: queue.receipts,
+        delivery: Lanes::new(normal_stands, high_stands),
+        prefetch: [Prefetch::new(queue.rows), Prefetch::new(high.rows)],
+        marks: [queue.receipts.marks(), high.receipts.marks()],
+        receipts: [queue.receipts, high.receipts],
         intake: Intake::new(&reception.received),
         subscriptions: Subscriptions::new(subscriptions, reception.subscribed.clone()),
         reception,
         accepted: messages,
         settled: Some(settled),
+        forgotten,
+        echoes,
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::new(settings.longest_delay),
+        rota: Rota::new(settings.servers.len()),
+        pace: Pace::new(settings.rate_limit),
         live: Some(live),
         queue: Some(queue.status),
         client_id: settings.client_id.clone(),
         fresh: queue.fresh,
-        hold: None,
+        hold: [None, None],
         told_downgraded: false,
         settings: Arc::new(settings),
     };
@@ -106,11 +127,31 @@ pub async fn run(
 }
 
 impl Uplink {
+    /// Whether a message that came in is one that went out.
+    pub(super) fn is_echo(&mut self, message: &Message) -> bool {
+        let now = self.clock.now();
+        self.echoes.as_ref().is_some_and(|echoes| {
+            let mut echoes = echoes.lock().unwrap_or_else(PoisonError::into_inner);
+            echoes.set_now(now);
+            echoes.is_echo(message)
+        })
+    }
+
+    /// It is now so late for what is sent.
+    pub(super) fn tell_echoes(&self, now: Monotonic) {
+        if let Some(echoes) = &self.echoes {
+            echoes.lock().unwrap_or_else(PoisonError::into_inner).set_now(now);
+        }
+    }
+
     async fn run(&mut self) {
         loop {
-            let settings = self.settings.clone();
+            let (settings, clock, turn) = (self.settings.clone(), self.clock, self.rota.current());
             let (client_id, clean_start) = (self.client_id.clone(), self.fresh);
-            let attempt = async move { Connection::open(&settings, &client_id, clean_start).await };
+            let attempt = async move {
+                Connection::open(&settings, &settings.servers[turn], &client_id, clean_start, clock).await
+            };
+            let acknowledged = self.report.counters.acknowledged;
             let (why, lasted) = match self.meanwhile(attempt).await {
                 None => return,
                 Some(Ok((connection, connack))) => {
@@ -118,8 +159,10 @@ impl Uplink {
                     let end = self.connected(connection, connack).await;
                     let passed = self.delivery.disconnected(matches!(end, End::Closed(_)));
                     self.settle_last_words();
-                    self.prefetch.settle().await;
-                    self.receipts.release_above(passed);
+                    for (class, above) in passed.into_iter().enumerate() {
+                        self.prefetch[class].settle().await;
+                        self.receipts[class].release_above(above);
+                    }
                     match end {
                         End::Stopped => return,
                         End::Again => continue,
@@ -132,7 +175,12 @@ impl Uplink {
                 }
                 Some(Err(problem)) => (problem.to_string(), None),
             };
-            self.report.offline(self.clock.now(), why, lasted);
+            self.report.offline(self.clock.now(), self.of_server(turn, why), lasted);
+            let worked = self.report.counters.acknowledged > acknowledged || lasted.is_some_and(Backoff::is_long);
+            let pause = if lasted.is_some() { self.rota.ended(worked) } else { self.rota.failed() };
+            if !pause {
+                continue;
+            }
             let delay = self.backoff.next(random::fraction());
             let clock = self.clock;
             if self.meanwhile(async move { clock.sleep(delay).await }).await.is_none() {
@@ -141,12 +189,19 @@ impl Uplink {
         }
     }
 
+    /// Which server it is about, where there are several.
+    fn of_server(&self, turn: usize, why: String) -> String {
+        let servers = &self.settings.servers;
+        if servers.len() > 1 { format!("{}: {why}", servers[turn]) } else { why }
+    }
+
     async fn connected(&mut self, mut connection: Connection, connack: ConnAck) -> End {
         if let Some(assigned) = &connack.assigned_client_id {
             self.client_id.clone_from(assigned);
         }
         if std::mem::take(&mut self.fresh) {
-            self.hold = Some(self.receipts.season());
+            let [normal, _] = &self.receipts;
+            self.hold[Priority::Normal as usize] = Some(normal.season());
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
@@ -163,6 +218,7 @@ impl Uplink {
     async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Option<T> {
         let mut task = std::pin::pin!(task);
         loop {
+            self.settings.pulse.beat();
             let deadline = self.report.deadline();
             tokio::select! {
                 () = self.cancel.cancelled() => return None,
@@ -178,6 +234,7 @@ impl Uplink {
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
             }
         }
     }

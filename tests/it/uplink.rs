@@ -1,9 +1,13 @@
 //! An uplink with a store behind it and a cloud before it: nothing is lost, and the order is kept.
 
 mod accept;
+mod consumer;
 mod exactly_once;
+mod failover;
 mod mosquitto;
+mod refusals;
 mod stand_in;
+mod transports;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,7 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldway::clock::Clock;
-use fieldway::model::{Durability, Message, Name, QoS, SessionLost, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::config::{ServerConfig, UplinkTls};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, SessionLost, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Reception, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Accept, Presence, Settings};
@@ -25,15 +30,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings(cloud: SocketAddr, version: Version) -> Settings {
     Settings {
+        pulse: Pulse::default(),
         name: Name::new("cloud").expect("a name"),
-        host: cloud.ip().to_string(),
-        port: cloud.port(),
+        servers: vec![ServerConfig::plain(cloud.ip().to_string(), cloud.port())],
+        tls: UplinkTls::default(),
         client_id: "plant-7".into(),
         username: None,
         password: None,
+        password_file: None,
         version,
         keep_alive: Duration::from_secs(60),
         window: 20,
+        rate_limit: None,
         gateway: "plant-7".into(),
         presence: None,
         session_lost: SessionLost::Resend,
@@ -93,7 +101,7 @@ impl North {
     /// Queues a message and waits until it is safe.
     async fn keep(&mut self, messages: impl IntoIterator<Item = Message>) {
         for message in messages {
-            self.append(Work::Message { queue: QueueId(0), message }).await;
+            self.append(Work::Message { queue: QueueId::normal(0), message }).await;
         }
         self.committed().await;
     }

@@ -20,21 +20,25 @@ struct Sink<'a> {
 }
 
 impl Delivery {
-    /// Writes what may go now to `out`, until it holds `enough` bytes. True when something was written.
+    /// Writes what may go now to `out`, until it holds `enough` bytes, and at most so many messages. True when something was written.
     pub(in crate::uplink) fn send(
         &mut self,
         codec: &mut Codec,
         wall: Option<Timestamp>,
         enough: usize,
+        most: usize,
         out: &mut BytesMut,
     ) -> bool {
-        let before = out.len();
+        let (before, last) = (out.len(), self.sent.saturating_add(most as u64));
         let mut sink = Sink { codec, wall, out };
         if let Some(behind) = self.suspicion.alone() {
-            self.send_one(behind, &mut sink);
+            if most > 0 {
+                self.send_one(behind, &mut sink);
+            }
             return sink.out.len() > before;
         }
         while sink.out.len() < enough
+            && self.sent < last
             && let Some(resend) = self.outbound.next_resend()
         {
             let again = match resend {
@@ -43,7 +47,7 @@ impl Delivery {
             };
             self.repeat(again, &mut sink);
         }
-        while sink.out.len() < enough && self.outbound.can_send() && self.send_next(&mut sink) {}
+        while sink.out.len() < enough && self.sent < last && self.outbound.can_send() && self.send_next(&mut sink) {}
         sink.out.len() > before
     }
 
@@ -86,9 +90,9 @@ impl Delivery {
                 return true;
             }
         };
-        let (n, id, once) = (row.n, packet_id(row.n), row.message.qos == QoS::ExactlyOnce);
+        let (n, id, once) = (row.n, packet_id(self.class, row.n), row.message.qos == QoS::ExactlyOnce);
         if self.outbound.id_in_use(id) {
-            // A row of 60,000 numbers ago has it. Its turn comes when that one is acknowledged.
+            // A row of many thousand numbers ago has it. Its turn comes when that one is acknowledged.
             self.waiting.push_front(Entry::Whole(row));
             return false;
         }
@@ -170,7 +174,7 @@ impl Delivery {
                     self.lane.pass(n);
                     return true;
                 }
-                match self.outbound.restore(packet_id(n), row, qos, recorded) {
+                match self.outbound.restore(packet_id(self.class, n), row, qos, recorded) {
                     Ok(()) if recorded => self.lane.start_recorded(n),
                     Ok(()) => self.lane.start(n, once),
                     Err(row) => {

@@ -26,6 +26,7 @@ mod plan;
 mod power;
 mod queue;
 mod read;
+mod reload;
 mod rules;
 mod scan;
 mod shipped;

@@ -7,7 +7,9 @@ use super::tree::{Node, Span};
 
 /// The bytes of the file that hold `part` of a value's text. Where that can't be followed (a folded text, odd escapes), all of it.
 pub(super) fn inside(node: &Node, part: &Range<usize>, files: &Files) -> Span {
-    let (Some(scalar), Some(raw)) = (node.scalar(), files.text().get(node.span.clone())) else { return node.span.clone() };
+    let (Some(scalar), Some(raw)) = (node.scalar(), files.text().get(node.span.clone())) else {
+        return node.span.clone();
+    };
     let text: &str = &scalar.text;
     let found = match raw.chars().next() {
         Some('\'') if !scalar.plain => quoted(raw, part, |rest| if rest.starts_with("''") { 2 } else { width(rest) }),

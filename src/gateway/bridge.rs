@@ -243,7 +243,8 @@ async fn settle(
 fn answer(result: &Message, waiting: &mut Waiting) {
     let Some(commands) = waiting.get_mut(&result.topic) else { return };
     let id = id_of(result);
-    let place = commands.iter().position(|(of, _)| *of == id).or_else(|| commands.iter().position(|(of, _)| of.is_none()));
+    let place =
+        commands.iter().position(|(of, _)| *of == id).or_else(|| commands.iter().position(|(of, _)| of.is_none()));
     if let Some((_, done)) = place.and_then(|place| commands.remove(place)) {
         // Who waited may have given up.
         let _ = done.send(());

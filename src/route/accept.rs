@@ -50,13 +50,7 @@ pub enum Refused {
 
 impl Accepter {
     /// The rules of an uplink of this gateway, whose topics begin with `root` and which has these devices.
-    pub fn new(
-        rules: Vec<AcceptRule>,
-        uplink: Name,
-        gateway: Name,
-        root: Topic,
-        devices: HashSet<Name>,
-    ) -> Accepter {
+    pub fn new(rules: Vec<AcceptRule>, uplink: Name, gateway: Name, root: Topic, devices: HashSet<Name>) -> Accepter {
         let rules = rules.into_iter().map(|rule| (rule, Arc::default())).collect();
         Accepter { rules, uplink, gateway, root, devices }
     }
@@ -142,7 +136,8 @@ mod tests {
     use crate::route::rule::Take;
     use crate::route::{RetainRule, Template};
 
-    const AT: Stamp = Stamp { monotonic: Monotonic::from_millis(1), since_boot: None, wall: Timestamp(1_000), synced: true };
+    const AT: Stamp =
+        Stamp { monotonic: Monotonic::from_millis(1), since_boot: None, wall: Timestamp(1_000), synced: true };
 
     fn accepter() -> Accepter {
         let rule = |topic: &str, to: &str, goes_on| {
@@ -150,9 +145,16 @@ mod tests {
             let to = Template::parse(to, &topic).unwrap();
             AcceptRule { take: Take { goes_on, retain: RetainRule::Keep, ..Take::all(topic, to, QoS::AtLeastOnce) } }
         };
-        let rules = vec![rule("log/#", "log/{rest}", true), rule("log/a", "b", false), rule("s/#", "fw/p7/{rest}", false)];
+        let rules =
+            vec![rule("log/#", "log/{rest}", true), rule("log/a", "b", false), rule("s/#", "fw/p7/{rest}", false)];
         let devices = HashSet::from([Name::new("boiler").unwrap()]);
-        Accepter::new(rules, Name::new("cloud").unwrap(), Name::new("p7").unwrap(), Topic::new("fw/p7").unwrap(), devices)
+        Accepter::new(
+            rules,
+            Name::new("cloud").unwrap(),
+            Name::new("p7").unwrap(),
+            Topic::new("fw/p7").unwrap(),
+            devices,
+        )
     }
 
     fn accept(topic: &str, retain: bool) -> Result<Vec<(String, bool)>, Refused> {
@@ -173,7 +175,14 @@ mod tests {
     fn commands_come_in_unless_they_are_retained_and_forged_readings_never() {
         assert_eq!(accept("s/boiler/setpoint/set", false), Ok(vec![("fw/p7/boiler/setpoint/set".into(), true)]));
         assert_eq!(accept("s/boiler/setpoint/set", true), Err(Refused::RetainedCommand));
-        for own in ["s/boiler", "s/boiler/flow", "s/boiler/availability", "s/boiler/flow/result", "s/gateway/state", "s/gateway/health"] {
+        for own in [
+            "s/boiler",
+            "s/boiler/flow",
+            "s/boiler/availability",
+            "s/boiler/flow/result",
+            "s/gateway/state",
+            "s/gateway/health",
+        ] {
             assert!(matches!(accept(own, false), Err(Refused::Ours(_))), "{own}");
         }
     }

@@ -86,7 +86,10 @@ mod tests {
     fn pieces_are_put_together_in_their_order() {
         assert_eq!(text(Bundle::JsonArray, &["{\"a\":1}", "2"]), "[{\"a\":1},2]");
         assert_eq!(text(Bundle::Lines, &["a v=1i 5", "a v=2i 6"]), "a v=1i 5\na v=2i 6");
-        assert_eq!(text(Bundle::ThingsBoard, &["{\"b\":[1]}", "{\"m\":[2]}", "{\"b\":[3]}"]), "{\"b\":[1,3],\"m\":[2]}");
+        assert_eq!(
+            text(Bundle::ThingsBoard, &["{\"b\":[1]}", "{\"m\":[2]}", "{\"b\":[3]}"]),
+            "{\"b\":[1,3],\"m\":[2]}"
+        );
         assert_eq!(bundle(Bundle::CborArray.code(false), &[vec![1], vec![2]]), [0x82, 1, 2]);
     }
 

@@ -117,7 +117,10 @@ impl When {
             Ok(value) => match value.downcast_ref::<CelBool>() {
                 Some(is) if *is.inner() => Verdict::Yes,
                 Some(_) => Verdict::No,
-                None => Verdict::Unclear(format!("it comes to a {}, which is neither true nor false", value.get_type().name())),
+                None => Verdict::Unclear(format!(
+                    "it comes to a {}, which is neither true nor false",
+                    value.get_type().name()
+                )),
             },
             Err(error) => Verdict::Unclear(lookup.explain(&error)),
         };
@@ -149,9 +152,13 @@ impl Places<'_> {
     /// The bytes of a node; those of the whole expression when that is not known.
     fn of(&self, id: u64) -> Range<usize> {
         let Some((first, last)) = self.info.offset_for(id) else { return 0..self.text.len() };
-        // The parser counts characters.
-        let byte = |n: usize| self.text.char_indices().nth(n).map_or(self.text.len(), |(at, _)| at);
-        let (from, to) = (byte(first as usize), byte(last as usize + 1));
+        let boundary = |mut at: usize| {
+            while at < self.text.len() && !self.text.is_char_boundary(at) {
+                at += 1;
+            }
+            at.min(self.text.len())
+        };
+        let (from, to) = (boundary(first as usize), boundary(last as usize + 1));
         from..to.max(from)
     }
 }
@@ -194,7 +201,8 @@ fn syntax(text: &str, errors: &::cel::ParseErrors) -> WhenError {
     let (line, column) = first.pos;
     let start: usize = text.split_inclusive('\n').take(usize::try_from(line - 1).unwrap_or(0)).map(str::len).sum();
     let rest = &text[start..];
-    let from = rest.char_indices().nth(usize::try_from(column - 1).unwrap_or(0)).map_or(text.len(), |(at, _)| start + at);
+    let from =
+        rest.char_indices().nth(usize::try_from(column - 1).unwrap_or(0)).map_or(text.len(), |(at, _)| start + at);
     let to = text[from..].chars().next().map_or(from, |c| from + c.len_utf8());
     let said = first.msg.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
     let error = WhenError::new(from..to, format!("this is not CEL: {said}"));
@@ -237,8 +245,12 @@ impl Val for Pattern {
 impl ::cel::common::value::StaticVal for Pattern {}
 
 /// The names of our own operations. No expression can name them: `@` begins no identifier.
-const CALCULATE: [(&str, &str); 4] =
-    [(operators::ADD, "@add"), (operators::SUBSTRACT, "@sub"), (operators::MULTIPLY, "@mul"), (operators::DIVIDE, "@div")];
+const CALCULATE: [(&str, &str); 4] = [
+    (operators::ADD, "@add"),
+    (operators::SUBSTRACT, "@sub"),
+    (operators::MULTIPLY, "@mul"),
+    (operators::DIVIDE, "@div"),
+];
 const MATCHES: &str = "@matches";
 const PATTERNS: &str = "@pattern";
 
@@ -249,7 +261,9 @@ fn rewrite(expression: &mut IdedExpr, places: &Places<'_>, patterns: &mut Vec<Pa
             for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
                 rewrite(part, places, patterns)?;
             }
-            if let Some((_, ours)) = CALCULATE.iter().find(|(theirs, _)| *theirs == call.func_name && call.args.len() == 2) {
+            if let Some((_, ours)) =
+                CALCULATE.iter().find(|(theirs, _)| *theirs == call.func_name && call.args.len() == 2)
+            {
                 call.func_name = (*ours).into();
             } else if call.func_name == "matches" {
                 compile_pattern(call, places, patterns)?;
@@ -398,12 +412,14 @@ impl Lookup<'_, '_> {
         }
         let text = match error {
             ExecutionError::NoSuchKey(key) => format!("there is no field `{key}`"),
-            ExecutionError::UndeclaredReference(name) if VARIABLES.contains(&name.as_str()) => match self.subject.json() {
-                Err(unread @ Unread::TooLarge(_)) if name.as_str() == "payload" => unread.to_string(),
-                _ => format!("this message has no `{name}`"),
-            },
+            ExecutionError::UndeclaredReference(name) if VARIABLES.contains(&name.as_str()) => {
+                match self.subject.json() {
+                    Err(unread @ Unread::TooLarge(_)) if name.as_str() == "payload" => unread.to_string(),
+                    _ => format!("this message has no `{name}`"),
+                }
+            }
             other => match self.subject.json() {
-                Err(Unread::NoJson(no)) => format!("{other}; the payload: {no}"),
+                Err(Unread::NoJson(no)) => format!("the payload is no object: {no}"),
                 _ => other.to_string(),
             },
         };

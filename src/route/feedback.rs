@@ -59,14 +59,16 @@ fn step<'c>(
     gateway: &Name,
     root: &Topic,
 ) -> Option<Topic> {
-    let takes = |take: &&super::Take| take.topic.matches(topic) && !take.except.iter().any(|except| except.matches(topic));
+    let takes =
+        |take: &&super::Take| take.topic.matches(topic) && !take.except.iter().any(|except| except.matches(topic));
     let rule = rules.find(takes)?;
     rule.to.apply(topic, &rule.topic, gateway, Place::of(topic, root)).ok()
 }
 
 /// A topic that both filters match.
 fn meet(one: &str, other: &str) -> Option<String> {
-    let concrete = |level: &str| if matches!(level, "+" | "#") { "x".to_owned() } else { level.replace(['+', '#'], "x") };
+    let concrete =
+        |level: &str| if matches!(level, "+" | "#") { "x".to_owned() } else { level.replace(['+', '#'], "x") };
     let (mut left, mut right) = (one.split('/'), other.split('/'));
     let mut out: Vec<String> = Vec::new();
     loop {

@@ -44,8 +44,7 @@ impl Fields {
         let mut out = if self.select.is_empty() {
             members.clone()
         } else {
-            let paths: Vec<Vec<&str>> =
-                self.select.iter().flat_map(|path| paths(path, is_snapshot, json)).collect();
+            let paths: Vec<Vec<&str>> = self.select.iter().flat_map(|path| paths(path, is_snapshot, json)).collect();
             let always = |key: &str| TIMES.contains(&key);
             let out = select(members, &paths, &always);
             if out.iter().all(|(key, _)| always(key)) {

@@ -88,7 +88,9 @@ impl Window {
             Json::Object(members) => match (json.get("values"), json.get("value")) {
                 (Some(Json::Object(inner)), _) => {
                     values.extend(inner.iter().map(|(key, value)| (key.as_ref(), value)));
-                    bad.extend(json.get("bad").and_then(Json::members).into_iter().flatten().map(|(key, _)| key.as_ref()));
+                    bad.extend(
+                        json.get("bad").and_then(Json::members).into_iter().flatten().map(|(key, _)| key.as_ref()),
+                    );
                 }
                 (_, Some(value)) => {
                     single = true;
@@ -204,9 +206,9 @@ impl Numbers {
         let rough: f64 = digits.parse().unwrap_or(0.0);
         // Two counters of 64 bits may be one double: the exact difference decides.
         let less = |a: &str, b: &str, rough: (f64, f64)| match (Exact::of(a), Exact::of(b)) {
-            (Some(a), Some(b)) if rough.0 == rough.1 => {
-                a.plus(Exact { mantissa: -b.mantissa, exponent: b.exponent }).is_some_and(|difference| difference.mantissa < 0)
-            }
+            (Some(a), Some(b)) if rough.0 == rough.1 => a
+                .plus(Exact { mantissa: -b.mantissa, exponent: b.exponent })
+                .is_some_and(|difference| difference.mantissa < 0),
             _ => rough.0 < rough.1,
         };
         if less(digits, &self.min.1, (rough, self.min.0)) {

@@ -135,7 +135,9 @@ impl Forwarder {
     /// Whether this uplink may have a message at all.
     fn is_for_us(&self, by: &Publisher, message: &Message) -> bool {
         let came_here = matches!(by, Publisher::Uplink(name) if *name == self.around.uplink);
-        !came_here && message.topic != self.around.presence && !hops::has_been_at(&self.around.gateway, &self.around.uplink, message)
+        !came_here
+            && message.topic != self.around.presence
+            && !hops::has_been_at(&self.around.gateway, &self.around.uplink, message)
     }
 
     /// A message was published here.

@@ -82,7 +82,8 @@ pub fn leaving(properties: Option<Box<Properties>>) -> Option<Box<Properties>> {
 /// this uplink.
 pub fn has_been_at(own: &str, uplink: &str, message: &Message) -> bool {
     let user = message.properties.as_deref().map(|properties| properties.user.as_slice()).unwrap_or_default();
-    user.iter().any(|(name, value)| name == FROM && value == uplink || name == HOPS && value.split(' ').any(|id| id == own))
+    user.iter()
+        .any(|(name, value)| name == FROM && value == uplink || name == HOPS && value.split(' ').any(|id| id == own))
 }
 
 #[cfg(test)]

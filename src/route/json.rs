@@ -409,9 +409,22 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for text in
-            ["", "tru", "01", "1.", "-", "+1", "[1,]", "{\"a\"}", "{a:1}", "\"\\x\"", "\"\\ud800\"", "1 2", "'a'", "\"\n\""]
-        {
+        for text in [
+            "",
+            "tru",
+            "01",
+            "1.",
+            "-",
+            "+1",
+            "[1,]",
+            "{\"a\"}",
+            "{a:1}",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "1 2",
+            "'a'",
+            "\"\n\"",
+        ] {
             assert!(Json::parse(text.as_bytes()).is_err(), "{text}");
         }
         assert!(Json::parse(b"\"\xff\"").is_err());

@@ -192,8 +192,7 @@ struct Pieces<'t> {
     place: Place<'t>,
 }
 
-const SAMPLE: Place<'static> =
-    Place { kind: super::subject::Kind::Reading, device: Some("t"), point: Some("t") };
+const SAMPLE: Place<'static> = Place { kind: super::subject::Kind::Reading, device: Some("t"), point: Some("t") };
 
 fn parse_name(name: &str, filter: &Filter) -> Result<Part, Misfit> {
     let count = filter.split('/').filter(|level| *level == "+").count();

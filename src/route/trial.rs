@@ -76,7 +76,10 @@ fn leaves(
     if let Some(batch) = &rule.batch {
         let code = rule.format.bundle().code(rule.compress);
         message.payload = bundle(code, &[message.payload.to_vec()]).into();
-        notes.push(format!("in a batch of up to {} after at most {:?}; this is a batch of one", batch.messages, batch.delay));
+        notes.push(format!(
+            "in a batch of up to {} after at most {:?}; this is a batch of one",
+            batch.messages, batch.delay
+        ));
     }
     if rule.is_urgent {
         notes.push("before what is queued without priority".into());
@@ -85,7 +88,13 @@ fn leaves(
 }
 
 /// What the accept rules of an uplink would do with a message from the cloud.
-pub fn down(accepter: &Accepter, message: &Message, root: &crate::model::Topic, gateway: &str, at: Stamp) -> Vec<Tried> {
+pub fn down(
+    accepter: &Accepter,
+    message: &Message,
+    root: &crate::model::Topic,
+    gateway: &str,
+    at: Stamp,
+) -> Vec<Tried> {
     let subject = Subject::new(message, root, at.synced.then_some(at.wall));
     let round = hops::may_pass(gateway, &hops::path(message.properties.as_deref())).map_err(Refused::from);
     let mut is_done = false;

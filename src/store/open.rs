@@ -210,7 +210,17 @@ pub(super) async fn start(
     let pulse = writer.pulse.clone();
     let writer = tokio::spawn(writer.run(cancel.clone()));
     let store = Store { writer, cancel, pulse, database: path };
-    Ok(Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps, next_batch: highest_batch + 1 })
+    Ok(Opened {
+        store,
+        queues: handles,
+        receptions,
+        appends,
+        reports,
+        broker,
+        sessions,
+        gaps,
+        next_batch: highest_batch + 1,
+    })
 }
 
 /// A queue's two ends: the reader's, and the writer's. `first`: no other process has had it since the machine started; `sent`: some of it may
@@ -343,7 +353,8 @@ mod tests {
         let (mut database, roster) =
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         database.fill_disk(4).await.expect("limited");
-        let mut opened = start(dir, database, roster, specs, BROKER_BYTES, one_by_line, Clock::start()).await.expect("it starts");
+        let mut opened =
+            start(dir, database, roster, specs, BROKER_BYTES, one_by_line, Clock::start()).await.expect("it starts");
         let status = opened.queues[0].status.clone();
 
         let mut kept = 0;

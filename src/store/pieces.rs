@@ -66,7 +66,8 @@ impl PieceRow {
     }
 
     fn checksum(&self) -> u32 {
-        let numbers = [self.id.cast_signed(), self.batch.cast_signed(), self.bundle.into(), self.qos.into(), self.retain.into()];
+        let numbers =
+            [self.id.cast_signed(), self.batch.cast_signed(), self.bundle.into(), self.qos.into(), self.retain.into()];
         seal(b'P', &numbers, &[Some(self.topic.as_bytes()), Some(&self.payload)])
     }
 

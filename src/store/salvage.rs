@@ -100,7 +100,8 @@ async fn copy_pieces(wreck: &mut Wreck, old: &[Record], database: &mut Database)
     let (mut after, mut next_id) = (0, 1);
     loop {
         // Above any number that a piece can have come to.
-        let found = next_rows(after, 1 << 40, |row: &PieceRow| row.id, async |after, rows| wreck.pieces(after, rows).await);
+        let found =
+            next_rows(after, 1 << 40, |row: &PieceRow| row.id, async |after, rows| wreck.pieces(after, rows).await);
         let found = found.await;
         let Some(last) = found.last() else { return Ok(()) };
         after = last.id;

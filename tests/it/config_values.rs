@@ -162,7 +162,10 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((uplink.client_id.as_str(), uplink.port, uplink.window), ("a", 1883, 100));
     assert_eq!((uplink.keep_alive, uplink.queue.commit_every), (Duration::from_secs(60), Duration::from_millis(250)));
     let rule = &uplink.forward[0];
-    assert_eq!((rule.take.to.to_string().as_str(), rule.take.qos, rule.take.retain), ("{topic}", QoS::AtLeastOnce, RetainRule::Keep));
+    assert_eq!(
+        (rule.take.to.to_string().as_str(), rule.take.qos, rule.take.retain),
+        ("{topic}", QoS::AtLeastOnce, RetainRule::Keep)
+    );
 }
 
 #[test]

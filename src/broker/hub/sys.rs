@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::super::sys::{Holdings, Sys, Totals, message};
 use super::super::words::Published;
-use super::publishing::Origin;
 use super::Hub;
 use super::outlets::Outlet;
+use super::publishing::Origin;
 use crate::model::{Filter, Message, Monotonic, Publisher};
 
 /// The first level of the broker's own topics.

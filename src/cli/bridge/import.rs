@@ -78,8 +78,12 @@ fn uplink(name: &str, bridge: &Bridge, out: &mut String, lost: &mut Lost) {
     let scheme = if has_tls { "mqtts" } else { "mqtt" };
     let urls: Vec<String> = bridge.addresses.iter().map(|address| url(scheme, address)).collect();
     match urls.as_slice() {
-        [] => lost.push((bridge.line, format!("connection {}: it has no `address`; write its `url` in place of broker.example.com", bridge.name))),
-        [_, _, ..] => lost.push((bridge.line, format!("connection {}: only the first of its {} addresses", bridge.name, urls.len()))),
+        [] => lost.push((
+            bridge.line,
+            format!("connection {}: it has no `address`; write its `url` in place of broker.example.com", bridge.name),
+        )),
+        [_, _, ..] => lost
+            .push((bridge.line, format!("connection {}: only the first of its {} addresses", bridge.name, urls.len()))),
         _ => {}
     }
     put(format!("    url: {}", quoted(urls.first().map_or("mqtt://broker.example.com", |url| url))));
@@ -91,9 +95,13 @@ fn uplink(name: &str, bridge: &Bridge, out: &mut String, lost: &mut Lost) {
     }
     if let Some(line) = bridge.password_line {
         put(format!("    password_file: {name}.password"));
-        lost.push((line, format!("the password: write it to the file {name}.password, which only the gateway's user may read")));
+        lost.push((
+            line,
+            format!("the password: write it to the file {name}.password, which only the gateway's user may read"),
+        ));
     }
-    for (key, path) in [("ca", &bridge.ca), ("certificate", &bridge.certificate), ("private_key", &bridge.private_key)] {
+    for (key, path) in [("ca", &bridge.ca), ("certificate", &bridge.certificate), ("private_key", &bridge.private_key)]
+    {
         if let Some(path) = path {
             put(format!("    {key}: {}", quoted(path)));
         }
@@ -105,8 +113,11 @@ fn uplink(name: &str, bridge: &Bridge, out: &mut String, lost: &mut Lost) {
     put(format!("    mqtt_version: \"{}\"", if bridge.is_v5 { "5" } else { "3.1.1" }));
     put(format!("    keep_alive: {}s", bridge.keep_alive));
     for (list, direction) in [("forward", Direction::Out), ("accept", Direction::In)] {
-        let topics: Vec<&Topic> =
-            bridge.topics.iter().filter(|topic| topic.direction == direction || topic.direction == Direction::Both).collect();
+        let topics: Vec<&Topic> = bridge
+            .topics
+            .iter()
+            .filter(|topic| topic.direction == direction || topic.direction == Direction::Both)
+            .collect();
         if topics.is_empty() {
             continue;
         }
@@ -129,7 +140,10 @@ fn uplink(name: &str, bridge: &Bridge, out: &mut String, lost: &mut Lost) {
     }
     if bridge.topics.is_empty() {
         put("    forward: [{ topic: \"nothing/is/forwarded\" }]".into());
-        lost.push((bridge.line, format!("connection {}: it has no `topic`; write what is to be forwarded", bridge.name)));
+        lost.push((
+            bridge.line,
+            format!("connection {}: it has no `topic`; write what is to be forwarded", bridge.name),
+        ));
     }
 }
 

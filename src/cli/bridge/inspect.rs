@@ -57,15 +57,16 @@ fn table(config: &Config, counts: Option<&Value>) -> Value {
             // The file may have changed since the gateway read it.
             (counted["topic"] == topic).then(|| counted["counts"].clone())
         };
-        let row = |list: &str, index: usize, topic: &str, to: String, does: String| {
-            json!({ "rule": index + 1, "topic": topic, "to": to, "does": does, "counts": counts_of(list, index, topic) })
-        };
-        let forward = uplink.forward.iter().enumerate().map(|(index, rule)| {
-            row("forward", index, &rule.take.topic, rule.take.to.to_string(), of_forward(rule))
-        });
-        let accept = uplink.accept.iter().enumerate().map(|(index, rule)| {
-            row("accept", index, &rule.take.topic, rule.take.to.to_string(), of_accept(rule))
-        });
+        let row = |list: &str, index: usize, topic: &str, to: String, does: String| json!({ "rule": index + 1, "topic": topic, "to": to, "does": does, "counts": counts_of(list, index, topic) });
+        let forward =
+            uplink.forward.iter().enumerate().map(|(index, rule)| {
+                row("forward", index, &rule.take.topic, rule.take.to.to_string(), of_forward(rule))
+            });
+        let accept = uplink
+            .accept
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| row("accept", index, &rule.take.topic, rule.take.to.to_string(), of_accept(rule)));
         json!({
             "uplink": uplink.name.as_str(),
             "forward": forward.collect::<Vec<_>>(),
@@ -95,7 +96,7 @@ fn print(out: &mut impl Write, table: &Value) -> io::Result<()> {
                         counts["taken"], counts["left"], counts["unmatched"], counts["unclear"], counts["unshaped"]
                     )?;
                     if let Some(why) = counts["last_reason"].as_str() {
-                        writeln!(out, "          last: {}", why.escape_debug())?;
+                        writeln!(out, "          last: {}", why.replace(char::is_control, " "))?;
                     }
                 }
             }

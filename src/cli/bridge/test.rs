@@ -84,7 +84,8 @@ pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     }
     let mut out = io::stdout().lock();
     if args.json {
-        let uplinks: Vec<Value> = tried.iter().map(|(uplink, tried)| of_uplink(args.direction, uplink, tried)).collect();
+        let uplinks: Vec<Value> =
+            tried.iter().map(|(uplink, tried)| of_uplink(args.direction, uplink, tried)).collect();
         let direction = if args.direction == Direction::Up { "up" } else { "down" };
         writeln!(out, "{:#}", json!({ "topic": args.topic, "direction": direction, "uplinks": uplinks }))?;
         return Ok(ExitCode::SUCCESS);

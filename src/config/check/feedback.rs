@@ -29,7 +29,12 @@ pub(super) fn check(
             else {
                 continue;
             };
-            let title = format!("accept rule {} of uplink `{}` feeds uplink `{}`, and is fed by it", found.accept + 1, down.name, up.name);
+            let title = format!(
+                "accept rule {} of uplink `{}` feeds uplink `{}`, and is fed by it",
+                found.accept + 1,
+                down.name,
+                up.name
+            );
             problems.push(
                 Problem::at(&accept, title)
                     .label(format!("brings in what is on {} …", found.topic))

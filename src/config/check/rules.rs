@@ -170,7 +170,8 @@ fn to(fields: &Fields<'_>, filter: &Filter, context: &Context<'_>, problems: &mu
                 _ => None,
             };
             let at = inside(&entry.value, &error.at, context.files);
-            let problem = Problem::at(&at, format!("{} must be {wanted}", fields.subject("to"))).label(error.to_string());
+            let problem =
+                Problem::at(&at, format!("{} must be {wanted}", fields.subject("to"))).label(error.to_string());
             problems.push(problem.maybe_help(meant.map(|name| format!("did you mean {{{name}}}?"))));
             None
         }

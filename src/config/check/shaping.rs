@@ -49,7 +49,14 @@ const FORMAT: Choice<Word> = Choice {
 const COMPRESS: Choice<bool> = Choice {
     now: &[("zstd", true), ("none", false)],
     later: &[],
-    foreign: &[("true", "zstd"), ("zstandard", "zstd"), ("gzip", "zstd"), ("deflate", "zstd"), ("false", "none"), ("off", "none")],
+    foreign: &[
+        ("true", "zstd"),
+        ("zstandard", "zstd"),
+        ("gzip", "zstd"),
+        ("deflate", "zstd"),
+        ("false", "none"),
+        ("off", "none"),
+    ],
 };
 
 const PRIORITY: Choice<bool> = Choice {
@@ -61,7 +68,14 @@ const PRIORITY: Choice<bool> = Choice {
 const FOLD: Choice<Fold> = Choice {
     now: &Fold::ALL,
     later: &[],
-    foreign: &[("avg", "mean"), ("average", "mean"), ("minimum", "min"), ("maximum", "max"), ("total", "sum"), ("n", "count")],
+    foreign: &[
+        ("avg", "mean"),
+        ("average", "mean"),
+        ("minimum", "min"),
+        ("maximum", "max"),
+        ("total", "sum"),
+        ("n", "count"),
+    ],
 };
 
 /// Reads the rest of a forward rule. `take` is `None` when what the rule needs is wrong and told; the rest is checked all the same.
@@ -173,7 +187,9 @@ fn rename(fields: &Fields<'_>, problems: &mut Problems) -> Vec<(String, String)>
             problems.push(Problem::at(key_span, format!("{subject} names no field")).label(label).maybe_help(help));
         }
         let name = Text { wanted: "the new name of a field, such as durchfluss", max: MAX_PATH };
-        let Some(name) = read_value(value, &format!("`{}` in {subject}", short(key)), &name, problems) else { continue };
+        let Some(name) = read_value(value, &format!("`{}` in {subject}", short(key)), &name, problems) else {
+            continue;
+        };
         out.push((key.as_str().to_owned(), name));
     }
     out

@@ -63,7 +63,13 @@ pub(in crate::config) static BATCH: Shape = Shape {
     example: "{ messages: 100, delay: 5s }",
     depth: 5,
     keys: &[key("messages"), key("delay"), key("size"), key("compress")],
-    foreign: &[("count", "messages"), ("max", "messages"), ("timeout", "delay"), ("interval", "delay"), ("bytes", "size")],
+    foreign: &[
+        ("count", "messages"),
+        ("max", "messages"),
+        ("timeout", "delay"),
+        ("interval", "delay"),
+        ("bytes", "size"),
+    ],
 };
 
 pub(in crate::config) static AGGREGATE: Shape = Shape {
@@ -71,5 +77,11 @@ pub(in crate::config) static AGGREGATE: Shape = Shape {
     example: "{ window: 1m, values: [mean, max] }",
     depth: 5,
     keys: &[key("window"), key("values")],
-    foreign: &[("every", "window"), ("interval", "window"), ("period", "window"), ("functions", "values"), ("folds", "values")],
+    foreign: &[
+        ("every", "window"),
+        ("interval", "window"),
+        ("period", "window"),
+        ("functions", "values"),
+        ("folds", "values"),
+    ],
 };

@@ -260,7 +260,8 @@ impl Checker<'_, '_> {
                     _ => false,
                 };
                 if !fits {
-                    return self.wrong(part, format!("{} has no place that {} names", container.as_str(), index.as_str()));
+                    return self
+                        .wrong(part, format!("{} has no place that {} names", container.as_str(), index.as_str()));
                 }
                 Ok(if call.args.first().is_some_and(|list| is_levels(list)) { Text } else { Any })
             }
@@ -293,7 +294,14 @@ impl Checker<'_, '_> {
         let known: Vec<&Function> = FUNCTIONS.iter().filter(|function| function.0 == name).collect();
         if known.is_empty() {
             let error = WhenError::new(self.places.of(part.id), format!("there is no function `{name}`"));
-            let names = FUNCTIONS.iter().map(|function| function.0).chain(["has", "all", "exists", "exists_one", "map", "filter"]);
+            let names = FUNCTIONS.iter().map(|function| function.0).chain([
+                "has",
+                "all",
+                "exists",
+                "exists_one",
+                "map",
+                "filter",
+            ]);
             return Err(error.unknown(name, names));
         }
         let takes = |function: &&&Function| {
@@ -310,7 +318,8 @@ impl Checker<'_, '_> {
                 let found = if found.is_empty() { "nothing".to_owned() } else { found.join(" and ") };
                 let of = target.map(|target| format!(" of {}", target.as_str())).unwrap_or_default();
                 let error = WhenError::new(self.places.of(part.id), format!("`{name}`{of} does not take {found}"));
-                Err(error.help(format!("it is {}", known.iter().map(|known| usage(known)).collect::<Vec<_>>().join(" or "))))
+                Err(error
+                    .help(format!("it is {}", known.iter().map(|known| usage(known)).collect::<Vec<_>>().join(" or "))))
             }
         }
     }

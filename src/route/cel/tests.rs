@@ -134,7 +134,9 @@ fn what_would_cost_too_much_is_refused() {
     assert!(matches!(decide_on("payload.all(x, x == 1)", "a", long.clone()), Verdict::Unclear(_)));
     assert_eq!(decide_on("size(payload) == 2001 && payload[7] == 1", "a", long), Verdict::Yes);
     let heavy = format!("{{\"l\":[{}1],\"s\":\"{}\"}}", "1,".repeat(1_000), "x".repeat(200_000));
-    let Verdict::Unclear(why) = decide_on("payload.l.all(x, payload.s + payload.s != 'y')", "a", heavy) else { panic!() };
+    let Verdict::Unclear(why) = decide_on("payload.l.all(x, payload.s + payload.s != 'y')", "a", heavy) else {
+        panic!()
+    };
     assert!(why.contains("too much work"), "{why}");
 }
 

@@ -37,7 +37,9 @@ fn shown(leaving: Leaving) -> String {
     let text = |message: &Message| format!("{} {}", message.topic, String::from_utf8_lossy(&message.payload));
     match leaving {
         Leaving::Live(message) => format!("live {}", text(&message)),
-        Leaving::Queued { message, is_urgent } => format!("{}{}", if is_urgent { "urgent " } else { "" }, text(&message)),
+        Leaving::Queued { message, is_urgent } => {
+            format!("{}{}", if is_urgent { "urgent " } else { "" }, text(&message))
+        }
         Leaving::Piece { batch, message, .. } => format!("piece {batch} {}", text(&message)),
         Leaving::Close { batch, .. } => format!("close {batch}"),
     }
@@ -136,17 +138,13 @@ fn what_has_not_changed_but_for_its_time_stays() {
 #[test]
 fn a_window_begins_with_its_first_reading_and_leaves_one_message() {
     let mut folding = plain("fw/#", "up/{rest}");
-    folding.aggregate =
-        Some(Aggregate { window: Duration::from_secs(60), values: vec![Fold::Mean, Fold::Count] });
+    folding.aggregate = Some(Aggregate { window: Duration::from_secs(60), values: vec![Fold::Mean, Fold::Count] });
     let mut forwarder = forwarder(vec![folding]);
     for (ms, value) in [(0, 1), (1_000, 2), (59_000, 6)] {
         let payload = format!(r#"{{"ts":"{ms}","value":{value},"quality":"good"}}"#);
         assert_eq!(forwarder.gets(ms, "fw/a/t", &payload), [""; 0]);
     }
-    assert_eq!(
-        forwarder.ticks(60_000),
-        [r#"up/a/t {"ts":"59000","from":"0","value":{"mean":3.0,"count":3},"bad":0}"#]
-    );
+    assert_eq!(forwarder.ticks(60_000), [r#"up/a/t {"ts":"59000","from":"0","value":{"mean":3.0,"count":3},"bad":0}"#]);
     assert_eq!(forwarder.next_due(), None);
     assert_eq!(forwarder.gets(61_000, "fw/a/t", "no value at all: text"), [""; 0]);
 }

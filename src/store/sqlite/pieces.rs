@@ -19,11 +19,7 @@ impl Database {
         let open = sqlx::query("SELECT DISTINCT queue, batch FROM pieces ORDER BY queue, batch");
         let open = open.fetch_all(&mut self.connection).await?;
         let open = open.iter().map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?))));
-        Ok((
-            unsigned(highest.try_get(0)?),
-            unsigned(highest.try_get(1)?),
-            open.collect::<Result<_, sqlx::Error>>()?,
-        ))
+        Ok((unsigned(highest.try_get(0)?), unsigned(highest.try_get(1)?), open.collect::<Result<_, sqlx::Error>>()?))
     }
 
     /// Deletes the pieces of a queue that is gone.

@@ -27,7 +27,10 @@ impl Bench {
         let (mut database, roster) =
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         prepare(&mut database).await;
-        let opened = start(dir, database, roster, specs, broker_bytes, Clock::start()).await.expect("it starts");
+        let opened =
+            start(dir, database, roster, specs, broker_bytes, crate::store::pieces::one_by_line, Clock::start())
+                .await
+                .expect("it starts");
         Bench { opened, ticket: 0 }
     }
 

@@ -99,7 +99,7 @@ async fn at_the_stop_clients_are_told_and_their_wills_are_published() {
     let select = |message: &Message| message.topic.starts_with("wills").then(|| message.clone());
     let live = Outlet {
         queue: QueueId::normal(0),
-        select: Box::new(move |message| select(message).map(|m| Message { qos: QoS::AtMostOnce, ..m })),
+        select: Box::new(move |message: &Message| select(message).map(|m| Message { qos: QoS::AtMostOnce, ..m })),
         live,
         live_dropped: Arc::default(),
     };

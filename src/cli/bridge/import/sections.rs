@@ -142,7 +142,9 @@ impl Bridge {
             "start_type" if value == "automatic" => {}
             other => {
                 let known = OTHERS.iter().find(|(name, _)| *name == other);
-                return Err(known.map_or("it is no option of a bridge, or one of a later mosquitto", |(_, why)| why).into());
+                return Err(known
+                    .map_or("it is no option of a bridge, or one of a later mosquitto", |(_, why)| why)
+                    .into());
             }
         }
         Ok(())
@@ -171,13 +173,8 @@ fn topic(value: &str) -> Result<Topic, String> {
         Some(Ok(qos @ 0..=2)) => qos,
         Some(_) => return Err(format!("{} is no QoS", words[2])),
     };
-    let topic = Topic {
-        pattern: empty(word(0)),
-        direction,
-        qos,
-        local_prefix: empty(word(3)),
-        remote_prefix: empty(word(4)),
-    };
+    let topic =
+        Topic { pattern: empty(word(0)), direction, qos, local_prefix: empty(word(3)), remote_prefix: empty(word(4)) };
     if topic.local().is_empty() || topic.remote().is_empty() {
         return Err("it names no topic".into());
     }

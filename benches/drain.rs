@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fieldway::clock::Clock;
+use fieldway::config::{ServerConfig, UplinkTls};
 use fieldway::model::{Durability, Message, Name, Pulse, QoS, Topic, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
@@ -61,14 +62,16 @@ async fn run(messages: u64, window: u16) {
     let settings = Settings {
         pulse: Pulse::default(),
         name: queue.name.clone(),
-        host: "127.0.0.1".into(),
-        port,
+        servers: vec![ServerConfig::plain("127.0.0.1", port)],
+        tls: UplinkTls::default(),
         client_id: "drain".into(),
         username: None,
         password: None,
+        password_file: None,
         version: Version::V5,
         keep_alive: Duration::from_secs(60),
         window,
+        rate_limit: None,
         gateway: "bench".into(),
         presence: None,
         stall_after: Settings::STALL_AFTER,

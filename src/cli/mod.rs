@@ -1,11 +1,13 @@
 //! The command line: one file a subcommand. Exit 0 well, 1 it failed, 2 wrong usage or configuration (`DESIGN.md` §9).
 
+pub mod backup;
 pub mod bridge;
 pub mod check;
 pub mod control;
 pub mod demo;
 pub mod passwd;
 pub mod plan;
+pub mod queue;
 pub mod read;
 pub mod run;
 pub mod scan;
@@ -44,12 +46,18 @@ enum Command {
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
     Plan(plan::PlanArgs),
+    /// Show what waits for each uplink, or export it
+    Queue(queue::QueueArgs),
     /// Read points of one device once, and show them
     Read(read::ReadArgs),
     /// Ask every unit id of a bus who is there
     Scan(scan::ScanArgs),
     /// Show how the running gateway is doing
     Status(status::StatusArgs),
+    /// Copy a whole gateway into one file, also while it runs
+    Backup(backup::BackupArgs),
+    /// Put a backup in place
+    Restore(backup::RestoreArgs),
     /// List the devices that there are templates for, or show a template
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
@@ -90,9 +98,12 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Queue(args) => queue::run(&args),
             Command::Read(args) => read::run(&args),
             Command::Scan(args) => scan::run(&args),
             Command::Status(args) => status::run(&args),
+            Command::Backup(args) => backup::run(&args),
+            Command::Restore(args) => backup::restore(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
             Command::Bridge(args) => bridge::run(&args),

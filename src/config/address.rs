@@ -4,22 +4,37 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::scalar::{Read, Wrong};
 use super::secrets::has_login;
+use super::suggest::did_you_mean;
 use super::tree::Scalar;
 use super::yaml::short;
 use crate::model::Network;
 
 /// MQTT without and with TLS, as registered with IANA.
-const MQTT_PORT: u16 = 1883;
-const MQTTS_PORT: u16 = 8883;
+pub(super) const MQTT_PORT: u16 = 1883;
+pub(super) const MQTTS_PORT: u16 = 8883;
 /// WebSocket is HTTP to begin with (RFC 6455 §3).
-const HTTP_PORT: u16 = 80;
-const HTTPS_PORT: u16 = 443;
+pub(super) const HTTP_PORT: u16 = 80;
+pub(super) const HTTPS_PORT: u16 = 443;
 /// Where MQTT clients look unless they are told otherwise.
-const WEB_SOCKET_PATH: &str = "/mqtt";
+pub(super) const WEB_SOCKET_PATH: &str = "/mqtt";
 /// The longest DNS name (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 253;
 
 const SCHEMES: [&str; 4] = ["mqtt", "mqtts", "ws", "wss"];
+/// What other programs write instead.
+const FOREIGN_SCHEMES: [(&str, &str); 11] = [
+    ("tcp", "mqtt"),
+    ("tcps", "mqtts"),
+    ("ssl", "mqtts"),
+    ("tls", "mqtts"),
+    ("mqtt+ssl", "mqtts"),
+    ("mqtt+tls", "mqtts"),
+    ("http", "ws"),
+    ("https", "wss"),
+    ("mqtt+ws", "ws"),
+    ("mqtt+wss", "wss"),
+    ("websocket", "ws"),
+];
 
 /// A host and its port; IPv6 hosts without brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,75 +207,33 @@ impl Read for WebAddress {
     }
 }
 
-/// `url:` of an uplink: `mqtt://broker.example.com:1883`.
-pub(super) struct UplinkUrl;
-
-impl Read for UplinkUrl {
-    type Out = HostPort;
-
-    fn wanted(&self) -> String {
-        "an address such as mqtt://broker.example.com:1883".into()
-    }
-
-    fn read(&self, scalar: &Scalar) -> Result<HostPort, Wrong> {
-        mqtt_url(&scalar.text)
-    }
-}
-
-/// `mqtt://host[:port]`
-fn mqtt_url(text: &str) -> Result<HostPort, Wrong> {
-    if has_login(text) {
-        return Err(Wrong::helped(
-            "a user name or password is in it",
-            "write `username:` and `password_file:` beside it",
-        ));
-    }
-    let (scheme, rest) = scheme(text)?;
-    let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
-    match scheme {
-        "mqtt" => {}
-        _ if SCHEMES.contains(&scheme) => {
-            let reason =
-                if scheme == "ws" { "WebSocket is not there yet" } else { "connections are not encrypted yet" };
-            return Err(Wrong::told(
-                format!("`{scheme}://` is not there yet in this version"),
-                reason,
-                format!("use mqtt://{} for now, and only over a network that you trust", host_of(authority)),
-            ));
-        }
-        _ => return Err(not_mqtt(scheme, rest)),
-    }
-    match path {
-        Some(path) => Err(path_without_web_socket("mqtt", authority, path)),
-        None => host_port(authority, MQTT_PORT),
-    }
-}
-
-fn scheme(text: &str) -> Result<(&str, &str), Wrong> {
+pub(super) fn scheme(text: &str) -> Result<(&str, &str), Wrong> {
     text.split_once("://").ok_or_else(|| {
-        Wrong::helped(format!("`{}` has no `mqtt://`", short(text)), format!("write mqtt://{}", short(text)))
+        let usual = match text.rsplit_once(':') {
+            Some((_, "8883" | "8884")) => "mqtts",
+            Some((_, "443")) => "wss",
+            _ => "mqtt",
+        };
+        Wrong::helped(format!("`{}` has no `{usual}://`", short(text)), format!("write {usual}://{}", short(text)))
     })
 }
 
-fn not_mqtt(scheme: &str, rest: &str) -> Wrong {
-    Wrong::helped(format!("`{}://` is not MQTT", short(scheme)), format!("write mqtt://{}", short(rest)))
+pub(super) fn not_mqtt(scheme: &str, rest: &str) -> Wrong {
+    let lower = scheme.to_ascii_lowercase();
+    let known = FOREIGN_SCHEMES.iter().find(|(theirs, _)| *theirs == lower).map(|(_, ours)| *ours);
+    let label = format!("`{}://` is not MQTT", short(scheme));
+    match known.or_else(|| did_you_mean(scheme, SCHEMES)) {
+        Some(meant) => Wrong::helped(label, format!("did you mean {meant}://{}?", short(rest))),
+        None => Wrong::helped(label, "an address begins with mqtt://, mqtts://, ws:// or wss://"),
+    }
 }
 
-fn path_without_web_socket(scheme: &str, authority: &str, path: &str) -> Wrong {
+pub(super) fn path_without_web_socket(scheme: &str, authority: &str, path: &str) -> Wrong {
     let help = format!("write {scheme}://{}", short(authority));
     Wrong::helped(format!("`/{}` has no meaning without WebSocket", short(path)), help)
 }
 
-/// Without its port.
-fn host_of(authority: &str) -> String {
-    let cut = match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => colon,
-        _ => authority.len(),
-    };
-    short(&authority[..cut])
-}
-
-fn host_port(text: &str, default_port: u16) -> Result<HostPort, Wrong> {
+pub(super) fn host_port(text: &str, default_port: u16) -> Result<HostPort, Wrong> {
     if text.contains('@') {
         return Err(Wrong::new("an `@` can't be in an address"));
     }
@@ -339,10 +312,6 @@ mod tests {
         reader.read(&Scalar { text: text.into(), plain: true })
     }
 
-    fn at(host: &str, port: u16) -> Result<HostPort, Wrong> {
-        Ok(HostPort { host: host.into(), port })
-    }
-
     #[test]
     fn addresses_have_a_host_and_a_port() {
         let bus = |host: &str, port| Ok(HostMaybePort { host: host.into(), port });
@@ -358,8 +327,6 @@ mod tests {
         for wrong in ["10.0.0.0/33", "10.0.0/8", "modem", "10.0.0.0/", "10.0.0.0/-1", ""] {
             assert!(read(&FromNetwork, wrong).is_err(), "{wrong}");
         }
-        assert_eq!(read(&UplinkUrl, "mqtt://broker.example.com"), at("broker.example.com", 1883));
-        assert_eq!(read(&UplinkUrl, "mqtt://[::1]:1884"), at("::1", 1884));
         let listener = |text: &str| {
             let listener = read(&ListenerUrl, text).unwrap();
             (listener.address.to_string(), listener.encrypted, listener.web_socket)
@@ -414,7 +381,7 @@ mod tests {
     fn a_password_in_an_address_is_never_repeated() {
         for url in ["mqtt://me:hunter2@host", "mqtts://hunter2@host", "tcp://me:hunter2@plc", "me:hunter2@plc:1"] {
             for error in [
-                read(&UplinkUrl, url).map(|_| ()),
+                read(&ListenerUrl, url).map(|_| ()),
                 read(&BusAddress, url).map(|_| ()),
                 read(&WebAddress, url).map(|_| ()),
             ] {

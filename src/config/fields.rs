@@ -262,6 +262,5 @@ fn wrong_value(at: &Span, subject: &str, wanted: &str, wrong: Wrong) -> Problem 
                 .label(format!("it can be {wanted}"))
                 .help(instead)
         }
-        Wrong::Told { title, label, help } => Problem::at(at, title).label(label).maybe_help(help),
     }
 }

@@ -36,8 +36,6 @@ pub(super) enum Wrong {
         /// What to do without it.
         instead: String,
     },
-    /// Anything that has a better first line than "must be …".
-    Told { title: String, label: String, help: Option<String> },
 }
 
 impl Wrong {
@@ -47,10 +45,6 @@ impl Wrong {
 
     pub(super) fn helped(label: impl Into<String>, help: impl Into<String>) -> Wrong {
         Wrong::Value { label: label.into(), help: Some(help.into()) }
-    }
-
-    pub(super) fn told(title: impl Into<String>, label: impl Into<String>, help: impl Into<String>) -> Wrong {
-        Wrong::Told { title: title.into(), label: label.into(), help: Some(help.into()) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Secrets: where they come from, and how they stay out of reports.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Outside;
 use super::check::Context;
@@ -8,15 +8,19 @@ use super::fields::Fields;
 use super::keys::is_secret;
 use super::problem::{Problem, Problems};
 use super::scalar::Text;
-use super::source::reason;
+use super::source::{read_small, reason};
 use super::tree::{Node, Span, Value};
 use super::types::Secret;
 
 /// MQTT carries a password's length in 16 bits (MQTT 5 §3.1.3.6).
 const MAX_PASSWORD: usize = 65_535;
 
-/// `password:` or `password_file:` of an uplink.
-pub(super) fn password(fields: &Fields<'_>, context: &Context<'_>, problems: &mut Problems) -> Option<Secret> {
+/// `password:` or `password_file:` of an uplink, with the file's path.
+pub(super) fn password(
+    fields: &Fields<'_>,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Option<(Secret, Option<PathBuf>)> {
     let (inline, file) = (fields.entry("password"), fields.entry("password_file"));
     if let (Some(inline), Some(file)) = (inline, file) {
         problems.push(
@@ -48,7 +52,7 @@ pub(super) fn password(fields: &Fields<'_>, context: &Context<'_>, problems: &mu
                 .help("set it for this command too, or use `password_file:`"),
         );
     }
-    found.and_then(|text| usable(text, &inline.value, problems))
+    found.and_then(|text| usable(text, &inline.value, problems)).map(|secret| (secret, None))
 }
 
 /// `NAME`, if the value is `${NAME}`.
@@ -67,14 +71,14 @@ fn from_environment(name: &str, outside: &Outside<'_>) -> Option<String> {
     })
 }
 
-fn from_file(fields: &Fields<'_>, context: &Context<'_>, problems: &mut Problems) -> Option<Secret> {
+fn from_file(fields: &Fields<'_>, context: &Context<'_>, problems: &mut Problems) -> Option<(Secret, Option<PathBuf>)> {
     let reader = Text { wanted: "the path of a file", max: 4_096 };
     let written = fields.read("password_file", &reader, problems)?;
     let node = &fields.entry("password_file")?.value;
     let path = context.relative(&node.span, &written);
     let shown = path.display();
     match (context.outside.read)(&path).map(String::from_utf8) {
-        Ok(Ok(text)) => usable(without_line_end(text), node, problems),
+        Ok(Ok(text)) => usable(without_line_end(text), node, problems).map(|secret| (secret, Some(path.clone()))),
         Ok(Err(_)) => {
             problems.push(
                 Problem::at(&node.span, format!("the password in {shown} is not UTF-8")).label("not a text file"),
@@ -93,13 +97,23 @@ fn from_file(fields: &Fields<'_>, context: &Context<'_>, problems: &mut Problems
 }
 
 fn usable(text: String, node: &Node, problems: &mut Problems) -> Option<Secret> {
-    let wrong = match text.len() {
-        0 => "the password is empty",
-        1..=MAX_PASSWORD => return Some(Secret::new(text)),
-        _ => "the password is longer than MQTT can carry (65535 bytes)",
-    };
-    problems.push(Problem::at(&node.span, wrong).label("read from here"));
-    None
+    sized(text).map_err(|wrong| problems.push(Problem::at(&node.span, wrong).label("read from here"))).ok()
+}
+
+fn sized(text: String) -> Result<Secret, &'static str> {
+    match text.len() {
+        0 => Err("the password is empty"),
+        1..=MAX_PASSWORD => Ok(Secret::new(text)),
+        _ => Err("the password is longer than MQTT can carry (65535 bytes)"),
+    }
+}
+
+/// The password in a file that was good when the configuration was read, as it is now: a token may have been renewed. The error says what is
+/// wrong with it.
+pub fn password_from(path: &Path) -> Result<Secret, String> {
+    let bytes = read_small(path).map_err(|error| reason(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
+    sized(without_line_end(text)).map_err(Into::into)
 }
 
 /// Editors end a file with a line feed; that is not part of the password.
@@ -117,7 +131,7 @@ fn without_line_end(mut text: String) -> String {
 pub(super) fn hide_in_tree(node: &Node, problems: &mut Problems) {
     match &node.value {
         Value::Scalar(scalar) => {
-            if has_login(&scalar.text) {
+            if has_login(&scalar.text) || secret_in_query(&scalar.text).is_some() {
                 problems.hide(&node.span);
             }
         }
@@ -138,6 +152,12 @@ pub(super) fn hide_in_tree(node: &Node, problems: &mut Problems) {
 pub(super) fn has_login(url: &str) -> bool {
     let (scheme, rest) = url.split_once("://").map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
     rest.split_once('@').is_some_and(|(login, _)| scheme.is_some() || login.contains(':'))
+}
+
+/// The key of the first secret in `scheme://host/path?token=…`.
+pub(super) fn secret_in_query(url: &str) -> Option<&str> {
+    let (_, query) = url.split_once("://")?.1.split_once('?')?;
+    query.split('&').filter_map(|pair| pair.split('=').next()).find(|key| is_secret(key))
 }
 
 /// As [`hide_in_tree`] for a text that is no tree: line by line, and rather too much than too little.

@@ -91,7 +91,7 @@ impl ListenerConfig {
 }
 
 /// The files of a listener with TLS. All PEM; their contents are looked at when the file is checked, and read again when the broker starts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The server's certificate, then those between it and its authority.
     pub certificate: PathBuf,
@@ -105,7 +105,7 @@ pub struct TlsFiles {
 pub const ANONYMOUS: &str = "anonymous";
 
 /// One entry of `broker.users`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserConfig {
     /// What the client calls itself, or the common name of its certificate.
     pub name: String,
@@ -120,7 +120,7 @@ pub struct UserConfig {
 }
 
 /// `limits:` of the broker; `None` is the broker's default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Clients connected at once.
     pub connections: Option<usize>,
@@ -185,32 +185,103 @@ impl fmt::Display for Place {
 }
 
 /// One entry of `uplinks:`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UplinkConfig {
     /// The key.
     pub name: Name,
-    /// Host name or address of the cloud broker.
-    pub host: String,
-    /// Its port; 1883 unless the URL says otherwise.
-    pub port: u16,
+    /// `url:`, at least one and each once; all of them encrypted, or none.
+    pub servers: Vec<ServerConfig>,
+    /// What encrypted connections trust and show.
+    pub tls: UplinkTls,
     /// Default: the gateway's id.
     pub client_id: String,
     /// Sent in CONNECT.
     pub username: Option<String>,
     /// From `password_file:` or `${NAME}`.
     pub password: Option<Secret>,
+    /// `password_file:`, which may hold another one by the next connection.
+    pub password_file: Option<PathBuf>,
     /// `mqtt_version:`, default 5.
     pub version: MqttVersion,
     /// `keep_alive:`, default 60 s, in whole seconds from 1 to 65,535.
     pub keep_alive: Duration,
     /// Most messages in flight, 1 to 10,000; default 100.
     pub window: u16,
+    /// `rate_limit:`; `None` without.
+    pub rate_limit: Option<Rate>,
     /// `queue:`
     pub queue: QueueConfig,
     /// `forward:`, in the order of the file; the first that matches wins.
     pub forward: Vec<ForwardRule>,
     /// `accept:`, likewise.
     pub accept: Vec<AcceptRule>,
+    /// Where the file has it.
+    pub place: Option<Place>,
+}
+
+/// One address of `url:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Host name or address; IPv6 without brackets.
+    pub host: String,
+    /// Default: 1883 for mqtt, 8883 for mqtts, 80 for ws, 443 for wss.
+    pub port: u16,
+    /// `mqtts` or `wss`.
+    pub encrypted: bool,
+    /// The path and query of `ws` and `wss`, beginning with `/`.
+    pub web_socket: Option<String>,
+}
+
+impl ServerConfig {
+    /// A server without encryption and WebSocket.
+    pub fn plain(host: impl Into<String>, port: u16) -> ServerConfig {
+        ServerConfig { host: host.into(), port, encrypted: false, web_socket: None }
+    }
+
+    /// `host:port`, as HTTP and people write it.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for ServerConfig {
+    /// Without the path, whose query may hold what is nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match (&self.web_socket, self.encrypted) {
+            (None, false) => "mqtt",
+            (None, true) => "mqtts",
+            (Some(_), false) => "ws",
+            (Some(_), true) => "wss",
+        };
+        write!(f, "{scheme}://{}", self.authority())
+    }
+}
+
+/// What the encrypted connections of an uplink trust and show. The files can be read and are what they should be when the configuration is
+/// read, and are read again for each connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UplinkTls {
+    /// `ca:`; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// `certificate:` and `private_key:`.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// `alpn:`
+    pub alpn: Option<String>,
+    /// `server_name:`; `None`: the host of the address.
+    pub server_name: Option<String>,
+}
+
+/// So many messages in so long a time, at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// 1 to 1,000,000.
+    pub messages: u32,
+    /// A second, a minute or an hour.
+    pub per: Duration,
 }
 
 /// MQTT protocol level.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::scalar::{Read, Wrong};
 use super::tree::Scalar;
+use super::types::Rate;
 use super::yaml::short;
 
 const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -76,6 +77,66 @@ impl Read for KeepAlive {
             return Err(Wrong::new(format!("`{}` is not a whole number of seconds", short(&scalar.text))));
         }
         Ok(duration)
+    }
+}
+
+/// So many messages a second, a minute or an hour: `100/s`.
+pub(super) struct PerTime;
+
+const PERIODS: [(&str, u64); 3] = [("s", 1), ("m", 60), ("h", 3_600)];
+
+/// What people write instead.
+const FOREIGN_PERIODS: [(&str, &str); 10] = [
+    ("sec", "s"),
+    ("second", "s"),
+    ("seconds", "s"),
+    ("min", "m"),
+    ("minute", "m"),
+    ("minutes", "m"),
+    ("hour", "h"),
+    ("hours", "h"),
+    ("hr", "h"),
+    ("1s", "s"),
+];
+
+impl Read for PerTime {
+    type Out = Rate;
+
+    fn wanted(&self) -> String {
+        "a rate from 1/h to 1000000/s".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<Rate, Wrong> {
+        let text = scalar.text.as_str();
+        let shown = short(text);
+        let number = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, rest) = text.split_at(number);
+        let period = rest.strip_prefix('/');
+        let Some((_, seconds)) = PERIODS.iter().find(|(name, _)| period == Some(name)) else {
+            let lower = rest.trim_start_matches([' ', '/']).trim_start_matches("per ").to_ascii_lowercase();
+            let known = FOREIGN_PERIODS.iter().find(|(theirs, _)| *theirs == lower).map(|(_, ours)| *ours);
+            let meant = known.or_else(|| PERIODS.iter().map(|(name, _)| *name).find(|name| *name == lower));
+            return Err(match meant {
+                _ if digits.is_empty() => Wrong::helped(format!("`{shown}` is no rate"), "write for example 100/s"),
+                Some(meant) => {
+                    Wrong::helped(format!("`{shown}` is no rate"), format!("did you mean {digits}/{meant}?"))
+                }
+                None if rest.is_empty() => Wrong::helped(
+                    format!("`{shown}` does not say in what time"),
+                    format!("write {digits}/s, {digits}/m or {digits}/h"),
+                ),
+                None => Wrong::helped(
+                    format!("`{shown}` is no rate"),
+                    "write a whole number of messages and a time: 100/s, 10/m or 500/h",
+                ),
+            });
+        };
+        match digits.parse() {
+            Ok(0) => Err(Wrong::helped("nothing would ever be sent", "leave `rate_limit` out to send without a limit")),
+            Ok(messages @ 1..=1_000_000) => Ok(Rate { messages, per: Duration::from_secs(*seconds) }),
+            _ if digits.is_empty() => Err(Wrong::helped(format!("`{shown}` has no number"), "write for example 100/s")),
+            _ => Err(Wrong::new(format!("`{shown}` is too much"))),
+        }
     }
 }
 
@@ -177,6 +238,29 @@ mod tests {
         }
         assert_eq!(ANY.wanted(), "a duration from 0ms to 400d");
         assert_eq!(Size(65_536..=1 << 40).wanted(), "a size from 64KiB to 1TiB");
+    }
+
+    #[test]
+    fn a_rate_is_a_whole_number_and_a_time() {
+        for (typed, messages, seconds) in
+            [("100/s", 100, 1), ("10/m", 10, 60), ("1/h", 1, 3_600), ("1000000/s", 1_000_000, 1)]
+        {
+            assert_eq!(PerTime.read(&plain(typed)), Ok(Rate { messages, per: Duration::from_secs(seconds) }));
+        }
+        for (typed, hint) in [
+            ("100", "write 100/s, 100/m or 100/h"),
+            ("100/sec", "did you mean 100/s?"),
+            ("100 per minute", "did you mean 100/m?"),
+            ("100 /s", "did you mean 100/s?"),
+            ("0/s", "leave `rate_limit` out to send without a limit"),
+            ("1.5/s", "write a whole number of messages and a time: 100/s, 10/m or 500/h"),
+            ("/s", "write for example 100/s"),
+            ("fast", "write for example 100/s"),
+        ] {
+            let Err(Wrong::Value { help, .. }) = PerTime.read(&plain(typed)) else { panic!("{typed}") };
+            assert_eq!(help.as_deref(), Some(hint), "{typed}");
+        }
+        assert!(PerTime.read(&plain("1000001/s")).is_err() && PerTime.read(&plain("99999999999/s")).is_err());
     }
 
     #[test]

@@ -104,8 +104,18 @@ impl Keeping {
         topics: &GatewayTopics,
         clock: Clock,
     ) -> Result<Keeping, StoreError> {
-        let specs = config.uplinks.iter().map(queue_spec).collect();
-        let opened = Store::open_with(&config.gateway.data_dir, specs, bundle, clock).await?;
+        let specs: Vec<QueueSpec> = config.uplinks.iter().map(queue_spec).collect();
+        let data_dir = &config.gateway.data_dir;
+        let opened = match Store::open_with(data_dir, specs.clone(), bundle, clock).await {
+            Err(problem) if problem.is_survivable() => {
+                error!(
+                    error = %problem,
+                    "the queue can't be opened: nothing is kept and nothing goes to the cloud until the gateway is started again with that mended"
+                );
+                Store::refusing(data_dir, specs, &problem, clock)
+            }
+            opened => opened?,
+        };
         let (mut outlets, mut pending, mut intakes, mut tallies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let kept = opened.queues.into_iter().zip(opened.receptions);
         for (index, (uplink, (queue, reception))) in config.uplinks.iter().zip(kept).enumerate() {
@@ -240,17 +250,19 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
     Settings {
         name: uplink.name.clone(),
         pulse: Pulse::default(),
-        host: uplink.host.clone(),
-        port: uplink.port,
+        servers: uplink.servers.clone(),
+        tls: uplink.tls.clone(),
         client_id: uplink.client_id.clone(),
         username: uplink.username.clone(),
         password: uplink.password.clone(),
+        password_file: uplink.password_file.clone(),
         version: match uplink.version {
             MqttVersion::V311 => Version::V311,
             MqttVersion::V5 => Version::V5,
         },
         keep_alive: uplink.keep_alive,
         window: uplink.window,
+        rate_limit: uplink.rate_limit,
         gateway: gateway.to_string(),
         presence,
         stall_after: Settings::STALL_AFTER,

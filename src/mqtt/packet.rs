@@ -133,6 +133,8 @@ pub struct ConnAck {
     pub topic_alias_maximum: u16,
     /// Why, in words.
     pub reason_string: Option<String>,
+    /// Another server that the client should use.
+    pub server_reference: Option<String>,
     /// Whether wildcards may be subscribed to.
     pub wildcards_available: bool,
     /// Whether subscription identifiers are understood.
@@ -159,6 +161,7 @@ impl ConnAck {
             assigned_client_id: None,
             topic_alias_maximum: 0,
             reason_string: None,
+            server_reference: None,
             wildcards_available: true,
             subscription_ids_available: true,
             shared_available: true,
@@ -302,12 +305,14 @@ pub struct Disconnect {
     pub session_expiry_s: Option<u32>,
     /// Why, in words.
     pub reason_string: Option<String>,
+    /// Another server that the client should use; only a server sends it.
+    pub server_reference: Option<String>,
 }
 
 impl Disconnect {
     /// With a reason and nothing else.
     pub fn new(reason: Reason) -> Disconnect {
-        Disconnect { reason, session_expiry_s: None, reason_string: None }
+        Disconnect { reason, session_expiry_s: None, reason_string: None, server_reference: None }
     }
 }
 

@@ -17,6 +17,15 @@ pub struct ServerMaterial<'a> {
     pub client_ca: Option<&'a [u8]>,
 }
 
+/// The contents of a client's files.
+#[derive(Clone, Copy, Default)]
+pub struct ClientMaterial<'a> {
+    /// PEM: the authorities one of which signed the server's certificate. `None`: the system's.
+    pub ca: Option<&'a [u8]>,
+    /// PEM: the client's certificate, then those between it and its authority; and its key.
+    pub identity: Option<(&'a [u8], &'a [u8])>,
+}
+
 /// Which file, by its key in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -24,6 +33,7 @@ pub enum Part {
     Certificate,
     PrivateKey,
     ClientCa,
+    Ca,
 }
 
 impl Part {
@@ -33,6 +43,7 @@ impl Part {
             Part::Certificate => "certificate",
             Part::PrivateKey => "private_key",
             Part::ClientCa => "client_ca",
+            Part::Ca => "ca",
         }
     }
 }
@@ -63,7 +74,7 @@ pub enum MaterialError {
     UnsupportedKey,
     #[error("the key does not belong to the certificate")]
     Mismatch,
-    #[error("the key belongs to certificate {0} of the file, and the server's own has to come first")]
+    #[error("the key belongs to certificate {0} of the file, and the one that the key belongs to has to come first")]
     NotFirst(usize),
     #[error("the certificate has version 1, and TLS wants version 3")]
     Version1,
@@ -121,10 +132,10 @@ pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, MaterialError> {
     Ok(store)
 }
 
-/// The server's certificates with their key, which must belong to the first of them.
-pub(super) fn certified_key(material: ServerMaterial<'_>) -> Result<CertifiedKey, (Part, MaterialError)> {
-    let chain = certificates(material.certificate).map_err(|error| (Part::Certificate, error))?;
-    let key = private_key(material.private_key).map_err(|error| (Part::PrivateKey, error))?;
+/// The certificates of a server or a client with their key, which must belong to the first of them.
+pub(super) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, (Part, MaterialError)> {
+    let chain = certificates(certificate).map_err(|error| (Part::Certificate, error))?;
+    let key = private_key(key).map_err(|error| (Part::PrivateKey, error))?;
     let signer = ring::sign::any_supported_type(&key).map_err(|_| (Part::PrivateKey, MaterialError::UnsupportedKey))?;
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {

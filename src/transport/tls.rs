@@ -92,7 +92,7 @@ impl ServerTls {
     /// Reads the files' contents. Errors name the file that is wrong; times are not looked at, see [`ServerTls::doubts`].
     pub fn new(material: ServerMaterial<'_>) -> Result<ServerTls, (Part, MaterialError)> {
         let provider = Arc::new(ring::default_provider());
-        let key = material::certified_key(material)?;
+        let key = material::certified_key(material.certificate, material.private_key)?;
         let unusable = |part, error: &dyn std::fmt::Display| (part, MaterialError::Unusable(error.to_string()));
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])

@@ -1,5 +1,5 @@
 //! The server's end of WebSocket as MQTT uses it (MQTT 5 and 3.1.1, §6; RFC 6455): the `mqtt` subprotocol, binary frames only, and frames
-//! that need not be packets. The only file that names tungstenite.
+//! that need not be packets. This and `websocket_client` are the only files that name tungstenite.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 /// The only subprotocol [MQTT-6.0.0-3], [MQTT-6.0.0-4].
-const SUBPROTOCOL: &str = "mqtt";
+pub(super) const SUBPROTOCOL: &str = "mqtt";
 /// Bytes read from the socket at a time.
 const READ_SIZE: usize = 4 << 10;
 /// The largest frame sent. A client takes packets across frames [MQTT-6.0.0-2], and the buffer for frames stays small.
@@ -76,14 +76,18 @@ where
             return Err(why);
         }
     }
-    let config = WebSocketConfig::default()
+    let metered = Metered { inner: stream, left: Some(UNKNOWN_MAY_SEND) };
+    let frames = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config(limit))).await;
+    Ok(WebSocket::over(frames))
+}
+
+/// Of either end; `limit` is the largest frame and message taken, in bytes.
+pub(super) fn config(limit: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
         .read_buffer_size(READ_SIZE)
         .write_buffer_size(0)
         .max_frame_size(Some(limit))
-        .max_message_size(Some(limit));
-    let metered = Metered { inner: stream, left: Some(UNKNOWN_MAY_SEND) };
-    let frames = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config)).await;
-    Ok(WebSocket { frames, rest: Bytes::new(), closed: false })
+        .max_message_size(Some(limit))
 }
 
 fn judge(request: &Request, path: &str, mut response: Response) -> Result<Response, (UpgradeError, StatusCode)> {
@@ -118,6 +122,12 @@ pub struct WebSocket<S> {
     /// Of the last message.
     rest: Bytes,
     closed: bool,
+}
+
+impl<S> WebSocket<S> {
+    pub(super) fn over(frames: WebSocketStream<Metered<S>>) -> WebSocket<S> {
+        WebSocket { frames, rest: Bytes::new(), closed: false }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
@@ -182,10 +192,17 @@ fn broken(error: Error) -> io::Error {
 }
 
 /// Bounds what may be read while nobody knows who sends it: frames are put together in memory before MQTT's own limits see them.
-struct Metered<S> {
+pub(super) struct Metered<S> {
     inner: S,
     /// Bytes; `None` without a bound.
     left: Option<usize>,
+}
+
+impl<S> Metered<S> {
+    /// Of somebody whom we chose to call: MQTT's own limits are enough.
+    pub(super) fn unbounded(inner: S) -> Metered<S> {
+        Metered { inner, left: None }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {

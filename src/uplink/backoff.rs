@@ -36,10 +36,14 @@ impl Backoff {
         self.failures = self.failures.max(PATIENT);
     }
 
-    /// A connection ended that had held for `lasted`. One that outlived the longest delay was a good one, though there was
-    /// nothing to acknowledge on it.
+    /// A connection that outlived the longest delay was a good one, though there was nothing to acknowledge on it.
+    pub(super) fn is_long(lasted: Duration) -> bool {
+        lasted >= LONGEST
+    }
+
+    /// A connection ended that had held for `lasted`.
     pub(super) fn ended_after(&mut self, lasted: Duration) {
-        if lasted >= LONGEST {
+        if Backoff::is_long(lasted) {
             self.reset();
         }
     }

@@ -1,33 +1,31 @@
-//! The connection to a cloud broker: the only file of the uplink with sockets.
+//! The connection to a cloud broker: from its address to CONNACK, and the packets after it. `dial` and this are the only files of the uplink
+//! with sockets.
+
+mod dial;
+mod problem;
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use self::dial::{ReadHalf, Wire, WriteHalf};
+use self::problem::NoGreeting;
 use super::intake::{ALIASES, RECEIVE_MAXIMUM};
-use super::verdict::advice;
 use super::{Presence, Settings};
+use crate::clock::Clock;
+use crate::config::{Secret, ServerConfig, password_from};
 use crate::model::{Message, QoS};
 use crate::mqtt::{Codec, CodecError, ConnAck, Connect, Packet, Reason, Version, Will};
+use crate::transport::TlsProblem;
 
-/// For each address of the host: a lost SYN is repeated three times in it.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-
-/// For the name server.
-const RESOLVE_WITHIN: Duration = Duration::from_secs(10);
+pub(super) use self::problem::ConnectError;
 
 /// For CONNACK.
 const CONNACK_WITHIN: Duration = Duration::from_secs(20);
-
-/// Bytes that the peer's TCP does not acknowledge for so long end the connection (RFC 5482).
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What comes down is small: commands and settings.
 const LARGEST_PACKET: usize = 1 << 20;
@@ -36,35 +34,13 @@ const LARGEST_PACKET: usize = 1 << 20;
 const SESSION_EXPIRY_S: u32 = 7 * 86_400;
 
 /// An open connection, CONNACK received.
-#[derive(Debug)]
 pub(super) struct Connection {
     pub codec: Codec,
     /// Bytes to be written.
     pub outbox: BytesMut,
     inbox: BytesMut,
-    read: OwnedReadHalf,
-    write: OwnedWriteHalf,
-}
-
-/// Why there is no connection, and what to try.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
-    #[error("the name {host} can't be resolved: {source}; check url, and the name servers in /etc/resolv.conf")]
-    Resolve { host: String, source: io::Error },
-    #[error("the name {host} has no address; check url")]
-    NoAddress { host: String },
-    #[error("nothing listens at {address}: {source}; check the port in url, and that the broker runs")]
-    Refused { address: SocketAddr, source: io::Error },
-    #[error("{address} can't be reached: {source}; look at the network, its routes and firewalls")]
-    Unreachable { address: SocketAddr, source: io::Error },
-    #[error(
-        "{address} accepts connections and does not answer as an MQTT broker would: {problem}; check the port and mqtt_version"
-    )]
-    NoMqtt { address: SocketAddr, problem: String },
-    #[error("the cloud refuses the connection: {reason}{said}; {advice}", advice = advice(*.reason))]
-    NotAccepted { reason: Reason, said: String },
-    #[error("CONNECT can't be written: {0}; check client_id, username and password")]
-    Connect(CodecError),
+    read: ReadHalf,
+    write: WriteHalf,
 }
 
 /// What became of a read or a write.
@@ -82,24 +58,39 @@ impl Connection {
     /// Resolves, connects, and waits for CONNACK. `client_id` is the configured or the assigned one.
     pub(super) async fn open(
         settings: &Settings,
+        server: &ServerConfig,
         client_id: &str,
         clean_start: bool,
+        clock: Clock,
     ) -> Result<(Connection, ConnAck), ConnectError> {
-        let (stream, address) = connect(&settings.host, settings.port).await?;
-        let no_mqtt = |problem: String| ConnectError::NoMqtt { address, problem };
-        prepare(&stream).map_err(|source| ConnectError::Unreachable { address, source })?;
-        let (read, write) = stream.into_split();
+        let password = password(settings).await?;
+        let Wire { read, write, tls } = dial::dial(server, &settings.tls, clock).await?;
         let codec = Codec::client(settings.version, LARGEST_PACKET);
         let mut connection = Connection { codec, outbox: BytesMut::new(), inbox: BytesMut::new(), read, write };
-        let packet = Packet::Connect(Box::new(connect_packet(settings, client_id, clean_start)));
+        let packet = Packet::Connect(Box::new(connect_packet(settings, password.as_ref(), client_id, clean_start)));
         connection.codec.encode(&packet, &mut connection.outbox).map_err(ConnectError::Connect)?;
 
+        let no_mqtt = |problem| ConnectError::NoMqtt { server: server.authority(), problem };
         let greeting = timeout(CONNACK_WITHIN, connection.greet()).await;
-        let answer = greeting.map_err(|_| no_mqtt(format!("no CONNACK within {} s", CONNACK_WITHIN.as_secs())))?;
-        let connack = answer.map_err(|error| no_mqtt(error.to_string()))?;
+        let answer = greeting.map_err(|_| no_mqtt(NoGreeting::Silence(CONNACK_WITHIN.as_secs())))?;
+        let connack = answer.map_err(|error| {
+            if let Some(problem) = NoGreeting::of_bytes(&connection.inbox) {
+                return no_mqtt(problem);
+            }
+            let tls_problem = tls.as_ref().and_then(|tls| match &error {
+                ConnectionError::Broken(error) if tls.explain(error).is_some() => tls.explain(error),
+                ConnectionError::Codec(_) => None,
+                _ => tls.owes_a_certificate().then_some(TlsProblem::WantsCertificate),
+            });
+            match (tls_problem, error) {
+                (Some(problem), _) => ConnectError::Tls { server: server.authority(), problem },
+                (None, ConnectionError::Closed) => no_mqtt(NoGreeting::Closed),
+                (None, ConnectionError::Broken(error)) if is_hang_up(&error) => no_mqtt(NoGreeting::Closed),
+                (None, error) => no_mqtt(NoGreeting::Other(error.to_string())),
+            }
+        })?;
         if connack.reason.is_failure() {
-            let said = connack.reason_string.map(|text| format!(" (it says: {text})")).unwrap_or_default();
-            return Err(ConnectError::NotAccepted { reason: connack.reason, said });
+            return Err(ConnectError::refused_by(&connack));
         }
         if let Some(limit) = connack.maximum_packet_size {
             connection.codec.set_peer_limit(limit as usize);
@@ -177,7 +168,7 @@ pub(super) enum Exchanged {
     Wrote(usize),
 }
 
-async fn read(half: &mut OwnedReadHalf, inbox: &mut BytesMut) -> Result<(), ConnectionError> {
+async fn read(half: &mut ReadHalf, inbox: &mut BytesMut) -> Result<(), ConnectionError> {
     inbox.reserve(4096);
     match half.read_buf(inbox).await? {
         0 => Err(ConnectionError::Closed),
@@ -185,48 +176,35 @@ async fn read(half: &mut OwnedReadHalf, inbox: &mut BytesMut) -> Result<(), Conn
     }
 }
 
-async fn write(half: &mut OwnedWriteHalf, outbox: &mut BytesMut) -> Result<usize, ConnectionError> {
+async fn write(half: &mut WriteHalf, outbox: &mut BytesMut) -> Result<usize, ConnectionError> {
     match half.write_buf(outbox).await? {
         0 => Err(ConnectionError::Closed),
         written => Ok(written),
     }
 }
 
-async fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let resolve = |source| ConnectError::Resolve { host: host.to_owned(), source };
-    let found = timeout(RESOLVE_WITHIN, lookup_host((host, port))).await;
-    let addresses = found.map_err(|_| resolve(io::ErrorKind::TimedOut.into()))?.map_err(resolve)?;
-    let mut problem = ConnectError::NoAddress { host: host.to_owned() };
-    for address in addresses {
-        let connected = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
-        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => return Ok((stream, address)),
-            Err(source) if source.kind() == io::ErrorKind::ConnectionRefused => {
-                problem = ConnectError::Refused { address, source };
-            }
-            Err(source) => problem = ConnectError::Unreachable { address, source },
-        }
-    }
-    Err(problem)
+/// The password as it is now: a token in a file may have been renewed since the last connection.
+async fn password(settings: &Settings) -> Result<Option<Secret>, ConnectError> {
+    let Some(path) = settings.password_file.clone() else { return Ok(settings.password.clone()) };
+    let read = path.clone();
+    let read = spawn_blocking(move || password_from(&read)).await;
+    let read = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    read.map(Some).map_err(|problem| ConnectError::File { key: "password_file", path, problem })
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_USER_TIMEOUT))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
-    Ok(())
+fn is_hang_up(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    kinds.contains(&error.kind())
 }
 
-fn connect_packet(settings: &Settings, client_id: &str, clean_start: bool) -> Connect {
+fn connect_packet(settings: &Settings, password: Option<&Secret>, client_id: &str, clean_start: bool) -> Connect {
     // Configuration keeps it between 1 and 65,535 s.
     let keep_alive_s = u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX);
     Connect {
         clean_start,
         keep_alive_s,
         username: settings.username.clone(),
-        password: settings.password.as_ref().map(|password| password.reveal().as_bytes().to_vec().into()),
+        password: password.map(|password| password.reveal().as_bytes().to_vec().into()),
         will: settings.presence.as_ref().map(|presence| Box::new(will(presence))),
         session_expiry_s: if settings.version == Version::V5 { SESSION_EXPIRY_S } else { 0 },
         receive_maximum: RECEIVE_MAXIMUM,

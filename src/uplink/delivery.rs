@@ -132,11 +132,19 @@ impl Delivery {
         self.waiting.len()
     }
 
-    /// Writes what may go now to `out`, until it holds `enough` bytes. True when something was written.
-    pub(super) fn send(&mut self, codec: &Codec, wall: Option<Timestamp>, enough: usize, out: &mut BytesMut) -> bool {
+    /// Writes what may go now to `out`, until it holds `enough` bytes, and at most so many messages. True when something was written.
+    pub(super) fn send(
+        &mut self,
+        codec: &Codec,
+        wall: Option<Timestamp>,
+        enough: usize,
+        most: usize,
+        out: &mut BytesMut,
+    ) -> bool {
         let before = out.len();
-        self.resend(codec, wall, enough, out);
-        while out.len() < enough && self.outbound.can_send() {
+        let last = self.sent.saturating_add(most as u64);
+        self.resend(codec, wall, enough, last, out);
+        while out.len() < enough && self.sent < last && self.outbound.can_send() {
             let Some(entry) = self.waiting.pop_front() else { break };
             let row = match entry {
                 Entry::Whole(row) => row,
@@ -170,8 +178,8 @@ impl Delivery {
         out.len() > before
     }
 
-    fn resend(&mut self, codec: &Codec, wall: Option<Timestamp>, enough: usize, out: &mut BytesMut) {
-        while out.len() < enough {
+    fn resend(&mut self, codec: &Codec, wall: Option<Timestamp>, enough: usize, last: u64, out: &mut BytesMut) {
+        while out.len() < enough && self.sent < last {
             // Nothing was sent at QoS 2, so nothing is repeated as PUBREL.
             let Some(Resend::Publish(id, row)) = self.outbound.next_resend() else { return };
             let n = row.n;

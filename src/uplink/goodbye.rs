@@ -15,8 +15,9 @@ pub(super) const OFFLINE_ID: u16 = ROW_IDS + 2;
 
 impl Uplink {
     /// Publishes that the gateway is connected, or not any more.
-    pub(super) fn tell_presence(&self, connection: &mut Connection, online: bool) -> Result<(), ConnectionError> {
+    pub(super) fn tell_presence(&mut self, connection: &mut Connection, online: bool) -> Result<(), ConnectionError> {
         let Some(presence) = &self.settings.presence else { return Ok(()) };
+        self.pace.sent(1, self.clock.now());
         let (payload, id) = if online { (&presence.online, ONLINE_ID) } else { (&presence.offline, OFFLINE_ID) };
         let message = Message::new(presence.topic.clone(), payload.clone(), QoS::AtLeastOnce, true);
         Ok(self.delivery.write_plain(&connection.codec, &message, id, &mut connection.outbox)?)

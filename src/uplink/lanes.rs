@@ -72,13 +72,22 @@ impl Lanes {
         self.lane(class).waiting()
     }
 
-    /// Writes what may go now to `out`, until it holds `enough` bytes. True when something was written.
-    pub(super) fn send(&mut self, codec: &Codec, wall: Option<Timestamp>, enough: usize, out: &mut BytesMut) -> bool {
+    /// Writes what may go now to `out`, until it holds `enough` bytes, and at most so many messages. True when something was written.
+    pub(super) fn send(
+        &mut self,
+        codec: &Codec,
+        wall: Option<Timestamp>,
+        enough: usize,
+        most: usize,
+        out: &mut BytesMut,
+    ) -> bool {
         let [normal, high] = &mut self.0;
+        let before = high.sent();
         high.share_window(normal.on_wire());
-        let urgent = high.send(codec, wall, enough, out);
+        let urgent = high.send(codec, wall, enough, most, out);
+        let left = most.saturating_sub(usize::try_from(high.sent() - before).unwrap_or(usize::MAX));
         normal.share_window(high.on_wire());
-        normal.send(codec, wall, enough, out) || urgent
+        normal.send(codec, wall, enough, left, out) || urgent
     }
 
     /// Takes a PUBACK. True when a row is settled by it.
@@ -144,7 +153,7 @@ mod tests {
         let mut wire = BytesMut::new();
         client.encode(&Packet::Connect(Box::new(Connect::new(Version::V5, "c"))), &mut wire).expect("a CONNECT");
         server.decode(&mut wire).expect("a CONNECT");
-        lanes.send(&client, None, usize::MAX, &mut wire);
+        lanes.send(&client, None, usize::MAX, usize::MAX, &mut wire);
         let packets = std::iter::from_fn(|| server.decode(&mut wire).expect("well-formed"));
         let told = packets.map(|packet| match packet {
             Packet::Publish(publish) => {

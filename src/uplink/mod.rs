@@ -6,6 +6,7 @@
 //! - `delivery`, `envelope`: what goes next, with which packet id and marks; `echoes`: what of it will be sent back; pure
 //! - `lanes`: two of these on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
+//! - `rota`, `pace`: which server is tried next, and how many messages may go now; pure
 //! - `intake`, `subscriptions`: what comes down, and what the cloud is asked to send; pure. `accept`: the seam to whoever takes it
 //! - `client`: the only file with sockets
 //! - `prefetch`: rows read ahead of their turn, while others are on the wire
@@ -25,17 +26,20 @@ mod intake;
 mod lanes;
 mod liveness;
 mod online;
+mod pace;
 mod prefetch;
 mod report;
+mod rota;
 mod subscriptions;
 mod task;
 mod verdict;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::Secret;
+use crate::config::{Rate, Secret, ServerConfig, UplinkTls};
 use crate::model::{Name, Pulse, Topic};
 use crate::mqtt::Version;
 
@@ -49,22 +53,26 @@ pub struct Settings {
     pub name: Name,
     /// Beats while the uplink's task makes progress, connected or not.
     pub pulse: Pulse,
-    /// Host name or address of the cloud broker.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
+    /// The cloud's servers, at least one: the first that answers is used, until it fails.
+    pub servers: Vec<ServerConfig>,
+    /// What encrypted connections trust and show.
+    pub tls: UplinkTls,
     /// Empty: the cloud assigns one.
     pub client_id: String,
     /// Sent in CONNECT.
     pub username: Option<String>,
     /// Sent in CONNECT.
     pub password: Option<Secret>,
+    /// Read for each connection, instead of `password`.
+    pub password_file: Option<PathBuf>,
     /// What to speak.
     pub version: Version,
     /// Unless the cloud names another one. Whole seconds, 1 to 65,535.
     pub keep_alive: Duration,
     /// Most messages in flight, 1 to 10,000; the cloud may want fewer.
     pub window: u16,
+    /// Most PUBLISH packets in a time; `None` without a limit.
+    pub rate_limit: Option<Rate>,
     /// The gateway's id, as MQTT 5 user property `gateway` on each message.
     pub gateway: String,
     /// What tells the cloud whether the gateway is connected.

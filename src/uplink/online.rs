@@ -87,7 +87,7 @@ impl Uplink {
         if !connack.session_present {
             self.forgotten.notify_one();
         }
-        self.report.online(now, &format!("{}:{}", self.settings.host, self.settings.port));
+        self.report.online(now, &self.settings.servers[self.rota.current()].to_string());
         if let Err(error) = self.tell_presence(&mut link.connection, true) {
             // The cloud takes smaller packets only. That must not keep the rows from going that fit.
             debug!(uplink = %self.settings.name, %error, "the cloud is not told that the gateway is connected");
@@ -152,9 +152,10 @@ impl Uplink {
             if wants_high {
                 urgent.start(rows);
             }
+            let read_again = link.read_again.filter(|at| *at > now);
             let deadline =
-                [next_step, self.report.deadline(), link.read_again.filter(|at| *at > now)].into_iter().flatten().min();
-            let room = link.connection.outbox.len() < ENOUGH;
+                [next_step, self.report.deadline(), read_again, self.pace.next(now)].into_iter().flatten().min();
+            let room = link.connection.outbox.len() < ENOUGH && self.pace.room(now) > 0;
             let stuffed = link.handover.is_some();
             tokio::select! {
                 () = self.cancel.cancelled() => return Ok(End::Stopped),
@@ -212,9 +213,10 @@ impl Uplink {
 
     /// Puts rows into the outbox.
     fn fill(&mut self, link: &mut Link, now: Monotonic) {
+        let most = self.pace.room(now);
         let on_disk = self.marks.borrow_and_update().orders;
         self.hold.take_if(|order| *order <= on_disk);
-        if link.birth_first || self.hold.is_some() {
+        if link.birth_first || self.hold.is_some() || most == 0 {
             return;
         }
         self.tell_echoes(now);
@@ -222,9 +224,11 @@ impl Uplink {
         let wall = stamp.synced.then_some(stamp.wall);
         let idle = !self.delivery.awaits_ack();
         let Connection { codec, outbox, .. } = &mut link.connection;
-        if self.delivery.send(codec, wall, ENOUGH, outbox) {
+        if self.delivery.send(codec, wall, ENOUGH, most, outbox) {
             link.rows_end = link.written + outbox.len() as u64;
-            self.report.counters.sent = self.delivery.sent();
+            let written =
+                self.delivery.sent() - std::mem::replace(&mut self.report.counters.sent, self.delivery.sent());
+            self.pace.sent(usize::try_from(written).unwrap_or(usize::MAX), now);
             self.report.changed(now);
             if idle {
                 link.liveness.progressed(now);
@@ -257,6 +261,7 @@ impl Uplink {
 
     fn send_live(&mut self, link: &mut Link, message: Option<Message>) {
         let Some(message) = message else { return };
+        self.pace.sent(1, self.clock.now());
         let sent = self.delivery.write_plain(&link.connection.codec, &message, 0, &mut link.connection.outbox);
         if let Err(error) = sent {
             debug!(uplink = %self.settings.name, error = %error, "a QoS 0 message can't be sent");

@@ -15,8 +15,10 @@ use super::envelope::Envelope;
 use super::intake::{Consequence, Intake};
 use super::lanes::{Lanes, Standing};
 use super::online::End;
+use super::pace::Pace;
 use super::prefetch::Prefetch;
 use super::report::Report;
+use super::rota::Rota;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
 use crate::model::{Message, Monotonic, Pulse, QueueStatus, UplinkStatus};
@@ -48,6 +50,8 @@ pub(super) struct Uplink {
     pub forgotten: Arc<Notify>,
     pub report: Report,
     pub backoff: Backoff,
+    pub rota: Rota,
+    pub pace: Pace,
     /// QoS 0 messages, to be sent at once or dropped. `None` when no more will come.
     pub live: Option<mpsc::Receiver<Message>>,
     /// Changes with each commit. `None` when the store is closed.
@@ -100,6 +104,8 @@ pub async fn run(
         echoes,
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::default(),
+        rota: Rota::new(settings.servers.len()),
+        pace: Pace::new(settings.rate_limit),
         live: Some(live),
         queue: Some(queue.status),
         client_id: settings.client_id.clone(),
@@ -131,9 +137,12 @@ impl Uplink {
 
     async fn run(&mut self) {
         loop {
-            let settings = self.settings.clone();
+            let (settings, clock, turn) = (self.settings.clone(), self.clock, self.rota.current());
             let (client_id, clean_start) = (self.client_id.clone(), self.fresh);
-            let attempt = async move { Connection::open(&settings, &client_id, clean_start).await };
+            let attempt = async move {
+                Connection::open(&settings, &settings.servers[turn], &client_id, clean_start, clock).await
+            };
+            let acknowledged = self.report.counters.acknowledged;
             let (why, lasted) = match self.meanwhile(attempt).await {
                 None => return,
                 Some(Ok((connection, connack))) => {
@@ -156,13 +165,24 @@ impl Uplink {
                 }
                 Some(Err(problem)) => (problem.to_string(), None),
             };
-            self.report.offline(self.clock.now(), why, lasted);
+            self.report.offline(self.clock.now(), self.of_server(turn, why), lasted);
+            let worked = self.report.counters.acknowledged > acknowledged || lasted.is_some_and(Backoff::is_long);
+            let pause = if lasted.is_some() { self.rota.ended(worked) } else { self.rota.failed() };
+            if !pause {
+                continue;
+            }
             let delay = self.backoff.next(random::fraction());
             let clock = self.clock;
             if self.meanwhile(async move { clock.sleep(delay).await }).await.is_none() {
                 return;
             }
         }
+    }
+
+    /// Which server it is about, where there are several.
+    fn of_server(&self, turn: usize, why: String) -> String {
+        let servers = &self.settings.servers;
+        if servers.len() > 1 { format!("{}: {why}", servers[turn]) } else { why }
     }
 
     async fn connected(&mut self, mut connection: Connection, connack: ConnAck) -> End {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fieldway::config::{self, Config, Durability, MqttVersion, Outside, WhenFull};
+use fieldway::config::{self, Config, Durability, MqttVersion, Outside, ServerConfig, WhenFull};
 use fieldway::model::{
     ByteOrder, DataBits, Deadband, Device, Encoding, Half, MaxGap, Naming, Parity, PointType, Protocol, PublishMode,
     QoS, Quirks, RegisterSource, RegisterTable, Report, ReportMode, Sentinel, StopBits, Transport, Write,
@@ -110,7 +110,8 @@ fn every_key_reaches_its_place() {
     assert_eq!(meter.points[0].report.mode, ReportMode::Every);
 
     let [cloud, other] = config.uplinks.as_slice() else { panic!("two uplinks") };
-    assert_eq!((cloud.host.as_str(), cloud.port, cloud.client_id.as_str()), ("broker.example.com", 1883, "plant-7"));
+    assert_eq!(cloud.servers, [ServerConfig::plain("broker.example.com", 1883)]);
+    assert_eq!(cloud.client_id, "plant-7");
     assert_eq!(cloud.password.as_ref().map(|p| p.reveal()), Some("for the tests only"));
     assert_eq!((cloud.version, cloud.keep_alive, cloud.window), (MqttVersion::V5, Duration::from_secs(60), 100));
     assert_eq!((cloud.queue.max_size, cloud.queue.max_age), (2 << 30, Duration::from_secs(30 * 86_400)));
@@ -120,7 +121,7 @@ fn every_key_reaches_its_place() {
         (rule.take.topic.as_str(), rule.take.except.len(), rule.take.to.to_string().as_str()),
         ("fieldway/plant-7/#", 1, "sites/plant-7/{rest}")
     );
-    assert_eq!((other.host.as_str(), other.version), ("2001:db8::1", MqttVersion::V311));
+    assert_eq!((other.servers[0].host.as_str(), other.version), ("2001:db8::1", MqttVersion::V311));
     assert_eq!(other.password.as_ref().map(|p| p.reveal()), Some("from the environment"));
     assert_eq!((other.forward[0].take.qos, other.forward[0].take.retain), (QoS::AtMostOnce, RetainRule::Never));
     assert!(!format!("{:?}", config.uplinks).contains("from the environment"), "a secret in a debug print");
@@ -159,7 +160,7 @@ fn what_is_left_out_has_the_documented_default() {
         (PointType::U16, ByteOrder::Abcd, Duration::from_secs(1))
     );
     let uplink = &config.uplinks[0];
-    assert_eq!((uplink.client_id.as_str(), uplink.port, uplink.window), ("a", 1883, 100));
+    assert_eq!((uplink.client_id.as_str(), uplink.servers[0].port, uplink.window), ("a", 1883, 100));
     assert_eq!((uplink.keep_alive, uplink.queue.commit_every), (Duration::from_secs(60), Duration::from_millis(250)));
     let rule = &uplink.forward[0];
     assert_eq!(

@@ -3,6 +3,7 @@
 
 mod access;
 mod bridge;
+mod backup;
 mod broker;
 mod broker_state;
 mod clients;
@@ -14,6 +15,7 @@ mod config_values;
 mod conformance;
 mod crash;
 mod demo;
+mod faults;
 mod field;
 mod gateway;
 mod handouts;
@@ -22,8 +24,10 @@ mod modbus;
 mod outage;
 mod pipeline;
 mod plan;
+mod power;
 mod queue;
 mod read;
+mod reload;
 mod rules;
 mod scan;
 mod shipped;

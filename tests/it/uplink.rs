@@ -1,8 +1,11 @@
 //! An uplink with a store behind it and a cloud before it: nothing is lost, and the order is kept.
 
 mod accept;
+mod failover;
 mod mosquitto;
+mod refusals;
 mod stand_in;
+mod transports;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldway::clock::Clock;
+use fieldway::config::{ServerConfig, UplinkTls};
 use fieldway::model::{Durability, Message, Name, Pulse, QoS, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Reception, Store, Ticket, Urgency, Work};
@@ -26,14 +30,16 @@ fn settings(cloud: SocketAddr, version: Version) -> Settings {
     Settings {
         pulse: Pulse::default(),
         name: Name::new("cloud").expect("a name"),
-        host: cloud.ip().to_string(),
-        port: cloud.port(),
+        servers: vec![ServerConfig::plain(cloud.ip().to_string(), cloud.port())],
+        tls: UplinkTls::default(),
         client_id: "plant-7".into(),
         username: None,
         password: None,
+        password_file: None,
         version,
         keep_alive: Duration::from_secs(60),
         window: 20,
+        rate_limit: None,
         gateway: "plant-7".into(),
         presence: None,
         stall_after: Settings::STALL_AFTER,

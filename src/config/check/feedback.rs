@@ -15,8 +15,7 @@ pub(super) fn check(
     let Some(gateway) = gateway else { return };
     for up in uplinks {
         for down in uplinks {
-            let one_broker = up.host.eq_ignore_ascii_case(&down.host) && up.port == down.port;
-            if up.name == down.name || !one_broker {
+            if up.name == down.name || !share_a_server(up, down) {
                 continue;
             }
             let side = |uplink| {
@@ -43,6 +42,10 @@ pub(super) fn check(
             );
         }
     }
+}
+
+fn share_a_server(one: &UplinkConfig, other: &UplinkConfig) -> bool {
+    one.servers.iter().any(|a| other.servers.iter().any(|b| a.host.eq_ignore_ascii_case(&b.host) && a.port == b.port))
 }
 
 /// Where a rule stands.

@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::Context;
+use super::{Context, material};
 use crate::config::address::{ListenerAddress, ListenerUrl};
 use crate::config::fields::{Fields, read_value};
 use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
-use crate::config::scalar::Text;
-use crate::config::source::reason;
 use crate::config::tree::{Node, Value};
 use crate::config::types::{ListenerConfig, TlsFiles};
-use crate::transport::{MaterialError, Part, ServerMaterial, ServerTls};
+use crate::transport::{ServerMaterial, ServerTls};
 
 const EXAMPLE: &str = "mqtt://127.0.0.1:1883";
 
@@ -87,29 +85,7 @@ fn files(
             }
             return if needed { None } else { Some(None) };
         }
-        let reader = Text { wanted: "the path of a file", max: 4_096 };
-        let written = fields.read(key, &reader, problems)?;
-        let path = context.relative(&fields.entry(key)?.value.span, &written);
-        match (context.outside.read)(&path) {
-            Ok(bytes) => Some(Some((path, bytes))),
-            Err(error) => {
-                let help = match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => {
-                        "the user that the gateway runs as must be able to read it: see `ls -l` of it, and `chgrp` and `chmod g+r`"
-                    }
-                    _ => "a relative path starts at the folder of the configuration",
-                };
-                problems.push(
-                    Problem::at(
-                        &fields.entry(key)?.value.span,
-                        format!("cannot read {} {}: {}", article(key), path.display(), reason(&error)),
-                    )
-                    .label("this file")
-                    .help(help),
-                );
-                None
-            }
-        }
+        material::read(fields, key, context, problems).map(Some)
     };
     let (certificate, private_key, client_ca) =
         (file("certificate", true), file("private_key", true), file("client_ca", false));
@@ -120,7 +96,7 @@ fn files(
         client_ca: client_ca.as_ref().map(|(_, bytes)| &**bytes),
     };
     if let Err((part, error)) = ServerTls::new(material) {
-        problems.push(unusable(fields, part, &error));
+        problems.push(material::unusable(fields, part, &error));
         return None;
     }
     Some(TlsFiles {
@@ -128,19 +104,4 @@ fn files(
         private_key: private_key.0,
         client_ca: client_ca.map(|(path, _)| path),
     })
-}
-
-fn article(key: &str) -> &'static str {
-    match key {
-        "certificate" => "the certificate",
-        "private_key" => "the private key",
-        _ => "the clients' authority",
-    }
-}
-
-fn unusable(fields: &Fields<'_>, part: Part, error: &MaterialError) -> Problem {
-    let at = fields.entry(part.key()).map_or(&fields.at, |entry| &entry.value.span);
-    Problem::at(at, format!("`{}` of {} can't be used", part.key(), fields.whose))
-        .label(error.to_string())
-        .help(error.advice())
 }

@@ -11,11 +11,13 @@ mod feedback;
 mod format;
 mod gateway;
 mod listener;
+mod material;
 mod names;
 mod point;
 mod publish;
 mod register;
 mod rules;
+mod server;
 mod shaping;
 mod telegram;
 mod transport;
@@ -126,7 +128,9 @@ mod tests {
     fn beside(shape: &Shape, key: &str) -> &'static str {
         match key {
             "baud" | "data_bits" | "parity" | "stop_bits" | "rs485" => "serial: /dev/ttyUSB0, ",
-            "certificate" | "private_key" | "client_ca" => "url: mqtts://127.0.0.1:8883, ",
+            "certificate" | "private_key" | "client_ca" | "ca" | "alpn" | "server_name" => {
+                "url: mqtts://127.0.0.1:8883, "
+            }
             "from" if shape.what == "a bus" => "listen: '0.0.0.0:4001', ",
             "frame" => "protocol: frames, ",
             "add" | "byte_order" if shape.what == "`length` of a frame" => "at: 1, ",

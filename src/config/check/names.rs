@@ -120,9 +120,12 @@ fn check_name(entry: &Entry, noun: &Noun, problems: &mut Problems) -> Option<Nam
                 _ => suggestion.map(|name| format!("for example `{name}`")),
             };
             problems.push(
-                Problem::at(&entry.key_span, format!("`{}` can't be the name of a {}", short(&entry.key), noun.one))
-                    .label(error.to_string())
-                    .maybe_help(help),
+                Problem::at(
+                    &entry.key_span,
+                    format!("`{}` can't be the name of {}", short(&entry.key), noun.shape.what),
+                )
+                .label(error.to_string())
+                .maybe_help(help),
             );
             None
         }

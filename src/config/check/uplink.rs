@@ -3,18 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Context;
 use super::names::{Named, Noun, named};
-use super::rules;
-use crate::config::address::UplinkUrl;
+use super::{Context, rules, server};
 use crate::config::fields::Fields;
 use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
 use crate::config::scalar::{Choice, Text, Whole};
 use crate::config::secrets;
 use crate::config::tree::Span as Place;
-use crate::config::types::{Durability, GatewayConfig, MqttVersion, QueueConfig, UplinkConfig, WhenFull};
-use crate::config::units::{KeepAlive, Size, Span};
+use crate::config::types::{Durability, GatewayConfig, MqttVersion, QueueConfig, ServerConfig, UplinkConfig, WhenFull};
+use crate::config::units::{KeepAlive, PerTime, Size, Span};
 
 const NOUN: Noun = Noun { one: "uplink", many: "uplinks", shape: &keys::UPLINK, reserved: &[] };
 
@@ -63,15 +61,17 @@ pub(super) fn check(
     let mut uplinks = Vec::new();
     for named in named(&entry.value, &NOUN, "", &mut Vec::new(), problems) {
         let Some(uplink) = one(&named, gateway, context, problems) else { continue };
-        let client = (uplink.host.to_lowercase(), uplink.port, uplink.client_id.clone());
-        if let Some(first) = clients.insert(client, named.key_span.clone()) {
+        let id = &uplink.client_id;
+        let as_client = |server: &ServerConfig| (server.host.to_lowercase(), server.port, id.clone());
+        if let Some(first) = uplink.servers.iter().find_map(|server| clients.get(&as_client(server))) {
             problems.push(
-                Problem::at(named.key_span, format!("two uplinks are client `{}` at one broker", uplink.client_id))
+                Problem::at(named.key_span, format!("two uplinks are client `{id}` at one broker"))
                     .label("and this one")
-                    .also(&first, "this one")
+                    .also(first, "this one")
                     .help("they would cut each other off; give one of them a `client_id` of its own"),
             );
         }
+        clients.extend(uplink.servers.iter().map(|server| (as_client(server), named.key_span.clone())));
         uplinks.push(uplink);
     }
     uplinks
@@ -84,7 +84,8 @@ fn one(
     problems: &mut Problems,
 ) -> Option<UplinkConfig> {
     let fields = &named.fields;
-    let address = fields.require("url", &UplinkUrl, "for example `url: mqtt://broker.example.com:1883`", problems);
+    let servers = server::servers(fields, problems);
+    let tls = server::tls(fields, servers.as_deref(), context, problems);
     let client_id = match fields.entry("client_id") {
         Some(_) => fields.read("client_id", &Text { wanted: "a text such as plant-7", max: 256 }, problems),
         None => gateway.map(|gateway| gateway.id.to_string()),
@@ -104,22 +105,26 @@ fn one(
     }
     let keep_alive = fields.read("keep_alive", &KeepAlive, problems).unwrap_or(KEEP_ALIVE);
     let window = fields.read("window", &Whole(1..=10_000), problems).unwrap_or(WINDOW);
+    let rate_limit = fields.read("rate_limit", &PerTime, problems);
     let queue = queue(fields, problems);
     let (forward, accept) = rules::check(fields, context, problems);
-    let address = address?;
+    let (password, password_file) = password.map_or((None, None), |(password, file)| (Some(password), file));
     Some(UplinkConfig {
         name: named.name.clone()?,
-        host: address.host,
-        port: address.port,
+        servers: servers?,
+        tls: tls?,
         client_id: client_id?,
         username,
         password,
+        password_file,
         version,
         keep_alive,
         window: window as u16,
+        rate_limit,
         queue,
         forward,
         accept,
+        place: Some(context.place(named.key_span)),
     })
 }
 

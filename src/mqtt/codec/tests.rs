@@ -119,6 +119,7 @@ fn packet() -> impl Strategy<Value = (Role, Packet)> {
                     topic_alias_maximum: 16,
                     server_keep_alive_s: Some(60),
                     reason_string: Some("why".into()),
+                    server_reference: Some("elsewhere:1883".into()),
                     ..ConnAck::new(reason)
                 }))
             });
@@ -134,7 +135,8 @@ fn packet() -> impl Strategy<Value = (Role, Packet)> {
         .prop_map(|(packet_id, reasons)| Packet::UnsubAck(SubAck { packet_id, reasons }));
     let disconnect = (reason(&[0, 4, 0x81, 0x8E, 0xA2]), prop::option::of(any::<u32>()), prop::option::of(text()))
         .prop_map(|(reason, session_expiry_s, reason_string)| {
-            Packet::Disconnect(Disconnect { reason, session_expiry_s, reason_string })
+            let server_reference = reason_string.clone();
+            Packet::Disconnect(Disconnect { reason, session_expiry_s, reason_string, server_reference })
         });
     let auth = (reason(&[0, 0x18, 0x19]), prop::option::of(text()), prop::option::of(bytes()))
         .prop_map(|(reason, method, data)| Packet::Auth(Auth { reason, method, data }));

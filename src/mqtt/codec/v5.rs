@@ -42,6 +42,7 @@ pub(super) fn from_wire(packet: v5::Packet) -> Result<Packet, CodecError> {
             reason: Reason(d.reason_code.into()),
             session_expiry_s: d.session_expiry_interval_secs,
             reason_string: opt_text(d.reason_string)?,
+            server_reference: opt_text(d.server_reference)?,
         }),
         v5::Packet::Auth(auth) => Packet::Auth(Auth {
             reason: Reason(auth.reason_code.into()),
@@ -107,6 +108,7 @@ fn conn_ack_from(ack: v5::ConnectAck) -> Result<ConnAck, CodecError> {
         assigned_client_id: opt_text(ack.assigned_client_id)?,
         topic_alias_maximum: ack.topic_alias_max,
         reason_string: opt_text(ack.reason_string)?,
+        server_reference: opt_text(ack.server_reference)?,
         wildcards_available: ack.wildcard_subscription_available,
         subscription_ids_available: ack.subscription_identifiers_available,
         shared_available: ack.shared_subscription_available,
@@ -213,7 +215,7 @@ pub(super) fn to_wire(packet: &Packet) -> Result<v5::Packet, CodecError> {
         Packet::Disconnect(d) => v5::Packet::Disconnect(v5::Disconnect {
             reason_code: d.reason.0.try_into().map_err(|_| NO_SUCH_REASON)?,
             session_expiry_interval_secs: d.session_expiry_s,
-            server_reference: None,
+            server_reference: d.server_reference.as_deref().map(Into::into),
             reason_string: d.reason_string.as_deref().map(Into::into),
             user_properties: Vec::new(),
         }),
@@ -294,7 +296,7 @@ fn conn_ack_to(ack: &ConnAck) -> Result<v5::ConnectAck, CodecError> {
         shared_subscription_available: ack.shared_available,
         server_keepalive_sec: ack.server_keep_alive_s,
         response_info: None,
-        server_reference: None,
+        server_reference: ack.server_reference.as_deref().map(Into::into),
         auth_method: None,
         auth_data: None,
         reason_string: ack.reason_string.as_deref().map(Into::into),

@@ -24,6 +24,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "pieces", include_str!("../../../migrations/0005_pieces.sql")),
 ];
 
+/// The version of the last migration.
+pub(in crate::store) fn newest_schema() -> u64 {
+    MIGRATIONS.last().map_or(0, |(version, ..)| unsigned(*version))
+}
+
 /// The writer's page cache in KiB: the right edge of each table and what a range delete touches.
 const WRITER_CACHE: u32 = 2048;
 
@@ -51,6 +56,12 @@ pub(in crate::store) enum OpenError {
     Newer { theirs: i64, ours: i64 },
     /// Something else.
     Db(DbError),
+}
+
+impl From<DbError> for OpenError {
+    fn from(error: DbError) -> OpenError {
+        OpenError::Db(error)
+    }
 }
 
 impl From<sqlx::Error> for OpenError {

@@ -36,7 +36,7 @@ impl Cloud {
     }
 
     fn take(&mut self, delivery: &mut Delivery) {
-        delivery.send(&self.client, None, usize::MAX, &mut self.wire);
+        delivery.send(&self.client, None, usize::MAX, usize::MAX, &mut self.wire);
     }
 
     /// The next packet that the cloud reads off the wire.
@@ -100,7 +100,7 @@ fn an_expiry_is_shortened_by_the_time_in_the_queue() {
         expiring(3, None),
         expiring(4, Some(900_000)),
     ]);
-    delivery.send(&cloud.client, Some(Timestamp(80_000)), usize::MAX, &mut cloud.wire);
+    delivery.send(&cloud.client, Some(Timestamp(80_000)), usize::MAX, usize::MAX, &mut cloud.wire);
     let left: Vec<_> =
         std::iter::from_fn(|| cloud.read()).map(|p| p.properties.and_then(|p| p.message_expiry_s)).collect();
     assert_eq!(left, [Some(1), Some(1), Some(60), Some(60)]);

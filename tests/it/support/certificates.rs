@@ -51,6 +51,11 @@ impl Authority {
         self.sign(file, &named("server", CertificateParams::new(["127.0.0.1".to_string()]).unwrap()))
     }
 
+    /// A server's certificate for this host.
+    pub fn server_for(&self, file: &str, host: &str) -> (PathBuf, PathBuf) {
+        self.sign(file, &named("server", CertificateParams::new([host.to_string()]).unwrap()))
+    }
+
     /// A client's certificate with this common name.
     pub fn client(&self, file: &str, common_name: &str) -> (PathBuf, PathBuf) {
         self.sign(file, &named(common_name, CertificateParams::default()))

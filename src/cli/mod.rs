@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Exit 0 well, 1 it failed, 2 wrong usage or configuration (`DESIGN.md` §9).
 
 pub mod backup;
+pub mod bridge;
 pub mod check;
 pub mod control;
 pub mod demo;
@@ -61,6 +62,8 @@ enum Command {
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
     Write(write::WriteArgs),
+    /// Try bridge rules, show them with their counts, convert those of mosquitto
+    Bridge(bridge::BridgeArgs),
     /// Make the hash of a password for a user of the broker
     Passwd(passwd::PasswdArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
@@ -103,6 +106,7 @@ impl Cli {
             Command::Restore(args) => backup::restore(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
+            Command::Bridge(args) => bridge::run(&args),
             Command::Passwd(args) => passwd::run(&args),
             Command::Demo(args) => demo::run(&args),
         }

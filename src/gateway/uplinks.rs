@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
 use crate::model::{Device, Filter, Message, Name, Pulse, QoS, Topic, UplinkStatus};
 use crate::mqtt::Version;
-use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Tally};
+use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Take, Tally, bundle};
 use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
 use crate::uplink::{self, Accept, Accepted, Presence, Settings, Settled, Subscription};
 
@@ -73,16 +74,25 @@ struct Intake {
 pub struct Tallies {
     /// The uplink.
     pub uplink: Name,
-    /// Of its forward rules, in their order.
-    pub forward: Vec<Arc<Tally>>,
+    /// Of its forward rules, in their order, each with the rule's topic.
+    pub forward: Vec<(Filter, Arc<Tally>)>,
     /// Of its accept rules.
-    pub accept: Vec<Arc<Tally>>,
+    pub accept: Vec<(Filter, Arc<Tally>)>,
 }
 
 impl Tallies {
-    /// The counters now: of `forward`, and of `accept`.
-    pub fn counts(&self) -> [Vec<Counts>; 2] {
-        [&self.forward, &self.accept].map(|tallies| tallies.iter().map(|tally| tally.counts()).collect())
+    /// The counters now, as `/api/bridge` has them.
+    pub fn json(&self) -> Value {
+        let of = |(topic, tally): &(Filter, Arc<Tally>)| {
+            let Counts { taken, left, unmatched, unclear, unshaped, last_reason } = tally.counts();
+            let counts = json!({
+                "taken": taken, "left": left, "unmatched": unmatched, "unclear": unclear, "unshaped": unshaped,
+                "last_reason": last_reason,
+            });
+            json!({ "topic": topic.as_str(), "counts": counts })
+        };
+        let [forward, accept] = [&self.forward, &self.accept].map(|list| list.iter().map(of).collect::<Vec<_>>());
+        json!({ "forward": forward, "accept": accept })
     }
 }
 
@@ -96,7 +106,7 @@ impl Keeping {
     ) -> Result<Keeping, StoreError> {
         let specs: Vec<QueueSpec> = config.uplinks.iter().map(queue_spec).collect();
         let data_dir = &config.gateway.data_dir;
-        let opened = match Store::open(data_dir, specs.clone(), clock).await {
+        let opened = match Store::open_with(data_dir, specs.clone(), bundle, clock).await {
             Err(problem) if problem.is_survivable() => {
                 error!(
                     error = %problem,
@@ -115,7 +125,7 @@ impl Keeping {
                 presence: topics.state.clone(),
                 uplink: uplink.name.clone(),
             };
-            let forwarder = Forwarder::new(uplink.forward.clone(), around, 1);
+            let forwarder = Forwarder::new(uplink.forward.clone(), around, opened.next_batch);
             let devices = devices.iter().map(|device| device.name.clone()).collect::<HashSet<_>>();
             let gateway = &config.gateway;
             let accepter = Accepter::new(
@@ -127,8 +137,8 @@ impl Keeping {
             );
             tallies.push(Tallies {
                 uplink: uplink.name.clone(),
-                forward: forwarder.tallies(),
-                accept: accepter.tallies(),
+                forward: with_topics(uplink.forward.iter().map(|rule| &rule.take), forwarder.tallies()),
+                accept: with_topics(uplink.accept.iter().map(|rule| &rule.take), accepter.tallies()),
             });
             let returns = Returns::default();
             let (accept, accepted, settled) = Accept::new(reception, subscriptions(&uplink.accept));
@@ -187,8 +197,8 @@ impl Keeping {
     }
 
     /// The counters of all rules.
-    pub fn tallies(&self) -> &[Tallies] {
-        &self.tallies
+    pub fn tallies(&self) -> Vec<Tallies> {
+        self.tallies.clone()
     }
 
     /// Starts taking what the uplinks bring: before they start. `root` is where results of commands are published below.
@@ -252,11 +262,17 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
         },
         keep_alive: uplink.keep_alive,
         window: uplink.window,
+        session_lost: uplink.session_lost,
         rate_limit: uplink.rate_limit,
         gateway: gateway.to_string(),
         presence,
         stall_after: Settings::STALL_AFTER,
+        longest_delay: Settings::LONGEST_DELAY,
     }
+}
+
+fn with_topics<'c>(rules: impl Iterator<Item = &'c Take>, tallies: Vec<Arc<Tally>>) -> Vec<(Filter, Arc<Tally>)> {
+    rules.map(|take| take.topic.clone()).zip(tallies).collect()
 }
 
 /// What the cloud is asked for: each rule's filter once, at the highest QoS that a rule wants of it.

@@ -77,5 +77,6 @@ pub(super) fn absent(data_dir: &Path, queues: Vec<QueueSpec>, problem: String, c
     });
     let store = Store { writer, cancel, pulse, database: database.clone() };
     let sessions = SessionReader::of(PageReader::new(database));
-    Opened { store, queues: handles, receptions, appends, reports, broker: BrokerState::default(), sessions, gaps }
+    let broker = BrokerState::default();
+    Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps, next_batch: 1 }
 }

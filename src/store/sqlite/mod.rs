@@ -7,6 +7,7 @@ mod broker_read;
 mod broker_write;
 mod clocks;
 mod open;
+mod pieces;
 mod read;
 mod reception;
 mod snapshot;

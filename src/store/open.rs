@@ -147,6 +147,7 @@ pub(super) async fn start(
             name: spec.name.clone(),
             epoch: record.epoch,
             fresh: record.fresh,
+            server: record.server.clone(),
             done: record.done,
             recorded: record.recorded,
             last: record.next_n - 1,

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "queues", include_str!("../../../migrations/0001_queues.sql")),
     (2, "broker", include_str!("../../../migrations/0002_broker.sql")),
     (3, "uplinks", include_str!("../../../migrations/0003_uplinks.sql")),
+    (6, "servers", include_str!("../../../migrations/0006_servers.sql")),
 ];
 
 /// The writer's page cache in KiB: the right edge of each table and what a range delete touches.
@@ -265,6 +266,8 @@ pub(super) fn record(row: &SqliteRow) -> Result<Record, sqlx::Error> {
         name: row.try_get("name")?,
         epoch: u32::try_from(number("epoch")?).unwrap_or(0),
         fresh: number("fresh")? != 0,
+        // A wreck may be of a version that had no such column.
+        server: row.try_get("server").unwrap_or_default(),
         next_n: number("next_n")?,
         done: number("done")?,
         recorded: number("recorded")?,

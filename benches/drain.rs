@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fieldway::clock::Clock;
 use fieldway::config::{ServerConfig, UplinkTls};
-use fieldway::model::{Durability, Message, Name, QoS, Topic, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, QoS, SessionLost, Topic, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Accept, Settings};
@@ -73,7 +73,9 @@ async fn run(messages: u64, window: u16) {
         rate_limit: None,
         gateway: "bench".into(),
         presence: None,
+        session_lost: SessionLost::Resend,
         stall_after: Settings::STALL_AFTER,
+        longest_delay: Settings::LONGEST_DELAY,
     };
     let (_live, live) = mpsc::channel(1);
     let (status_tx, mut status) = watch::channel(UplinkStatus::starting(queue.name.clone()));

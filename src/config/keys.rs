@@ -334,9 +334,9 @@ pub(super) static UPLINK: Shape = Shape {
         key("keep_alive"),
         key("window"),
         key("rate_limit"),
+        key("session_lost"),
         key("queue"),
         key("forward"),
-        later("session_lost", "messages go with QoS 1: what the cloud has not acknowledged is sent again"),
         later("accept", "messages go up only"),
     ],
     foreign: &[

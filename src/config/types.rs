@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{Bus, Device, Filter, Name, Topic};
-pub use crate::model::{Durability, WhenFull};
+pub use crate::model::{Durability, SessionLost, WhenFull};
 use crate::password::PasswordHash;
 use crate::route::ForwardRule;
 
@@ -209,6 +209,8 @@ pub struct UplinkConfig {
     pub window: u16,
     /// `rate_limit:`; `None` without.
     pub rate_limit: Option<Rate>,
+    /// `session_lost:`, default `resend`.
+    pub session_lost: SessionLost,
     /// `queue:`
     pub queue: QueueConfig,
     /// `forward:`, in the order of the file; the first that matches wins.

@@ -137,9 +137,11 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
         keep_alive: uplink.keep_alive,
         window: uplink.window,
         rate_limit: uplink.rate_limit,
+        session_lost: uplink.session_lost,
         gateway: gateway.to_string(),
         presence,
         stall_after: Settings::STALL_AFTER,
+        longest_delay: Settings::LONGEST_DELAY,
     }
 }
 

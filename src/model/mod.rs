@@ -30,7 +30,7 @@ pub use name::{Name, NameError};
 pub use naming::{BitNames, Bits, EnumNames, Naming};
 pub use pattern::{Pattern, PatternError};
 pub use point::{Deadband, Point, Report, ReportMode, Sentinel, Source, Write};
-pub use queue::{Durability, WhenFull};
+pub use queue::{Durability, SessionLost, WhenFull};
 pub use reading::{Reading, Round, Stamp};
 pub use register::{ByteOrder, Encoding, Half, PointType, RegisterSource, RegisterTable};
 pub use status::{

@@ -13,7 +13,7 @@ pub struct ForwardRule {
     pub except: Vec<Filter>,
     /// Where they go.
     pub to: Template,
-    /// 0 goes out when the uplink is online, else it is dropped and counted; 1 is queued.
+    /// 0 goes out when the uplink is online, else it is dropped and counted; 1 and 2 are queued.
     pub qos: QoS,
     /// What becomes of the retain flag.
     pub retain: RetainRule,

@@ -54,6 +54,20 @@ pub(super) enum ConnectionError {
     Codec(#[from] CodecError),
 }
 
+impl ConnectionError {
+    /// Whether the peer ended the connection, as one does that is sent what it can't take.
+    pub(super) fn is_by_peer(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        match self {
+            ConnectionError::Closed => true,
+            ConnectionError::Broken(error) => {
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+            }
+            ConnectionError::Codec(_) => false,
+        }
+    }
+}
+
 impl Connection {
     /// Resolves, connects, and waits for CONNACK. `client_id` is the configured or the assigned one.
     pub(super) async fn open(

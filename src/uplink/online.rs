@@ -12,8 +12,8 @@ use super::delivery::{Event, Peer};
 use super::liveness::{Liveness, Pulse};
 use super::task::{Uplink, next_live, next_settled, queue_changed};
 use super::verdict::advice;
-use crate::model::{Message, Monotonic, QoS};
-use crate::mqtt::{ConnAck, Packet, Reason};
+use crate::model::{Message, Monotonic, QoS, SessionLost};
+use crate::mqtt::{Ack, ConnAck, Packet, Reason};
 use crate::store::StoreError;
 
 /// Bytes that are put together for one write: enough for the kernel to be busy while the next are written.
@@ -39,6 +39,8 @@ pub(super) enum End {
     Again,
     /// It is gone, or was given up; the text says why and what to try.
     Lost(String),
+    /// The cloud ended it, perhaps for a message that it was sent.
+    Closed(String),
 }
 
 /// What belongs to this connection alone.
@@ -81,9 +83,26 @@ impl Uplink {
             birth_first,
             handover: None,
         };
-        self.delivery.set_retain_available(connack.retain_available);
-        self.delivery
-            .connected(Peer { session_present: connack.session_present, receive_maximum: connack.receive_maximum });
+        let back_to = self.delivery.connected(Peer {
+            session_present: connack.session_present,
+            receive_maximum: connack.receive_maximum,
+            maximum_qos: connack.maximum_qos,
+            retain_available: connack.retain_available,
+            topic_alias_maximum: connack.topic_alias_maximum,
+        });
+        if let Some(back_to) = back_to {
+            self.hold = Some(self.receipts.reset_recorded(back_to));
+            match self.settings.session_lost {
+                SessionLost::Resend => warn!(
+                    uplink = %self.settings.name,
+                    "the cloud has forgotten the session: messages at QoS 2 that it had not confirmed are sent again, and may come twice"
+                ),
+                SessionLost::AssumeDelivered => warn!(
+                    uplink = %self.settings.name,
+                    "the cloud has forgotten the session: messages at QoS 2 that it had received count as delivered, and may be lost"
+                ),
+            }
+        }
         self.report.online(now, &self.settings.servers[self.rota.current()].to_string());
         if let Err(error) = self.tell_presence(&mut link.connection, true) {
             // The cloud takes smaller packets only. That must not keep the rows from going that fit.
@@ -109,6 +128,7 @@ impl Uplink {
                 }
                 end
             }
+            Err(error) if error.is_by_peer() => End::Closed(error.to_string()),
             Err(error) => End::Lost(error.to_string()),
         }
     }
@@ -126,6 +146,7 @@ impl Uplink {
                 self.backoff.be_patient();
                 return Ok(End::Lost(format!("the cloud takes no more for now: {reason}; {}", advice(reason))));
             }
+            self.receipts.record(self.delivery.to_record());
             self.receipts.acknowledge(self.delivery.done());
             let awaits_ack = self.delivery.awaits_ack() || link.birth_first || self.subscriptions.awaits_ack();
             let next_step = match link.liveness.step(now, awaits_ack) {
@@ -192,10 +213,20 @@ impl Uplink {
 
     /// Puts rows into the outbox.
     fn fill(&mut self, link: &mut Link, now: Monotonic) {
+        let on_disk = *self.marks.borrow_and_update();
+        self.hold.take_if(|order| *order <= on_disk.orders);
+        if self.hold.is_some() {
+            return;
+        }
+        let Connection { codec, outbox, .. } = &mut link.connection;
+        self.delivery.recorded(on_disk.recorded, |packet_id| {
+            let pubrel = Packet::PubRel(Ack::success(packet_id));
+            codec
+                .encode(&pubrel, outbox)
+                .expect("a PUBREL of an id above 0 has a form in both versions, and four bytes");
+        });
         let most = self.pace.room(now);
-        let on_disk = self.marks.borrow_and_update().orders;
-        self.hold.take_if(|order| *order <= on_disk);
-        if link.birth_first || self.hold.is_some() || most == 0 {
+        if link.birth_first || most == 0 {
             return;
         }
         let stamp = self.clock.stamp();
@@ -207,6 +238,12 @@ impl Uplink {
             let written =
                 self.delivery.sent() - std::mem::replace(&mut self.report.counters.sent, self.delivery.sent());
             self.pace.sent(usize::try_from(written).unwrap_or(usize::MAX), now);
+            if self.delivery.take_downgraded() && !std::mem::replace(&mut self.told_downgraded, true) {
+                warn!(
+                    uplink = %self.settings.name,
+                    "the cloud takes QoS 1 at most: messages with qos: 2 go at QoS 1, and may come twice after a cut"
+                );
+            }
             self.report.changed(now);
             if idle {
                 link.liveness.progressed(now);
@@ -219,6 +256,7 @@ impl Uplink {
         if self.carry_out_events().is_some() {
             self.backoff.be_patient();
         }
+        self.receipts.record(self.delivery.to_record());
         self.receipts.acknowledge(self.delivery.done());
     }
 

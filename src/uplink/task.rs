@@ -10,7 +10,7 @@ use super::Settings;
 use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Start};
 use super::envelope::Envelope;
 use super::intake::{Consequence, Intake};
 use super::online::End;
@@ -58,6 +58,8 @@ pub(super) struct Uplink {
     session_of: String,
     /// An order of [`Receipts`] that has to be on disk before anything is sent.
     pub hold: Option<u64>,
+    /// The log was told that the cloud takes QoS 1 at most.
+    pub told_downgraded: bool,
 }
 
 /// Runs an uplink until `cancel`; then it says goodbye and returns within about a second. It never fails: whatever happens, the
@@ -74,11 +76,20 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let envelope = Envelope::new(settings.version, &settings.gateway, queue.epoch);
+    let start = Start {
+        window: settings.window,
+        done: queue.done,
+        recorded: queue.recorded,
+        last: queue.last,
+        session_lost: settings.session_lost,
+    };
+    // The cloud may know their packet ids, and has to be told how each of them ends.
+    queue.receipts.protect(queue.last.min(queue.done + u64::from(settings.window)));
     let Accept { reception, subscriptions, messages, settled } = accept;
     let mut uplink = Uplink {
         clock,
         cancel,
-        delivery: Delivery::new(settings.window, queue.done, queue.last, envelope),
+        delivery: Delivery::new(start, envelope),
         prefetch: Prefetch::new(queue.rows),
         marks: queue.receipts.marks(),
         receipts: queue.receipts,
@@ -88,7 +99,7 @@ pub async fn run(
         accepted: messages,
         settled: Some(settled),
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
-        backoff: Backoff::default(),
+        backoff: Backoff::new(settings.longest_delay),
         rota: Rota::new(settings.servers.len()),
         pace: Pace::new(settings.rate_limit),
         live: Some(live),
@@ -97,6 +108,7 @@ pub async fn run(
         fresh: queue.fresh,
         session_of: queue.server,
         hold: None,
+        told_downgraded: false,
         settings: Arc::new(settings),
     };
     uplink.run().await;
@@ -120,13 +132,14 @@ impl Uplink {
                     let since = self.clock.now();
                     self.fresh = clean_start;
                     let end = self.connected(connection, connack).await;
+                    let passed = self.delivery.disconnected(matches!(end, End::Closed(_)));
                     self.settle_last_words();
                     self.prefetch.settle().await;
-                    self.receipts.release_above(self.delivery.disconnected());
+                    self.receipts.release_above(passed);
                     match end {
                         End::Stopped => return,
                         End::Again => continue,
-                        End::Lost(why) => {
+                        End::Lost(why) | End::Closed(why) => {
                             let lasted = self.clock.now().since(since);
                             self.backoff.ended_after(lasted);
                             (why, Some(lasted))

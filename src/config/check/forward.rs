@@ -1,6 +1,5 @@
 //! `forward:` of an uplink: which messages go up, and under which topic.
 
-use super::publish::QOS;
 use crate::config::fields::{Fields, read_value};
 use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
@@ -13,6 +12,13 @@ use crate::route::{ForwardRule, RetainRule, Template, TemplateError};
 const EXAMPLE: &str = "{ topic: \"fieldway/#\", to: \"sites/{rest}\" }";
 /// As MQTT can carry it (MQTT 5 §4.7.3).
 const MAX_TOPIC: usize = 65_535;
+
+/// Upwards there is also exactly once.
+const QOS: Choice<QoS> = Choice {
+    now: &[("0", QoS::AtMostOnce), ("1", QoS::AtLeastOnce), ("2", QoS::ExactlyOnce)],
+    later: &[],
+    foreign: &[],
+};
 
 const RETAIN: Choice<RetainRule> = Choice {
     now: &[("keep", RetainRule::Keep), ("never", RetainRule::Never), ("always", RetainRule::Always)],

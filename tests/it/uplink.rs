@@ -3,6 +3,7 @@
 mod accept;
 mod exactly_once;
 mod failover;
+mod interop;
 mod mosquitto;
 mod refusals;
 mod stand_in;

@@ -8,6 +8,7 @@ use crate::broker;
 use crate::clock::Clock;
 use crate::config::{self, Config, Look, Place, Report};
 use crate::model::Timestamp;
+use crate::uplink;
 
 /// Where the package installs its configuration.
 pub const DEFAULT_FILE: &str = "/etc/fieldway/gateway.yaml";
@@ -51,7 +52,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 /// What is not wrong, but not as it should be either.
 fn warnings(config: &Config, now: Timestamp) -> Vec<(Option<Place>, String)> {
-    broker::certificate_warnings(&config.broker.listeners, now)
+    let listeners = broker::certificate_warnings(&config.broker.listeners, now);
+    listeners.into_iter().chain(uplink::certificate_warnings(&config.uplinks, now)).collect()
 }
 
 /// Colours where someone looks, unless they asked for none (no-color.org).

@@ -50,6 +50,9 @@ struct Pending {
 impl Keeping {
     /// Opens the store, and prepares each uplink's rules, queue and settings.
     pub async fn open(config: &Config, topics: &GatewayTopics, clock: Clock) -> Result<Keeping, StoreError> {
+        for (_, warning) in uplink::certificate_warnings(&config.uplinks, clock.wall()) {
+            warn!("{warning}");
+        }
         let specs = config.uplinks.iter().map(queue_spec).collect();
         let opened = Store::open(&config.gateway.data_dir, specs, clock).await?;
         let (mut outlets, mut pending) = (Vec::new(), Vec::new());

@@ -16,6 +16,7 @@
 
 mod accept;
 mod backoff;
+mod certificates;
 mod client;
 mod delivery;
 mod envelope;
@@ -44,6 +45,7 @@ use crate::model::{Name, SessionLost, Topic};
 use crate::mqtt::Version;
 
 pub use accept::{ACCEPTED_WAITING, Accept, Accepted, Outcome, Settled, Subscription, Ticket};
+pub use certificates::certificate_warnings;
 pub use task::run;
 
 /// Where an uplink connects, and as whom.

@@ -122,6 +122,7 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
     let offline = forwarder.presence(&topics.state_message(false));
     let presence = online.zip(offline).map(|(online, offline)| Presence {
         topic: online.topic,
+        retain: online.retain,
         online: online.payload,
         offline: offline.payload,
     });

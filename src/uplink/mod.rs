@@ -92,11 +92,13 @@ impl Settings {
     pub const LONGEST_DELAY: Duration = Duration::from_secs(60);
 }
 
-/// A retained message for as long as the gateway is connected, another one when it is not.
+/// A message when the gateway is connected, another one when it is not.
 #[derive(Debug, Clone)]
 pub struct Presence {
     /// Where both go.
     pub topic: Topic,
+    /// Whether the cloud keeps the last of them, for those who come later.
+    pub retain: bool,
     /// Published after each CONNACK.
     pub online: Bytes,
     /// The will, and published before an orderly DISCONNECT.

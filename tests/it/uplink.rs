@@ -52,6 +52,7 @@ fn settings(cloud: SocketAddr, version: Version) -> Settings {
 fn presence() -> Presence {
     Presence {
         topic: Topic::new("plant-7/gateway/state").expect("a topic"),
+        retain: true,
         online: Bytes::from_static(b"online"),
         offline: Bytes::from_static(b"offline"),
     }

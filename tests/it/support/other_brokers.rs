@@ -34,7 +34,8 @@ impl OtherBroker {
     /// Starts one and waits until it takes connections.
     pub fn start(maker: Maker) -> OtherBroker {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut broker = OtherBroker { maker, folder, mqtt: free_port(), ports: [free_port(), free_port()], running: Vec::new() };
+        let mut broker =
+            OtherBroker { maker, folder, mqtt: free_port(), ports: [free_port(), free_port()], running: Vec::new() };
         broker.start_again();
         broker
     }
@@ -118,14 +119,19 @@ impl OtherBroker {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let packages = std::env::var_os("FIELDWAY_TEST_NODE_MODULES")
             .map_or_else(|| root.join("target/test-node/node_modules"), Into::into);
-        assert!(packages.join("aedes").is_dir(), "there is no aedes in {}; ./tests/run installs it", packages.display());
+        assert!(
+            packages.join("aedes").is_dir(),
+            "there is no aedes in {}; ./tests/run installs it",
+            packages.display()
+        );
         let mut command = Command::new("node");
         command.arg(root.join("tests/peers/aedes_broker.cjs")).arg(self.mqtt.to_string()).env("NODE_PATH", packages);
         self.spawn("node", command);
     }
 
     fn spawn(&mut self, what: &str, mut command: Command) {
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).expect("a log");
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).expect("a log");
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a log")).stderr(log).process_group(0);
         let child = command.spawn();

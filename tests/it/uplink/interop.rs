@@ -27,7 +27,8 @@ impl Seen {
         // A broker that listens may not be ready yet.
         let subscribed = || {
             let mut command = Command::new("mosquitto_sub");
-            let status = command.args(id).args(["-p", &port.to_string(), "-W", "5"]).stdin(Stdio::null()).stderr(Stdio::null());
+            let status =
+                command.args(id).args(["-p", &port.to_string(), "-W", "5"]).stdin(Stdio::null()).stderr(Stdio::null());
             status.status().expect("mosquitto_sub is needed; ./tests/run installs it").success().then_some(())
         };
         crate::support::wait::wait_for("a subscription", PATIENCE, subscribed);

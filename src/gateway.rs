@@ -4,39 +4,49 @@
 //! written, a taken port) comes first. Stop: buses, so that nothing new is read; what was read is published; uplinks, which
 //! say goodbye; the broker; the store, which commits what it has.
 
+mod bridge;
 mod commands;
+mod control;
 mod intake;
+pub mod notify;
+mod progress;
+mod rates;
 mod reports;
+mod sentence;
 mod stage;
 mod status;
 mod uplinks;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::broker::{Broker, Doorkeeper, HubHandle, Limits};
 use crate::clock::Clock;
 use crate::command::Desk;
 use crate::config::Config;
-use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, OrderReport, Snapshot};
+use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, OrderReport, Pulse, Snapshot};
 use crate::poll::{self, Event, Mailbox};
 use crate::route::{GatewayTopics, ReadingRouter};
-use crate::web::{self, Web};
+use crate::web::{self, Pages, Serving, Web};
 
 use commands::Commands;
+use control::Control;
 use stage::Stage;
-use status::StatusBoard;
+use status::{Parts, StatusBoard};
 use uplinks::{Ends, Keeping};
 
 /// Polls that may wait for the broker; when there are more, the buses wait, skip intervals and count them.
 const EVENTS_WAITING: usize = 256;
+/// Questions that may wait for the intake.
+const REQUESTS_WAITING: usize = 16;
 
 /// A running gateway. Call [`Gateway::stop`]; dropping it leaves its tasks to the runtime's end.
 pub struct Gateway {
@@ -45,15 +55,19 @@ pub struct Gateway {
     broker: Arc<Broker>,
     keeping: Keeping,
     web: Option<(Web, CancellationToken)>,
+    /// The control socket; `None` where the data directory can't hold one.
+    control: Option<(Serving, CancellationToken)>,
     buses: Stage,
     /// Keeps the intake waiting where there are no buses; it ends when this and the buses' ends are gone.
     events: mpsc::Sender<Event>,
     intake: Stage,
+    intake_requests: mpsc::Sender<intake::Request>,
     /// The same for commands.
     order_reports: mpsc::Sender<OrderReport>,
     commands: Stage,
     reports: Stage,
     uplinks: Stage,
+    accepts: Stage,
 }
 
 impl Gateway {
@@ -64,7 +78,7 @@ impl Gateway {
         let topics = GatewayTopics::new(root).context("gateway.topic_root is too long")?;
         let router = ReadingRouter::new(root, devices.iter()).context("gateway.topic_root is too long")?;
 
-        let mut keeping = Keeping::open(&config, &topics, clock).await?;
+        let mut keeping = Keeping::open(&config, &devices, &topics, clock).await?;
         let Ends { outlets, appends, reports, memory } = keeping.broker_ends();
         let limits = Limits::from(&config.broker.limits);
         let broker = match Broker::start(&config.broker, limits, outlets, appends, reports, memory, clock) {
@@ -74,11 +88,14 @@ impl Gateway {
                 return Err(error.into());
             }
         };
-        let mut board = StatusBoard::new(config.gateway.id.clone(), clock, broker.clone());
+        let board = StatusBoard::new(config.gateway.id.clone(), clock, broker.clone());
+        let mut parts = Parts::default();
         let hub = broker.hub();
 
+        let mut accepts = Stage::new("what comes by uplink");
+        keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
-        keeping.start_uplinks(&mut uplinks, &mut board, clock);
+        parts.uplinks = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
 
         let desk = Desk::new(root, devices.iter());
         let filters = desk.filters().context("gateway.topic_root is too long")?;
@@ -92,20 +109,26 @@ impl Gateway {
         for bus in &config.buses {
             let on_bus: Vec<_> = devices.iter().filter(|device| device.bus == bus.name).cloned().collect();
             let (status, watched) = watch::channel(initial_status(bus.name.clone(), &on_bus));
-            board.buses.push(watched);
+            parts.buses.push(watched);
             let (orders_to_bus, orders) = mpsc::channel(commands::WAITING);
             orders_to.insert(bus.name.clone(), orders_to_bus);
             let mailbox = Mailbox { orders, reports: order_reports.clone() };
             let cancel = buses.cancel_token();
-            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), mailbox, status, cancel);
+            let pulse = Pulse::default();
+            // One round of its loop is one request, and its answer may take that long on a slow line.
+            let round = 2 * bus.timeout;
+            board.progress.watch(format!("bus {}", bus.name), pulse.clone(), round, clock.now());
+            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), mailbox, status, pulse, cancel);
             buses.spawn(&bus.name, task);
         }
         let mut intake = Stage::new("intake");
-        intake.spawn("readings", intake::run(arrived, router, hub.clone()));
+        let (intake_requests, requests) = mpsc::channel(REQUESTS_WAITING);
+        intake.spawn("readings", intake::run(arrived, requests, router, hub.clone()));
         let mut commands = Stage::new("commands");
         let task = Commands { desk, messages, buses: orders_to, reports, hub: hub.clone(), clock };
         commands.spawn("all", task.run());
 
+        board.show(parts);
         let board = Arc::new(board);
         let mut gateway = Gateway {
             topics,
@@ -113,13 +136,16 @@ impl Gateway {
             broker,
             keeping,
             web: None,
+            control: None,
             buses,
             events,
             intake,
+            intake_requests,
             order_reports,
             commands,
             reports: Stage::new("reports"),
             uplinks,
+            accepts,
         };
         if let Err(error) = gateway.announce(&config, devices.len(), hub, clock).await {
             gateway.stop().await;
@@ -130,12 +156,17 @@ impl Gateway {
 
     /// The web pages, the first state message and the regular reports.
     async fn announce(&mut self, config: &Config, devices: usize, hub: HubHandle, clock: Clock) -> anyhow::Result<()> {
+        let pages = self.pages(config.file.clone(), config.gateway.data_dir.clone());
+        let cancel = CancellationToken::new();
+        match web::start_control(&config.gateway.data_dir, pages.clone(), cancel.clone()) {
+            Ok(serving) => self.control = Some((serving, cancel)),
+            // A file system without sockets: nothing that has to be acknowledged depends on them.
+            Err(error) => error!(%error, "the gateway runs without its control socket"),
+        }
         if let Some(web) = &config.web {
-            let board = self.board.clone();
             let cancel = CancellationToken::new();
-            let source = move || board.snapshot();
             let guard = (!web.listen.ip().is_loopback()).then(|| guard(self.broker.doorkeeper()));
-            let started = web::start_guarded(web.listen, web.place.clone(), source, guard, cancel.clone()).await?;
+            let started = web::start_guarded(web.listen, web.place.clone(), pages, guard, cancel.clone()).await?;
             info!(address = %started.address(), "web pages, health and metrics are served");
             self.web = Some((started, cancel));
         }
@@ -143,6 +174,7 @@ impl Gateway {
         let (board, topics) = (self.board.clone(), self.topics.clone());
         self.reports
             .spawn("health", reports::health(board, topics.clone(), hub.clone(), clock, self.reports.cancel_token()));
+        self.reports.spawn("watchdog", notify::mind(self.board.clone(), clock, self.reports.cancel_token()));
         if let Some(gaps) = self.keeping.take_gaps() {
             self.reports.spawn("gaps", reports::gaps(gaps, topics, hub, self.reports.cancel_token()));
         }
@@ -157,6 +189,13 @@ impl Gateway {
             "the gateway runs"
         );
         Ok(())
+    }
+
+    /// What is served over HTTP and on the control socket.
+    fn pages(&self, file: PathBuf, data_dir: PathBuf) -> Pages {
+        let (board, shown) = (self.board.clone(), self.board.clone());
+        let control = Control { board, intake: self.intake_requests.clone(), file, data_dir };
+        Pages { source: Arc::new(move || shown.snapshot()), answerer: Some(control.answerer()) }
     }
 
     /// The gateway's own way into its broker.
@@ -187,6 +226,7 @@ impl Gateway {
             error = self.commands.ended() => error,
             error = self.reports.ended() => error,
             error = self.uplinks.ended() => error,
+            error = self.accepts.ended() => error,
         }
     }
 
@@ -203,7 +243,12 @@ impl Gateway {
             warn!(%error, "could not tell the local clients that the gateway goes");
         }
         self.uplinks.stop().await;
-        // The board holds the broker for its numbers; the web pages hold the board.
+        self.accepts.stop().await;
+        // The board holds the broker for its numbers; the web pages and the control socket hold the board.
+        if let Some((control, cancel)) = self.control {
+            cancel.cancel();
+            control.stopped().await;
+        }
         if let Some((web, cancel)) = self.web {
             cancel.cancel();
             web.stopped().await;

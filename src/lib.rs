@@ -29,7 +29,7 @@
 //! | [`web`] | health, readiness and metrics over HTTP |
 //! | [`gateway`] | builds and wires all of it; the order of start and stop |
 //! | [`cli`] | one file a subcommand |
-//! | [`log`] | log lines on the terminal, for people or as JSON |
+//! | [`log`] | log lines: in the journal with their fields, or on the terminal for people or as JSON |
 //!
 //! Decisions are made by plain state machines that are given the time and return what to do; thin tasks around them do
 //! the I/O. `tests/it/rules.rs` keeps the dependency rules between these modules.

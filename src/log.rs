@@ -1,20 +1,27 @@
-//! Log lines on the terminal: for people, or one JSON object a line. Where they go and how they look; never what is logged.
+//! Log lines: in the journal where systemd started the program, else on the terminal, for people or one JSON object a line. Where they go and
+//! how they look; never what is logged.
 //!
-//! Standard error carries them, so that what a command prints on standard output stays clean.
+//! On a terminal, standard error carries them, so that what a command prints on standard output stays clean.
 
+mod journal;
+mod quota;
+
+use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock::Clock;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Time of day (UTC), level, text and fields; in colour on a terminal.
+    /// For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal.
     #[default]
     Human,
     /// One JSON object a line.
@@ -41,10 +48,19 @@ pub enum LogError {
 
 /// Starts logging for the whole process. `level` is a level for the gateway's own lines, or a filter in the syntax of
 /// tracing's `EnvFilter`; other crates speak from `warn` up unless the filter names them.
-pub fn start(format: LogFormat, level: &str) -> Result<(), LogError> {
+///
+/// Keep what it returns until the program ends: dropping it waits, for half a second at most, until the last lines are written.
+pub fn start(format: LogFormat, level: &str) -> Result<Logging, LogError> {
     let filter = EnvFilter::try_new(directives(level)).map_err(|why| LogError::Filter { filter: level.into(), why })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let clock = Clock::start();
+    if format == LogFormat::Human
+        && journal::is_ours()
+        && let Ok((layer, flush)) = journal::open(clock)
+    {
+        tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|_| LogError::Started)?;
+        return Ok(Logging { _flush: Some(flush) });
+    }
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Human => {
             let colour = is_coloured(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
@@ -52,7 +68,40 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), LogError> {
         }
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_timer(Full(clock)).try_init(),
     }
-    .map_err(|_| LogError::Started)
+    .map_err(|_| LogError::Started)?;
+    Ok(Logging { _flush: None })
+}
+
+/// Logging, as long as it is kept.
+#[must_use = "dropping it ends logging"]
+pub struct Logging {
+    _flush: Option<journal::Flush>,
+}
+
+/// How bad a text for people is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It does not work.
+    Error,
+    /// It works, but.
+    Warning,
+}
+
+/// Writes a text for people, such as a report, to standard error. In the journal each of its lines is an entry with this priority.
+///
+/// Errors when standard error is closed.
+pub fn tell(severity: Severity, text: &str) -> io::Result<()> {
+    let text = if journal::is_ours() { with_priority(severity, text) } else { Cow::Borrowed(text) };
+    io::stderr().write_all(text.as_bytes())
+}
+
+/// What journald reads as a priority stands at the beginning of a line (sd-daemon(3)).
+fn with_priority(severity: Severity, text: &str) -> Cow<'_, str> {
+    let mark = match severity {
+        Severity::Error => "<3>",
+        Severity::Warning => "<4>",
+    };
+    text.lines().filter(|line| !line.trim().is_empty()).flat_map(|line| [mark, line, "\n"]).collect()
 }
 
 /// The directives for `level`: ours as asked for, everyone else from `warn` up.
@@ -110,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_wrong_filter_is_an_error_that_quotes_it_and_says_what_to_write() {
-        let error = start(LogFormat::Human, "fieldway=loud").unwrap_err().to_string();
+        let Err(error) = start(LogFormat::Human, "fieldway=loud") else { panic!("there is no such level") };
+        let error = error.to_string();
         assert!(error.contains("\"fieldway=loud\"") && error.contains("Use error, warn, info"), "{error}");
     }
 
@@ -120,6 +170,12 @@ mod tests {
         assert!(is_coloured(true, Some(OsStr::new(""))));
         assert!(!is_coloured(true, Some(OsStr::new("1"))));
         assert!(!is_coloured(false, None));
+    }
+
+    #[test]
+    fn each_line_of_a_report_has_its_priority_in_the_journal() {
+        assert_eq!(with_priority(Severity::Error, "error: x\n\n  --> y\n"), "<3>error: x\n<3>  --> y\n");
+        assert_eq!(with_priority(Severity::Warning, "w"), "<4>w\n");
     }
 
     #[test]

@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use fieldway::cli::{Cli, FAILED};
+use fieldway::log::{self, Severity};
 
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("fieldway: {error:#}");
+            // With standard error closed there is nobody to tell.
+            let _ = log::tell(Severity::Error, &format!("fieldway: {error:#}\n"));
             ExitCode::from(FAILED)
         }
     }

@@ -24,7 +24,7 @@ const MOST_LANES: u32 = 16;
 const RESERVED: usize = 33 << 20;
 
 /// The hash of a password. Never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(Arc<Phc>);
 
 /// Why a text is no hash that can be used. None of them repeats it.

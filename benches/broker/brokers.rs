@@ -27,11 +27,22 @@ impl Process {
 
     /// mosquitto from the system, without the limits that would have it drop what it is slow to deliver.
     pub fn mosquitto() -> Process {
+        Process::mosquitto_with(|_| "persistence false\n".to_owned())
+    }
+
+    /// mosquitto as safe as it can be made: it writes its whole state after every change.
+    pub fn saving_mosquitto() -> Process {
+        let safe = "persistence true\nautosave_on_changes true\nautosave_interval 1\npersistence_location";
+        Process::mosquitto_with(|folder| format!("{safe} {}/\n", folder.display()))
+    }
+
+    fn mosquitto_with(more: impl FnOnce(&Path) -> String) -> Process {
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
         let config = folder.path().join("mosquitto.conf");
         let lines = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n\
-             max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
+            "listener {port} 127.0.0.1\nallow_anonymous true\nlog_type none\nuser root\n\
+             max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n{}",
+            more(folder.path())
         );
         std::fs::write(&config, lines).expect("written");
         let program = ["/usr/sbin/mosquitto"].into_iter().find(|path| Path::new(path).exists()).unwrap_or("mosquitto");

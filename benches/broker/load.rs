@@ -13,7 +13,7 @@ use tokio::task::LocalSet;
 use super::brokers::Process;
 use super::wire::{self, Packet};
 
-const PAYLOAD: usize = 100;
+pub const PAYLOAD: usize = 100;
 /// Messages written at once.
 const CHUNK: usize = 50;
 const READ: usize = 128 << 10;
@@ -80,14 +80,11 @@ impl Load {
         });
         let mut tasks = Vec::new();
         for index in 0..self.subscribers {
-            let mut stream = connect(broker, &format!("subscriber-{index}")).await;
-            let mut words = Vec::new();
-            wire::subscribe(self.qos, &mut words);
-            stream.write_all(&words).await.expect("the broker listens");
-            expect(&mut stream, wire::SUBACK).await;
+            let mut stream = connect(broker, &format!("subscriber-{index}"), true).await;
+            subscribe(&mut stream, self.qos).await;
             tasks.push(tokio::task::spawn_local(subscriber(stream, index, self.per_second.is_some(), shared.clone())));
         }
-        let (mut reader, writer) = connect(broker, "publisher").await.into_split();
+        let (mut reader, writer) = connect(broker, "publisher", true).await.into_split();
         let answers = Rc::new(RefCell::new(Vec::new()));
         tasks.push(tokio::task::spawn_local(publisher(self.clone(), writer, answers.clone(), shared.clone())));
         let (here, there) = (shared.clone(), answers);
@@ -180,7 +177,12 @@ async fn subscriber(stream: TcpStream, index: usize, timed: bool, shared: Rc<Sha
     }
 }
 
-async fn packets<R: AsyncReadExt + Unpin>(reader: &mut R, mut packet: impl FnMut(Packet<'_>), mut after: impl FnMut()) {
+/// Calls `packet` for each packet that comes and `after` once all that came together are through.
+pub async fn packets<R: AsyncReadExt + Unpin>(
+    reader: &mut R,
+    mut packet: impl FnMut(Packet<'_>),
+    mut after: impl FnMut(),
+) {
     let mut buffer = Vec::with_capacity(READ);
     loop {
         let came = reader.read_buf(&mut buffer).await.expect("the broker stays");
@@ -199,14 +201,22 @@ fn each(buffer: &mut Vec<u8>, mut packet: impl FnMut(Packet<'_>)) {
     buffer.drain(..at);
 }
 
-async fn connect(broker: &Process, client_id: &str) -> TcpStream {
+/// Connected; the session is kept when `is_clean` is false.
+pub async fn connect(broker: &Process, client_id: &str, is_clean: bool) -> TcpStream {
     let mut stream = TcpStream::connect(broker.address).await.expect("the broker listens");
     stream.set_nodelay(true).expect("a TCP socket");
     let mut words = Vec::new();
-    wire::connect(client_id, &mut words);
+    wire::connect(client_id, is_clean, &mut words);
     stream.write_all(&words).await.expect("the broker listens");
     expect(&mut stream, wire::CONNACK).await;
     stream
+}
+
+pub async fn subscribe(stream: &mut TcpStream, qos: u8) {
+    let mut words = Vec::new();
+    wire::subscribe(qos, &mut words);
+    stream.write_all(&words).await.expect("the broker listens");
+    expect(stream, wire::SUBACK).await;
 }
 
 /// Reads one packet of this kind, which has nothing behind it yet.

@@ -3,8 +3,10 @@
 //!
 //! `cargo bench --bench broker -- [--only TEXT] [--rounds N] [--seconds S] [--window N]`. Both run with durability off: no uplink and no
 //! persistent session here, no persistence there. Each round measures one and then the other; what is shown is the median.
+//! The last table has durability on, on both sides: a session that is kept gets what sixteen publishers send.
 
 mod brokers;
+mod durable;
 mod load;
 mod wire;
 
@@ -39,6 +41,9 @@ fn main() {
         let load = Load { qos: *qos, subscribers: *subscribers, window: options.window, duration, per_second: None };
         throughput(name, &load, options.rounds);
     }
+    if "durable".contains(&options.only) {
+        durable(&options);
+    }
     if "latency".contains(&options.only) {
         println!("\n| 1,000 messages a second, one to one | p50 µs | p99 µs | most µs |\n| --- | --- | --- | --- |");
         for qos in [0, 1, 2] {
@@ -48,6 +53,24 @@ fn main() {
                 latency(&load, &broker());
             }
         }
+    }
+}
+
+/// Acknowledged and safe, at several windows of each publisher.
+fn durable(options: &Options) {
+    println!(
+        "\n| 16 publishers, QoS 1, a kept session gets all | Fieldway/s | mosquitto/s, saving each change | ratio |"
+    );
+    println!("| --- | --- | --- | --- |");
+    for window in [1, 20, 100] {
+        let measure = |broker: fn() -> Process| {
+            let duration = Duration::from_secs_f64(options.seconds);
+            let rounds: Vec<_> = (0..options.rounds).map(|_| durable::run(&broker(), window, duration)).collect();
+            assert!(rounds.iter().all(|round| round.delivered > 0.0), "the kept session got nothing");
+            median(rounds.iter().map(|round| round.acknowledged).collect())
+        };
+        let (ours, theirs) = (measure(Process::fieldway), measure(Process::saving_mosquitto));
+        println!("| {window} of each without an answer | {ours:.0} | {theirs:.0} | {:.1} |", ours / theirs);
     }
 }
 

@@ -49,9 +49,11 @@ pub fn parse(bytes: &[u8]) -> Option<(Packet<'_>, usize)> {
     Some((Packet { kind: first >> 4, flags: first & 15, body }, at + length))
 }
 
-pub fn connect(client_id: &str, out: &mut Vec<u8>) {
+/// `is_clean`: no session is kept.
+pub fn connect(client_id: &str, is_clean: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0x10, 12 + client_id.len() as u8]);
-    out.extend_from_slice(b"\x00\x04MQTT\x04\x02\x00\x00\x00");
+    out.extend_from_slice(b"\x00\x04MQTT\x04");
+    out.extend_from_slice(&[if is_clean { 2 } else { 0 }, 0, 0, 0]);
     out.push(client_id.len() as u8);
     out.extend_from_slice(client_id.as_bytes());
 }

@@ -19,12 +19,13 @@ use tracing::{debug, error};
 
 use super::counters::Counters;
 use super::durable::{Owner, Unsettled};
-use super::hub::{Hub, Select};
+use super::hub::Hub;
 use super::local_reader::LocalReader;
 use super::outbox::Outbox;
+use super::selector::Selector;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
-use crate::model::{Filter, Message, Monotonic, Publisher, Timestamp};
+use crate::model::{Filter, Message, Monotonic, Publisher, Pulse, Timestamp};
 use crate::mqtt::Reason;
 use crate::store::{Append, BrokerState, CommitReport, Intake, Page, QueueId, Refusal, SessionReader, StoreError};
 
@@ -35,8 +36,8 @@ const BATCH: usize = 64;
 pub struct Outlet {
     /// The queue for what it wants at QoS 1 or 2.
     pub queue: QueueId,
-    /// The message as the uplink is to get it, or nothing. Called for every message, so it must not block.
-    pub select: Select,
+    /// What it is to get. Asked for every message, so it must not block.
+    pub select: Box<dyn Selector>,
     /// For what it wants at QoS 0: now or never.
     pub live: mpsc::Sender<Message>,
     /// Counts what `live` had no room for.
@@ -77,6 +78,10 @@ pub(super) enum Input {
         message: Message,
         intake: Intake,
         done: oneshot::Sender<Result<(), Refusal>>,
+    },
+    OfferRetained {
+        outlet: usize,
+        old: bool,
     },
     Subscribe {
         filters: Vec<Filter>,
@@ -126,6 +131,8 @@ pub(super) struct HubTask {
     turns: Vec<OwnedSemaphorePermit>,
     /// Turns that are held, each until certain mailboxes have drained.
     holds: JoinSet<()>,
+    /// Of [`HubTask::run`].
+    pub(super) pulse: Pulse,
 }
 
 /// A page that was asked for, and what came.
@@ -176,6 +183,7 @@ impl HubTask {
             pressed: Vec::new(),
             turns: Vec::new(),
             holds: JoinSet::new(),
+            pulse: Pulse::default(),
         }
     }
 
@@ -192,6 +200,7 @@ impl HubTask {
         self.flush();
         self.append(&mut reports).await;
         loop {
+            self.pulse.beat();
             self.hub.set_wall(wall(self.clock));
             let due = self.hub.next_due();
             tokio::select! {
@@ -213,6 +222,7 @@ impl HubTask {
                 () = self.clock.sleep_until(due.unwrap_or_default()), if due.is_some() => {
                     self.hub.expire(self.clock.now());
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
                 // Not at once: the connections, which share the thread, have their turn between two portions.
                 () = tokio::task::yield_now(), if self.hub.is_feeding() => {}
             }
@@ -230,6 +240,7 @@ impl HubTask {
         while let Ok(input) = inputs.try_recv() {
             self.input(input, self.clock.now());
         }
+        self.hub.flush_outlets(self.clock.now());
         self.flush();
         self.append(&mut reports).await;
         debug!("the hub has stopped");
@@ -260,6 +271,7 @@ impl HubTask {
                 let token = self.token(done);
                 self.hub.publish_once(&by, message, token, intake, now);
             }
+            Input::OfferRetained { outlet, old } => self.hub.offer_retained(outlet, old, now),
             Input::Subscribe { filters, reader, done } => {
                 for filter in filters {
                     let key = self.hub.subscribe_local(filter, reader.room());

@@ -24,7 +24,7 @@ use super::pool::Pool;
 use super::{HubHandle, Limits, Memory, Outlet, listeners};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Place};
-use crate::model::BrokerStatus;
+use crate::model::{BrokerStatus, Pulse};
 use crate::store::{Append, CommitReport};
 
 /// Batches from clients that the hub may have before it. Small: each can hold a read buffer full of messages.
@@ -73,6 +73,7 @@ pub struct Broker {
     clock: Clock,
     handle: HubHandle,
     counters: Arc<Counters>,
+    pulse: Pulse,
     stop: DropGuard,
     ended: oneshot::Receiver<()>,
 }
@@ -118,6 +119,7 @@ impl Broker {
         };
         let memory = memory.map(|memory| (memory, u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX)));
         let hub = HubTask::new(limits, outlets, counters.clone(), clock, appends, memory);
+        let pulse = hub.pulse.clone();
         let hub = runtime.get().spawn(hub.run(hub_inputs, hub_goodbyes, reports, stop_hub.clone()));
         let clients = runtime.get().spawn(listeners::accept(bound, shared, goodbyes));
         let (end, ended) = oneshot::channel();
@@ -136,6 +138,7 @@ impl Broker {
             clock,
             handle: HubHandle { inputs },
             counters,
+            pulse,
             stop: stop.drop_guard(),
             ended,
         })
@@ -164,6 +167,11 @@ impl Broker {
     /// The gateway's own way in.
     pub fn hub(&self) -> HubHandle {
         self.handle.clone()
+    }
+
+    /// Beats while the hub makes progress.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// How it is doing.

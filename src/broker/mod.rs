@@ -34,13 +34,14 @@ mod places;
 mod pool;
 mod retained;
 mod routing;
+mod selector;
 mod sys;
 mod words;
 
 pub use entrance::{FilesError, certificate_warnings};
-pub use hub::Select;
-pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Subscription};
+pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Submitted, Subscription};
 pub use hub_task::{Memory, Outlet};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;
 pub use logins::Doorkeeper;
+pub use selector::{Outgoing, Selector};

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::broker;
 use crate::clock::Clock;
 use crate::config::{self, Config, Look, Place, Report};
+use crate::log::{self, Severity};
 use crate::model::Timestamp;
 use crate::uplink;
 
@@ -41,11 +42,11 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => {
             for (place, warning) in &warnings {
                 let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-                writeln!(io::stderr(), "warning: {place}{warning}")?;
+                log::tell(Severity::Warning, &format!("warning: {place}{warning}\n"))?;
             }
             writeln!(io::stdout(), "{}", summary(config))?;
         }
-        Err(report) => io::stderr().write_all(report.render(look()).as_bytes())?,
+        Err(report) => log::tell(Severity::Error, &report.render(look()))?,
     }
     Ok(exit)
 }

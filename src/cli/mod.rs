@@ -1,12 +1,15 @@
 //! The command line: one file a subcommand. Exit 0 well, 1 it failed, 2 wrong usage or configuration (`DESIGN.md` §9).
 
+pub mod backup;
 pub mod check;
+pub mod control;
 pub mod demo;
 pub mod passwd;
 pub mod plan;
 pub mod read;
 pub mod run;
 pub mod scan;
+pub mod status;
 pub mod templates;
 pub mod write;
 
@@ -36,7 +39,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway until it is stopped
-    Run(ConfigArg),
+    Run(run::RunArgs),
     /// Check a configuration and print everything that is wrong with it
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
@@ -45,6 +48,12 @@ enum Command {
     Read(read::ReadArgs),
     /// Ask every unit id of a bus who is there
     Scan(scan::ScanArgs),
+    /// Show how the running gateway is doing
+    Status(status::StatusArgs),
+    /// Copy a whole gateway into one file, also while it runs
+    Backup(backup::BackupArgs),
+    /// Put a backup in place
+    Restore(backup::RestoreArgs),
     /// List the devices that there are templates for, or show a template
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
@@ -78,13 +87,16 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         // The demo tells in its own words what the gateway would log.
         let usual = if matches!(self.command, Command::Demo(_)) { "error" } else { "info" };
-        log::start(self.log.log_format, self.log.log_level.as_deref().unwrap_or(usual))?;
+        let _logging = log::start(self.log.log_format, self.log.log_level.as_deref().unwrap_or(usual))?;
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
             Command::Read(args) => read::run(&args),
             Command::Scan(args) => scan::run(&args),
+            Command::Status(args) => status::run(&args),
+            Command::Backup(args) => backup::run(&args),
+            Command::Restore(args) => backup::restore(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
             Command::Passwd(args) => passwd::run(&args),

@@ -9,7 +9,8 @@ use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::config;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, notify};
+use crate::log::{self, Severity};
 use crate::process;
 
 use super::check::look;
@@ -18,13 +19,30 @@ use super::{ConfigArg, FAILED, MISUSED};
 /// The longest that a stop may take before what is left is abandoned (`DESIGN.md` §9).
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// Runs the gateway.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// `fieldway check` has just shown what is wrong with the configuration: don't show it again. For service files
+    #[arg(long)]
+    checked: bool,
+}
+
 /// Runs the gateway; returns when it has been stopped.
-pub fn run(args: &ConfigArg) -> anyhow::Result<ExitCode> {
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     process::return_memory();
-    let config = match config::load(&args.config, &|name| std::env::var(name).ok()) {
+    let file = &args.config.config;
+    let config = match config::load(file, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(report) => {
-            eprint!("{}", report.render(look()));
+            let text = match args.checked {
+                true => {
+                    format!("fieldway: {file} is wrong; `fieldway check` said how just before\n", file = file.display())
+                }
+                false => report.render(look()),
+            };
+            log::tell(Severity::Error, &text)?;
             return Ok(ExitCode::from(MISUSED));
         }
     };
@@ -38,13 +56,16 @@ async fn until_stopped(config: config::Config) -> anyhow::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
 
     let mut gateway = Gateway::start(config, Clock::start()).await?;
+    notify::ready(&gateway.snapshot());
     let code = loop {
         tokio::select! {
             _ = terminate.recv() => break ExitCode::SUCCESS,
             _ = interrupt.recv() => break ExitCode::SUCCESS,
             _ = hangup.recv() => {
                 info!("SIGHUP: reading the certificates again; a changed configuration takes a restart in this version");
+                notify::reloading();
                 gateway.reload_certificates().await;
+                notify::ready(&gateway.snapshot());
             }
             failure = gateway.failed() => {
                 error!(error = %failure, "a part of the gateway stopped by itself; stopping the rest");
@@ -53,6 +74,7 @@ async fn until_stopped(config: config::Config) -> anyhow::Result<ExitCode> {
         }
     };
     info!("stopping");
+    notify::stopping();
     if tokio::time::timeout(STOP_WITHIN, gateway.stop()).await.is_err() {
         error!(
             "the stop took longer than 5 s; what was not finished is abandoned, and the queue keeps what it had committed"

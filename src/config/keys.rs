@@ -1,10 +1,12 @@
 //! Every key that there is, where it belongs, and whether its feature is there yet.
 
+mod bridge;
 mod broker;
 mod telegram;
 
 use super::suggest::did_you_mean;
 
+pub(super) use bridge::{ACCEPT, AGGREGATE, BATCH, FORWARD};
 pub(super) use broker::{BROKER, LIMITS, LISTENER, USER};
 pub(super) use telegram::{FRAME, FRAME_CHECKSUM, FRAME_LENGTH, NMEA};
 
@@ -26,16 +28,10 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) name: &'static str,
-    /// `Some` when the feature is not there yet: what to do without it.
-    pub(super) instead: Option<&'static str>,
 }
 
 const fn key(name: &'static str) -> Key {
-    Key { name, instead: None }
-}
-
-const fn later(name: &'static str, instead: &'static str) -> Key {
-    Key { name, instead: Some(instead) }
+    Key { name }
 }
 
 impl Shape {
@@ -43,9 +39,9 @@ impl Shape {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// The keys that may be written in this version.
+    /// The names of all keys.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.keys.iter().filter(|key| key.instead.is_none()).map(|key| key.name)
+        self.keys.iter().map(|key| key.name)
     }
 
     /// The key of this shape that another gateway's word stands for.
@@ -333,11 +329,11 @@ pub(super) static UPLINK: Shape = Shape {
         key("mqtt_version"),
         key("keep_alive"),
         key("window"),
-        key("rate_limit"),
         key("session_lost"),
+        key("rate_limit"),
         key("queue"),
         key("forward"),
-        later("accept", "messages go up only"),
+        key("accept"),
     ],
     foreign: &[
         ("host", "url"),
@@ -372,6 +368,7 @@ pub(super) static UPLINK: Shape = Shape {
         ("max_rate", "rate_limit"),
         ("buffer", "queue"),
         ("topics", "forward"),
+        ("subscribe", "accept"),
     ],
 };
 
@@ -383,33 +380,8 @@ pub(super) static QUEUE: Shape = Shape {
     foreign: &[("size", "max_size"), ("age", "max_age"), ("limit", "max_size")],
 };
 
-pub(super) static FORWARD: Shape = Shape {
-    what: "a forward rule",
-    example: "{ topic: \"fieldway/#\" }",
-    depth: 4,
-    keys: &[
-        key("topic"),
-        key("except"),
-        key("to"),
-        key("qos"),
-        key("retain"),
-        later("when", "every message on `topic` is forwarded; `except` takes topics out"),
-        later("batch", "each message is sent by itself"),
-    ],
-    foreign: &[("from", "topic"), ("filter", "topic"), ("local", "topic"), ("remote", "to"), ("exclude", "except")],
-};
-
-/// Only for hints: `batch` as a whole is not there yet.
-static BATCH: Shape = Shape {
-    what: "`batch` of a forward rule",
-    example: "{ messages: 100 }",
-    depth: 5,
-    keys: &[key("messages"), key("delay"), key("compress")],
-    foreign: &[],
-};
-
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 20] = [
+pub(super) static ALL: [&Shape; 22] = [
     &TOP,
     &GATEWAY,
     &BROKER,
@@ -430,4 +402,6 @@ pub(super) static ALL: [&Shape; 20] = [
     &SCALE_FROM,
     &WRITE,
     &BATCH,
+    &AGGREGATE,
+    &ACCEPT,
 ];

@@ -12,8 +12,10 @@ mod check;
 mod cloud_address;
 mod compact;
 mod compose;
+mod diff;
 mod fields;
 mod files;
+mod inside;
 mod keys;
 mod problem;
 mod report;
@@ -27,9 +29,11 @@ mod types;
 mod units;
 mod yaml;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use diff::{Changes, Diff, Fixed};
 pub use problem::Problem;
 pub use report::{Look, Report};
 pub use secrets::password_from;
@@ -65,6 +69,33 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config,
         Ok(bytes) => parse(&bytes, path, &Outside { env, read: &source::read_small, list: &source::list }),
         Err(problem) => Err(Report::new(Files::new(path, String::new()), single(problem))),
     }
+}
+
+/// As [`load`], and says which other files were read for it: included ones, templates, passwords, certificates.
+pub fn load_with_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<PathBuf>), Report> {
+    let files = RefCell::new(Vec::new());
+    let read = |path: &Path| {
+        let bytes = source::read_small(path)?;
+        files.borrow_mut().push(path.to_owned());
+        Ok(bytes)
+    };
+    let config = match source::read(path) {
+        Ok(bytes) => parse(&bytes, path, &Outside { env, read: &read, list: &source::list })?,
+        Err(problem) => return Err(Report::new(Files::new(path, String::new()), single(problem))),
+    };
+    Ok((config, files.into_inner()))
+}
+
+/// The data directory that a configuration names, also when other parts of it are wrong; `None` when that can't be told.
+pub fn data_dir(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let bytes = source::read(path).ok()?;
+    let mut files = Files::new(path, source::decode(&bytes).ok()?);
+    // What is wrong is for others to tell.
+    let mut problems = Problems::default();
+    let root = yaml::parse(files.text(), 0..files.text().len(), &mut problems)?;
+    let outside = Outside { env, read: &source::read_small, list: &source::list };
+    let root = compose::compose(root, &mut files, &outside, &mut problems);
+    check::data_dir(&root, &check::Context { files: &files, outside: &outside }, &mut problems)
 }
 
 /// Checks the text of a configuration as [`load`] does, with no other input than what is given. `file` is the name

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::{Bus, Device, Filter, Name, Topic};
 pub use crate::model::{Durability, SessionLost, WhenFull};
 use crate::password::PasswordHash;
-use crate::route::ForwardRule;
+use crate::route::{AcceptRule, ForwardRule};
 
 /// A whole, checked configuration. Names are unique, references exist, numbers are in range.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ impl ListenerConfig {
 }
 
 /// The files of a listener with TLS. All PEM; their contents are looked at when the file is checked, and read again when the broker starts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The server's certificate, then those between it and its authority.
     pub certificate: PathBuf,
@@ -105,7 +105,7 @@ pub struct TlsFiles {
 pub const ANONYMOUS: &str = "anonymous";
 
 /// One entry of `broker.users`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserConfig {
     /// What the client calls itself, or the common name of its certificate.
     pub name: String,
@@ -120,7 +120,7 @@ pub struct UserConfig {
 }
 
 /// `limits:` of the broker; `None` is the broker's default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Clients connected at once.
     pub connections: Option<usize>,
@@ -185,7 +185,7 @@ impl fmt::Display for Place {
 }
 
 /// One entry of `uplinks:`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UplinkConfig {
     /// The key.
     pub name: Name,
@@ -207,14 +207,16 @@ pub struct UplinkConfig {
     pub keep_alive: Duration,
     /// Most messages in flight, 1 to 10,000; default 100.
     pub window: u16,
-    /// `rate_limit:`; `None` without.
-    pub rate_limit: Option<Rate>,
     /// `session_lost:`, default `resend`.
     pub session_lost: SessionLost,
+    /// `rate_limit:`; `None` without.
+    pub rate_limit: Option<Rate>,
     /// `queue:`
     pub queue: QueueConfig,
     /// `forward:`, in the order of the file; the first that matches wins.
     pub forward: Vec<ForwardRule>,
+    /// `accept:`, likewise.
+    pub accept: Vec<AcceptRule>,
     /// Where the file has it.
     pub place: Option<Place>,
 }

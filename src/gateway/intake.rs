@@ -1,32 +1,52 @@
 //! Readings on their way from the buses to the hub.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::{HubClosed, HubHandle};
+use crate::model::{DevicePoints, Message};
 use crate::poll::Event;
 use crate::route::ReadingRouter;
 
+/// What can be asked of the intake, between two readings.
+pub enum Request {
+    /// How the points of every device are doing.
+    Points(oneshot::Sender<Vec<DevicePoints>>),
+}
+
 /// Publishes what the buses report until the last bus has ended. While the hub has no room it waits, and so do the buses.
-///
-/// A device's availability is published before its points when it returns, and before their faults when it goes.
 pub async fn run(
     mut events: mpsc::Receiver<Event>,
+    mut requests: mpsc::Receiver<Request>,
     mut router: ReadingRouter,
     hub: HubHandle,
 ) -> Result<(), HubClosed> {
-    while let Some(event) = events.recv().await {
-        match event {
-            Event::Round(round) => {
-                for message in router.round(&round) {
-                    hub.publish(message).await?;
-                }
-            }
-            Event::Availability { device, online, .. } => {
-                if let Some(message) = router.availability(&device.name, online) {
-                    hub.publish(message).await?;
-                }
-            }
+    loop {
+        let messages = tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => of_event(&mut router, &event),
+                None => return Ok(()),
+            },
+            Some(request) = requests.recv() => of_request(&mut router, request),
+        };
+        for message in messages {
+            hub.publish(message).await?;
         }
     }
-    Ok(())
+}
+
+fn of_event(router: &mut ReadingRouter, event: &Event) -> Vec<Message> {
+    match event {
+        Event::Round(round) => router.round(round),
+        Event::Availability { device, online, .. } => router.availability(&device.name, *online).into_iter().collect(),
+    }
+}
+
+fn of_request(router: &mut ReadingRouter, request: Request) -> Vec<Message> {
+    match request {
+        Request::Points(answer) => {
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send(router.points());
+            Vec::new()
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! How each part is doing, as plain numbers. Health messages, metrics and, later, `fieldway status` print these and nothing else.
+//! How each part is doing, as plain numbers. Health messages, metrics and `fieldway status` print these and nothing else.
 
 use std::time::Duration;
 
@@ -85,6 +85,19 @@ pub struct DeviceStatus {
     pub skipped: u64,
 }
 
+/// The points of one device, as last read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePoints {
+    /// Its name.
+    pub device: Name,
+    /// How many it has.
+    pub count: usize,
+    /// How many have a good value.
+    pub good: usize,
+    /// Those that have none, and why. The rest has not been read yet.
+    pub bad: Vec<(Name, Fault)>,
+}
+
 /// The local broker. The counters count since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BrokerStatus {
@@ -108,6 +121,8 @@ pub struct BrokerStatus {
 pub struct QueueStatus {
     /// Messages waiting for their acknowledgement.
     pub depth: u64,
+    /// Those of them that go before the others.
+    pub high: u64,
     /// Their bytes as accounted against `max_size`.
     pub bytes: u64,
     /// When the oldest of them was queued.

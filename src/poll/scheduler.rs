@@ -150,7 +150,7 @@ impl Scheduler {
             longest,
             next_order: 0,
         };
-        let spread = Spread::new(bus, &devices);
+        let spread = Spread::new(now, bus, &devices);
         let mut slow = 0;
         let agendas = devices.into_iter().map(|(device, groups)| {
             let group = |planned: PlannedGroup| {

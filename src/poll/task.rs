@@ -13,7 +13,7 @@ use super::scheduler::{Action, Outcome, Scheduler};
 use super::{Event, Output, PollError, load};
 use crate::clock::Clock;
 use crate::driver::{self, Driver, Ending, Failure, Finished, LineError, Request, WriteFailure};
-use crate::model::{Bus, BusStatus, Device, Fault, Monotonic, Name, Order, OrderReport, Sample};
+use crate::model::{Bus, BusStatus, Device, Fault, Monotonic, Name, Order, OrderReport, Pulse, Sample};
 
 /// How long the end may be put off by a write that has begun, and by readings that nobody takes.
 const LAST_WRITES: Duration = Duration::from_secs(2);
@@ -30,9 +30,11 @@ pub struct Mailbox {
 
 /// Polls `devices`, all of them on `bus`, and writes what it is ordered to, until `cancel`.
 ///
-/// Waits while `events` is full; the intervals that pass meanwhile are skipped and counted. `status` is kept up to date. At the end
+/// Waits while `events` is full; the intervals that pass meanwhile are skipped and counted. `status` is kept up to date, and `pulse` beats
+/// with each request, and at least every few seconds. At the end
 /// a write that has begun is finished, and what was read is handed on; both have their limit.
 /// Errors when no driver speaks the bus's protocol, or the receiver of `events` is gone.
+#[expect(clippy::too_many_arguments, reason = "one caller, and each is another end of the task")]
 pub async fn run(
     bus: Bus,
     devices: Vec<Arc<Device>>,
@@ -40,6 +42,7 @@ pub async fn run(
     events: mpsc::Sender<Event>,
     mailbox: Mailbox,
     status: watch::Sender<BusStatus>,
+    pulse: Pulse,
     cancel: CancellationToken,
 ) -> Result<(), PollError> {
     let mut driver = driver::for_bus(&bus, clock)?;
@@ -51,7 +54,7 @@ pub async fn run(
         .overlapping(depth)
         .listening(|device| driver.unasked(device));
     let (sent, refusals) = (Vec::new(), BTreeMap::new());
-    let task = Task { bus, clock, driver, scheduler, events, mailbox, status, cancel, sent, refusals };
+    let task = Task { bus, clock, driver, scheduler, events, mailbox, status, pulse, cancel, sent, refusals };
     task.poll().await
 }
 
@@ -63,6 +66,7 @@ struct Task {
     events: mpsc::Sender<Event>,
     mailbox: Mailbox,
     status: watch::Sender<BusStatus>,
+    pulse: Pulse,
     cancel: CancellationToken,
     /// What is under way in the driver's pipeline.
     sent: Vec<(u64, Arc<Device>, Arc<Request>)>,
@@ -77,6 +81,7 @@ impl Task {
     async fn poll(mut self) -> Result<(), PollError> {
         let cancel = self.cancel.clone();
         while !cancel.is_cancelled() {
+            self.pulse.beat();
             while let Ok(order) = self.mailbox.orders.try_recv() {
                 self.take_order(order);
             }
@@ -103,7 +108,7 @@ impl Task {
     async fn carry_out(&mut self, action: Action) {
         match action {
             Action::Wait(until) => tokio::select! {
-                () = self.clock.sleep_until(until) => {}
+                () = self.clock.sleep_until(until.min(self.clock.now() + Pulse::EVERY)) => {}
                 // Without a sender there is nothing to wait for.
                 Some(order) = self.mailbox.orders.recv() => self.take_order(order),
                 heard = self.driver.listen() => {
@@ -182,6 +187,7 @@ impl Task {
 
     /// Waits for the end of requests that are under way.
     async fn listen(&mut self, until: Monotonic) {
+        let until = until.min(self.clock.now() + Pulse::EVERY);
         let pipeline = self.driver.pipeline().expect("its depth was told to the scheduler");
         let finished = tokio::select! {
             biased;

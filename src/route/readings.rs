@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Device, Message, Name, Point, Publish, QoS, Round, Sample, Stamp, Topic, TopicError};
+use crate::model::{Device, DevicePoints, Message, Name, Point, Publish, QoS, Round, Sample, Stamp, Topic, TopicError};
 
 use super::payload;
 use super::report::Published;
@@ -16,6 +16,7 @@ pub struct ReadingRouter {
 
 #[derive(Debug)]
 struct DeviceRoute {
+    device: Arc<Device>,
     snapshot: Topic,
     availability: Topic,
     /// Of the points that have one of their own.
@@ -64,6 +65,11 @@ impl ReadingRouter {
         messages
     }
 
+    /// How the points of every device are doing.
+    pub fn points(&self) -> Vec<DevicePoints> {
+        self.devices.values().map(DeviceRoute::points).collect()
+    }
+
     /// `online` or `offline`, retained.
     pub fn availability(&self, device: &Name, online: bool) -> Option<Message> {
         let route = self.devices.get(device)?;
@@ -73,6 +79,20 @@ impl ReadingRouter {
 }
 
 impl DeviceRoute {
+    fn points(&self) -> DevicePoints {
+        let points = || self.device.points.iter().zip(&self.last);
+        let bad = points().filter_map(|(point, last)| match last {
+            Some(Sample::Bad(fault)) => Some((point.name.clone(), *fault)),
+            _ => None,
+        });
+        DevicePoints {
+            device: self.device.name.clone(),
+            count: self.device.points.len(),
+            good: self.last.iter().filter(|last| matches!(last, Some(Sample::Good(_)))).count(),
+            bad: bad.collect(),
+        }
+    }
+
     /// Every point as last read, which is what was published last from now on.
     fn snapshot(&mut self, device: &Device, stamp: Stamp) -> Message {
         let points = device.points.iter().zip(&self.last);
@@ -88,10 +108,11 @@ impl DeviceRoute {
         Message::new(self.snapshot.clone(), payload, device.publish.qos, device.publish.retain)
     }
 
-    fn new(root: &Topic, device: &Device) -> Result<DeviceRoute, TopicError> {
+    fn new(root: &Topic, device: &Arc<Device>) -> Result<DeviceRoute, TopicError> {
         let topic = |name: &str| Topic::new(&format!("{root}/{}/{name}", device.name));
         let own_topic = |point: &Point| point.publish.mode.on_own_topic().then(|| topic(&point.name)).transpose();
         Ok(DeviceRoute {
+            device: Arc::clone(device),
             snapshot: Topic::new(&format!("{root}/{}", device.name))?,
             availability: topic("availability")?,
             points: device.points.iter().map(own_topic).collect::<Result<_, _>>()?,
@@ -136,7 +157,8 @@ mod tests {
     }
 
     fn reading(point: usize, ms: u64, sample: Sample) -> Reading {
-        let stamp = Stamp { monotonic: Monotonic::from_millis(ms), wall: Timestamp(ms as i64), synced: true };
+        let stamp =
+            Stamp { monotonic: Monotonic::from_millis(ms), since_boot: None, wall: Timestamp(ms as i64), synced: true };
         Reading { point, sample, stamp }
     }
 

@@ -16,6 +16,9 @@ const SUSPECT_SUFFIX: &str = ".suspect";
 const UNFINISHED_SUFFIX: &str = ".salvage";
 const WHOLE_SUFFIX: &str = ".salvaged";
 
+/// A copy that is being put back.
+const RESTORED_SUFFIX: &str = ".restoring";
+
 /// SQLite's files of one database.
 const SUFFIXES: [&str; 3] = ["-shm", "-wal", ""];
 
@@ -40,6 +43,16 @@ impl DataDir {
         }
     }
 
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database's log.
+    pub(super) fn log(&self) -> PathBuf {
+        with_suffix(&self.database(), "-wal")
+    }
+
     /// The database file.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("queue.db")
@@ -47,9 +60,33 @@ impl DataDir {
 
     /// Where the successor of a damaged database is put together. Nothing is there: what an earlier start had begun is not whole.
     pub(super) fn begin_successor(&self) -> Result<PathBuf, StoreError> {
-        let successor = with_suffix(&self.database(), UNFINISHED_SUFFIX);
+        self.make_way(UNFINISHED_SUFFIX)
+    }
+
+    /// Where a copy is put before it takes the database's place.
+    pub(super) fn restored(&self) -> PathBuf {
+        with_suffix(&self.database(), RESTORED_SUFFIX)
+    }
+
+    /// The same, with nothing there.
+    pub(super) fn begin_restored(&self) -> Result<PathBuf, StoreError> {
+        self.make_way(RESTORED_SUFFIX)
+    }
+
+    /// Moves the database aside, with its journal, and the copy in its place. Returns where the database is now, if there was one.
+    pub(super) fn replace_by_restored(&self, unix_seconds: i64) -> Result<Option<PathBuf>, StoreError> {
+        let aside = self.free_name(&format!("queue.db.before-restore-{unix_seconds}"));
+        let was_there = self.database().exists();
+        self.move_all(&self.database(), &aside)?;
+        self.rename(&self.restored(), &self.database())?;
+        self.sync()?;
+        Ok(was_there.then_some(aside))
+    }
+
+    fn make_way(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let path = with_suffix(&self.database(), suffix);
         for suffix in SUFFIXES {
-            let leftover = with_suffix(&successor, suffix);
+            let leftover = with_suffix(&path, suffix);
             match fs::remove_file(&leftover) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::DataDir { path: leftover, cause });
@@ -57,7 +94,29 @@ impl DataDir {
                 _ => {}
             }
         }
-        Ok(successor)
+        Ok(path)
+    }
+
+    fn free_name(&self, name: &str) -> PathBuf {
+        let mut path = self.path.join(name);
+        for attempt in 1.. {
+            if !path.exists() {
+                break;
+            }
+            path = self.path.join(format!("{name}-{attempt}"));
+        }
+        path
+    }
+
+    /// A database with its journal.
+    fn move_all(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        for suffix in SUFFIXES {
+            let part = with_suffix(from, suffix);
+            if part.exists() {
+                self.rename(&part, &with_suffix(to, suffix))?;
+            }
+        }
+        Ok(())
     }
 
     /// The successor is whole and closed: from now on it is the one, whenever the process ends.
@@ -74,19 +133,8 @@ impl DataDir {
         if !whole.exists() {
             return Ok(None);
         }
-        let mut aside = self.path.join(format!("queue.db.corrupt-{unix_seconds}"));
-        for attempt in 1.. {
-            if !aside.exists() {
-                break;
-            }
-            aside = self.path.join(format!("queue.db.corrupt-{unix_seconds}-{attempt}"));
-        }
-        for suffix in SUFFIXES {
-            let from = with_suffix(&database, suffix);
-            if from.exists() {
-                self.rename(&from, &with_suffix(&aside, suffix))?;
-            }
-        }
+        let aside = self.free_name(&format!("queue.db.corrupt-{unix_seconds}"));
+        self.move_all(&database, &aside)?;
         self.rename(&whole, &database)?;
         self.sync()?;
         Ok(Some(aside))

@@ -133,6 +133,15 @@ impl Connection {
         read(&mut self.read, &mut self.inbox).await
     }
 
+    /// Reads what else is there now; false when there is nothing.
+    pub(super) async fn read_on(&mut self) -> Result<bool, ConnectionError> {
+        tokio::select! {
+            biased;
+            read = self.read() => read.map(|()| true),
+            () = std::future::ready(()) => Ok(false),
+        }
+    }
+
     /// Writes some of the outbox and says how much. Cancel-safe.
     pub(super) async fn write(&mut self) -> Result<usize, ConnectionError> {
         write(&mut self.write, &mut self.outbox).await

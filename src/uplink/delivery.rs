@@ -10,6 +10,7 @@ mod sending;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use bytes::BytesMut;
 
@@ -17,12 +18,23 @@ use super::envelope::{Envelope, Unfit};
 use super::lane::Lane;
 use super::suspicion::{Finding, Suspicion};
 use super::verdict::{self, Verdict};
-use crate::model::{Message, QoS, SessionLost};
+use crate::model::{Message, Priority, QoS, SessionLost};
 use crate::mqtt::{Ack, Acked, Codec, CodecError, Outbound, Reason, Receipt};
 use crate::store::{Entry, Row};
 
 /// Packet ids 1 to this belong to rows; those above to whatever else is sent.
 pub(super) const ROW_IDS: u16 = 60_000;
+
+/// Of these, ids 1 to this belong to rows of normal priority, the others to those of high priority.
+const NORMAL_IDS: u16 = 50_000;
+
+/// The packet ids of a class of rows.
+pub(super) const fn ids(class: Priority) -> RangeInclusive<u16> {
+    match class {
+        Priority::Normal => 1..=NORMAL_IDS,
+        Priority::High => NORMAL_IDS + 1..=ROW_IDS,
+    }
+}
 
 /// A message that was refused without a clear reason is put aside after so many tries.
 const TRIES: u8 = 5;
@@ -80,6 +92,7 @@ pub(super) enum Progress {
 /// The rows of one queue on their way to the cloud.
 #[derive(Debug)]
 pub(super) struct Delivery {
+    class: Priority,
     outbound: Outbound<Row>,
     lane: Lane,
     /// Read ahead, not sent.
@@ -107,7 +120,9 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// Nothing is in flight in this life.
-    pub(super) fn new(start: Start, envelope: Envelope) -> Delivery {
+    pub(super) fn new(class: Priority, start: Start, envelope: Envelope) -> Delivery {
+        let ids = ids(class);
+        let many = ids.end() - ids.start() + 1;
         let Start { window, done, recorded, last, session_lost } = start;
         let peer = Peer {
             session_present: false,
@@ -117,11 +132,12 @@ impl Delivery {
             topic_alias_maximum: 0,
         };
         Delivery {
-            outbound: Outbound::new(window.min(ROW_IDS), 1..=ROW_IDS),
+            class,
+            outbound: Outbound::new(window.min(many), ids),
             lane: Lane::new(done, recorded),
             waiting: VecDeque::new(),
             // Acknowledgements come in any order and are recorded late, but no row can have been sent whose id still belonged to another.
-            suspect: last.min(done + u64::from(ROW_IDS)),
+            suspect: last.min(done + u64::from(many)),
             recorded_before: recorded,
             assumed: 0,
             on_disk: recorded,
@@ -175,8 +191,7 @@ impl Delivery {
     /// Events stay: a row that was put aside is not in flight any more.
     pub(super) fn disconnected(&mut self, by_cloud: bool) -> u64 {
         self.waiting.clear();
-        let in_question = self.outbound.stages().any(|(.., stage)| stage.on_wire && !stage.receipted);
-        if in_question && self.suspicion.ended(by_cloud, self.taken, self.lane.passed()) == Finding::Oldest {
+        if self.is_in_question() && self.suspicion.ended(by_cloud, self.taken, self.lane.passed()) == Finding::Oldest {
             let oldest = self
                 .outbound
                 .stages()
@@ -220,7 +235,15 @@ impl Delivery {
                 self.suspicion.settled(row.n);
                 self.settled(row.n)
             }
-            Acked::Unknown => Progress::Nothing,
+            Acked::Unknown => match self.outbound.refused(ack.packet_id) {
+                // A broker that has no QoS 2 and no way to say so (RabbitMQ, 3.1.1) answers as if it had been QoS 1: it has the message.
+                Acked::Message(row) => {
+                    self.downgraded = true;
+                    self.suspicion.settled(row.n);
+                    self.settled(row.n)
+                }
+                Acked::Unknown => Progress::Nothing,
+            },
         }
     }
 
@@ -299,7 +322,7 @@ impl Delivery {
     pub(super) fn recorded(&mut self, through: u64, mut release: impl FnMut(u16)) {
         self.on_disk = through;
         while let Some(n) = self.lane.next_release(through) {
-            let id = packet_id(n);
+            let id = packet_id(self.class, n);
             if self.outbound.recorded(id) {
                 release(id);
             }
@@ -319,6 +342,31 @@ impl Delivery {
     /// Every row up to here is settled: the cloud has it, or it was put aside.
     pub(super) fn done(&self) -> u64 {
         self.lane.done()
+    }
+
+    /// Whether the cloud may have closed the connection for a row of this queue.
+    pub(super) fn is_in_question(&self) -> bool {
+        self.outbound.stages().any(|(.., stage)| stage.on_wire && !stage.receipted)
+    }
+
+    /// Whether rows go one at a time, to find the one that the cloud can't take.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.suspicion.alone().is_some()
+    }
+
+    /// Rows of other queues that take a part of the window now.
+    pub(super) fn share_window(&mut self, others: u16) {
+        self.outbound.share_window(others);
+    }
+
+    /// The most that may be on the wire of this connection.
+    pub(super) fn allowed(&self) -> u16 {
+        self.outbound.allowed()
+    }
+
+    /// Rows on the wire of this connection.
+    pub(super) fn on_wire(&self) -> u16 {
+        self.outbound.on_wire()
     }
 
     /// Whether the cloud takes one more message at once.
@@ -347,8 +395,10 @@ impl Delivery {
     }
 }
 
-/// The packet id of a row, 1 to [`ROW_IDS`].
-fn packet_id(n: u64) -> u16 {
-    // The remainder is below 60,000.
-    1 + (n % u64::from(ROW_IDS)) as u16
+/// The packet id of a row, one of [`ids`].
+fn packet_id(class: Priority, n: u64) -> u16 {
+    let ids = ids(class);
+    let many = u64::from(ids.end() - ids.start()) + 1;
+    // The remainder is below their number.
+    ids.start() + (n % many) as u16
 }

@@ -1,11 +1,13 @@
 //! How a row looks on the wire: its PUBLISH, marked so that the cloud can tell a repetition from a new message. Pure.
 
 use std::fmt::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
 
 use super::delivery;
-use crate::model::{Message, Properties, QoS, Timestamp};
+use super::echoes::Echoes;
+use crate::model::{Message, Properties, QoS, Timestamp, Topic};
 use crate::mqtt::{Codec, CodecError, OutgoingAliases, PublishRef, TopicName, Version};
 use crate::store::Row;
 
@@ -22,6 +24,8 @@ pub(super) struct Envelope {
     aliases: OutgoingAliases,
     /// The properties of a row that has none of its own; only the last value changes from row to row.
     marks: Properties,
+    /// What will be sent back, where the protocol has no other way to tell.
+    echoes: Option<Arc<Mutex<Echoes>>>,
 }
 
 /// What a row goes out under.
@@ -56,8 +60,13 @@ impl Envelope {
         let epoch = epoch.to_string();
         let user = mark(gateway, &epoch, String::new()).to_vec();
         let marks = Properties { user, ..Properties::default() };
-        let (retain_available, aliases) = (true, OutgoingAliases::default());
-        Envelope { version, gateway: gateway.to_owned(), epoch, retain_available, aliases, marks }
+        let (retain_available, aliases, echoes) = (true, OutgoingAliases::default(), None);
+        Envelope { version, gateway: gateway.to_owned(), epoch, retain_available, aliases, marks, echoes }
+    }
+
+    /// Notes what goes out in `echoes`.
+    pub(super) fn with_echoes(self, echoes: Option<Arc<Mutex<Echoes>>>) -> Envelope {
+        Envelope { echoes, ..self }
     }
 
     /// A connection was made. `retain_available` is whether the cloud keeps retained messages; one that does not refuses the flag.
@@ -104,23 +113,15 @@ impl Envelope {
             message_expiry_s: expiry_left(row, wall),
             ..PublishRef::new(&row.message, packet_id)
         };
-        let topic = &row.message.topic;
-        match self.aliases.name(topic) {
-            TopicName::Full => {}
-            TopicName::Alias(alias) => {
-                let packet = PublishRef { topic: "", topic_alias: Some(alias), ..packet };
-                return codec.encode_publish(&packet, out).map_err(Unfit);
-            }
-            TopicName::Assigning(alias) => {
-                let packet = PublishRef { topic_alias: Some(alias), ..packet };
-                if codec.encode_publish(&packet, out).is_ok() {
-                    self.aliases.assign(alias, topic);
-                    return Ok(());
-                }
-                // Those three bytes may have been too many.
-            }
+        encode(&mut self.aliases, codec, packet, &row.message.topic, out).map_err(Unfit)?;
+        self.note_sent(&row.message);
+        Ok(())
+    }
+
+    fn note_sent(&self, message: &Message) {
+        if let Some(echoes) = &self.echoes {
+            echoes.lock().unwrap_or_else(PoisonError::into_inner).sent(message);
         }
-        codec.encode_publish(&packet, out).map_err(Unfit)
     }
 
     /// Appends the PUBLISH of a message that is in no queue.
@@ -132,8 +133,37 @@ impl Envelope {
         out: &mut BytesMut,
     ) -> Result<(), CodecError> {
         let retain = message.retain && self.retain_available;
-        codec.encode_publish(&PublishRef { retain, ..PublishRef::new(message, packet_id) }, out)
+        let mut own = message.properties.as_deref().cloned().unwrap_or_default();
+        own.user.push(("gateway".into(), self.gateway.clone()));
+        let properties = (self.version == Version::V5).then_some(&own);
+        codec.encode_publish(&PublishRef { retain, properties, ..PublishRef::new(message, packet_id) }, out)?;
+        self.note_sent(message);
+        Ok(())
     }
+}
+
+/// Appends a PUBLISH, under an alias for its topic where there is one.
+fn encode(
+    aliases: &mut OutgoingAliases,
+    codec: &Codec,
+    packet: PublishRef<'_>,
+    topic: &Topic,
+    out: &mut BytesMut,
+) -> Result<(), CodecError> {
+    match aliases.name(topic) {
+        TopicName::Full => {}
+        TopicName::Alias(alias) => {
+            return codec.encode_publish(&PublishRef { topic: "", topic_alias: Some(alias), ..packet }, out);
+        }
+        TopicName::Assigning(alias) => {
+            if codec.encode_publish(&PublishRef { topic_alias: Some(alias), ..packet }, out).is_ok() {
+                aliases.assign(alias, topic);
+                return Ok(());
+            }
+            // Those three bytes may have been too many.
+        }
+    }
+    codec.encode_publish(&packet, out)
 }
 
 fn mark(gateway: &str, epoch: &str, n: String) -> [(String, String); 3] {

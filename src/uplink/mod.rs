@@ -4,7 +4,8 @@
 //! connection ended, or the process did, goes out again.
 //!
 //! - `delivery`, `lane`, `envelope`: what goes next, with which packet id and marks, and what of it is settled; pure
-//! - `suspicion`: which message a cloud closes the connection for; pure
+//! - `suspicion`: which message a cloud closes the connection for; `echoes`: what will be sent back; pure
+//! - `lanes`: two deliveries on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
 //! - `rota`, `pace`: which server is tried next, and how many messages may go now; pure
 //! - `intake`, `subscriptions`: what comes down, and what the cloud is asked to send; pure. `accept`: the seam to whoever takes it
@@ -19,11 +20,13 @@ mod backoff;
 mod certificates;
 mod client;
 mod delivery;
+mod echoes;
 mod envelope;
 mod goodbye;
 mod incoming;
 mod intake;
 mod lane;
+mod lanes;
 mod liveness;
 mod online;
 mod pace;
@@ -41,7 +44,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Rate, Secret, ServerConfig, UplinkTls};
-use crate::model::{Name, SessionLost, Topic};
+use crate::model::{Name, Pulse, SessionLost, Topic};
 use crate::mqtt::Version;
 
 pub use accept::{ACCEPTED_WAITING, Accept, Accepted, Outcome, Settled, Subscription, Ticket};
@@ -53,6 +56,8 @@ pub use task::run;
 pub struct Settings {
     /// Its name, for logs and status.
     pub name: Name,
+    /// Beats while the uplink's task makes progress, connected or not.
+    pub pulse: Pulse,
     /// The cloud's servers, at least one: the first that answers is used, until it fails.
     pub servers: Vec<ServerConfig>,
     /// What encrypted connections trust and show.

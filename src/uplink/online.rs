@@ -12,15 +12,18 @@ use super::delivery::{Event, Peer};
 use super::liveness::{Liveness, Pulse};
 use super::task::{Uplink, next_live, next_settled, queue_changed};
 use super::verdict::advice;
-use crate::model::{Message, Monotonic, QoS, SessionLost};
+use crate::model::{self, Message, Monotonic, Priority, QoS, SessionLost};
 use crate::mqtt::{Ack, ConnAck, Packet, Reason};
-use crate::store::StoreError;
+use crate::store::{Entry, StoreError};
 
 /// Bytes that are put together for one write: enough for the kernel to be busy while the next are written.
 const ENOUGH: usize = 64 << 10;
 
 /// Rows are read so many at a time, at least and at most; between them as many as the window holds.
 const READ_ROWS: (usize, usize) = (16, 2048);
+
+/// Reads of the socket before everything else has its turn.
+const READS_AT_ONCE: usize = 32;
 
 /// After a failed read of the queue.
 const READ_AGAIN: Duration = Duration::from_secs(5);
@@ -83,25 +86,9 @@ impl Uplink {
             birth_first,
             handover: None,
         };
-        let back_to = self.delivery.connected(Peer {
-            session_present: connack.session_present,
-            receive_maximum: connack.receive_maximum,
-            maximum_qos: connack.maximum_qos,
-            retain_available: connack.retain_available,
-            topic_alias_maximum: connack.topic_alias_maximum,
-        });
-        if let Some(back_to) = back_to {
-            self.hold = Some(self.receipts.reset_recorded(back_to));
-            match self.settings.session_lost {
-                SessionLost::Resend => warn!(
-                    uplink = %self.settings.name,
-                    "the cloud has forgotten the session: messages at QoS 2 that it had not confirmed are sent again, and may come twice"
-                ),
-                SessionLost::AssumeDelivered => warn!(
-                    uplink = %self.settings.name,
-                    "the cloud has forgotten the session: messages at QoS 2 that it had received count as delivered, and may be lost"
-                ),
-            }
+        self.meet(&connack);
+        if !connack.session_present {
+            self.forgotten.notify_one();
         }
         self.report.online(now, &self.settings.servers[self.rota.current()].to_string());
         if let Err(error) = self.tell_presence(&mut link.connection, true) {
@@ -133,12 +120,42 @@ impl Uplink {
         }
     }
 
+    /// Takes note of what the cloud says about itself. When it has forgotten the session, that is to be on disk before anything is sent.
+    fn meet(&mut self, connack: &ConnAck) {
+        let back_to = self.delivery.connected(Peer {
+            session_present: connack.session_present,
+            receive_maximum: connack.receive_maximum,
+            maximum_qos: connack.maximum_qos,
+            retain_available: connack.retain_available,
+            topic_alias_maximum: connack.topic_alias_maximum,
+        });
+        for (class, back_to) in back_to.into_iter().enumerate() {
+            if let Some(back_to) = back_to {
+                self.hold[class] = Some(self.receipts[class].reset_recorded(back_to));
+            }
+        }
+        if back_to == [None, None] {
+            return;
+        }
+        match self.settings.session_lost {
+            SessionLost::Resend => warn!(
+                uplink = %self.settings.name,
+                "the cloud has forgotten the session: messages at QoS 2 that it had not confirmed are sent again, and may come twice"
+            ),
+            SessionLost::AssumeDelivered => warn!(
+                uplink = %self.settings.name,
+                "the cloud has forgotten the session: messages at QoS 2 that it had received count as delivered, and may be lost"
+            ),
+        }
+    }
+
     async fn serve(&mut self, link: &mut Link) -> Result<End, ConnectionError> {
         // They may have come together with the CONNACK.
         if let Some(end) = self.take_packets(link)? {
             return Ok(end);
         }
         loop {
+            self.settings.pulse.beat();
             let now = self.clock.now();
             self.complete_released(link)?;
             self.fill(link, now);
@@ -146,8 +163,7 @@ impl Uplink {
                 self.backoff.be_patient();
                 return Ok(End::Lost(format!("the cloud takes no more for now: {reason}; {}", advice(reason))));
             }
-            self.receipts.record(self.delivery.to_record());
-            self.receipts.acknowledge(self.delivery.done());
+            self.pass_on_receipts();
             let awaits_ack = self.delivery.awaits_ack() || link.birth_first || self.subscriptions.awaits_ack();
             let next_step = match link.liveness.step(now, awaits_ack) {
                 Pulse::Wait(until) => until,
@@ -161,10 +177,15 @@ impl Uplink {
             };
             let reads = link.read_again.is_none_or(|at| at <= now);
             let rows = usize::from(self.settings.window).clamp(READ_ROWS.0, READ_ROWS.1);
-            let wants_rows = reads && self.delivery.waiting() < rows;
-            if wants_rows {
-                self.prefetch.start(rows);
+            let [wants_normal, wants_high] = Priority::ALL.map(|class| reads && self.delivery.waiting(class) < rows);
+            let [prefetch, urgent] = &mut self.prefetch;
+            if wants_normal {
+                prefetch.start(rows);
             }
+            if wants_high {
+                urgent.start(rows);
+            }
+            let [normal_marks, high_marks] = &mut self.marks;
             let read_again = link.read_again.filter(|at| *at > now);
             let deadline =
                 [next_step, self.report.deadline(), read_again, self.pace.next(now)].into_iter().flatten().min();
@@ -174,17 +195,12 @@ impl Uplink {
                 () = self.cancel.cancelled() => return Ok(End::Stopped),
                 exchanged = link.connection.exchange(!stuffed) => match exchanged? {
                     Exchanged::Wrote(bytes) => link.wrote(self.clock.now(), bytes),
-                    Exchanged::Read => if let Some(end) = self.take_packets(link)? {
+                    Exchanged::Read => if let Some(end) = self.take_all(link).await? {
                         return Ok(end);
                     },
                 },
-                fetched = self.prefetch.next(), if wants_rows => match fetched {
-                    Ok(entries) => {
-                        link.read_again = None;
-                        self.delivery.offer(entries);
-                    }
-                    Err(problem) => self.cannot_read(link, &problem),
-                },
+                fetched = urgent.next(), if wants_high => self.take_rows(link, Priority::High, fetched),
+                fetched = prefetch.next(), if wants_normal => self.take_rows(link, Priority::Normal, fetched),
                 message = next_live(&mut self.live), if room => self.send_live(link, message),
                 settled = next_settled(&mut self.settled) => if let Some(settled) = settled
                     && let Some(end) = self.settle(link, settled)?
@@ -193,7 +209,8 @@ impl Uplink {
                 },
                 // Whether it is on disk is looked up at the beginning of each round. The store ends after this task.
                 () = changed(&mut self.reception.carried_out) => {}
-                () = changed(&mut self.marks) => {}
+                () = changed(normal_marks) => {}
+                () = changed(high_marks) => {}
                 permit = self.accepted.clone().reserve_owned(), if stuffed => {
                     // When nobody takes messages any more, this uplink will end, too.
                     if let (Ok(permit), Some(accepted)) = (permit, link.handover.take()) {
@@ -207,28 +224,63 @@ impl Uplink {
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
+                () = self.clock.sleep(model::Pulse::EVERY) => {}
             }
+        }
+    }
+
+    /// Takes what was read, and what comes meanwhile: acknowledgements arrive one by one, and a round of everything for each would cost more
+    /// than they do.
+    async fn take_all(&mut self, link: &mut Link) -> Result<Option<End>, ConnectionError> {
+        for _ in 0..READS_AT_ONCE {
+            if let Some(end) = self.take_packets(link)? {
+                return Ok(Some(end));
+            }
+            if link.handover.is_some() || !link.connection.read_on().await? {
+                break;
+            }
+        }
+        self.take_packets(link)
+    }
+
+    fn take_rows(&mut self, link: &mut Link, class: Priority, fetched: Result<Vec<Entry>, StoreError>) {
+        match fetched {
+            Ok(entries) => {
+                link.read_again = None;
+                self.delivery.offer(class, entries);
+            }
+            Err(problem) => self.cannot_read(link, &problem),
+        }
+    }
+
+    /// Tells the store what the cloud has.
+    pub(super) fn pass_on_receipts(&self) {
+        for class in Priority::ALL {
+            let receipts = &self.receipts[class as usize];
+            receipts.record(self.delivery.to_record(class));
+            receipts.acknowledge(self.delivery.done(class));
         }
     }
 
     /// Puts rows into the outbox.
     fn fill(&mut self, link: &mut Link, now: Monotonic) {
-        let on_disk = *self.marks.borrow_and_update();
-        self.hold.take_if(|order| *order <= on_disk.orders);
-        if self.hold.is_some() {
-            return;
-        }
-        let Connection { codec, outbox, .. } = &mut link.connection;
-        self.delivery.recorded(on_disk.recorded, |packet_id| {
-            let pubrel = Packet::PubRel(Ack::success(packet_id));
-            codec
-                .encode(&pubrel, outbox)
-                .expect("a PUBREL of an id above 0 has a form in both versions, and four bytes");
-        });
         let most = self.pace.room(now);
-        if link.birth_first || most == 0 {
+        let Connection { codec, outbox, .. } = &mut link.connection;
+        for class in Priority::ALL {
+            let on_disk = *self.marks[class as usize].borrow_and_update();
+            let hold = &mut self.hold[class as usize];
+            hold.take_if(|order| *order <= on_disk.orders);
+            if hold.is_none() {
+                self.delivery.recorded(class, on_disk.recorded, |packet_id| {
+                    let pubrel = Packet::PubRel(Ack::success(packet_id));
+                    codec.encode(&pubrel, outbox).expect("a PUBREL of an id above 0 has a form in both versions");
+                });
+            }
+        }
+        if link.birth_first || self.hold != [None, None] || most == 0 {
             return;
         }
+        self.tell_echoes(now);
         let stamp = self.clock.stamp();
         let wall = stamp.synced.then_some(stamp.wall);
         let idle = !self.delivery.awaits_ack();
@@ -256,18 +308,17 @@ impl Uplink {
         if self.carry_out_events().is_some() {
             self.backoff.be_patient();
         }
-        self.receipts.record(self.delivery.to_record());
-        self.receipts.acknowledge(self.delivery.done());
+        self.pass_on_receipts();
     }
 
     /// A reason when the connection is to be ended and tried again later.
     pub(super) fn carry_out_events(&mut self) -> Option<Reason> {
         let mut later = None;
-        while let Some(event) = self.delivery.poll_event() {
+        while let Some((class, event)) = self.delivery.poll_event() {
             match event {
                 Event::SetAside { n, reason } => {
                     warn!(uplink = %self.settings.name, n, error = %reason, "a message can't be delivered and was put aside");
-                    self.receipts.set_aside(n, reason);
+                    self.receipts[class as usize].set_aside(n, reason);
                 }
                 Event::ComeBackLater(reason) => later = Some(reason),
             }

@@ -1,18 +1,20 @@
 //! The task of an uplink: one connection after another, until it is told to stop.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
-use super::delivery::{Delivery, Start};
+use super::delivery::Start;
+use super::echoes::Echoes;
 use super::envelope::Envelope;
 use super::intake::{Consequence, Intake};
+use super::lanes::{Lanes, Standing};
 use super::online::End;
 use super::pace::Pace;
 use super::prefetch::Prefetch;
@@ -20,7 +22,7 @@ use super::report::Report;
 use super::rota::Rota;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::model::{Message, QueueStatus, UplinkStatus};
+use crate::model::{Message, Monotonic, Priority, Pulse, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
 use crate::store::{Marks, Queue, Receipts, Reception};
@@ -30,11 +32,12 @@ pub(super) struct Uplink {
     pub settings: Arc<Settings>,
     pub clock: Clock,
     pub cancel: CancellationToken,
-    pub delivery: Delivery,
-    pub prefetch: Prefetch,
-    pub receipts: Receipts,
+    pub delivery: Lanes,
+    /// What is read ahead of its turn; this and the next by [`Priority`](crate::model::Priority).
+    pub prefetch: [Prefetch; 2],
+    pub receipts: [Receipts; 2],
     /// What is on disk of what `receipts` were told.
-    pub marks: watch::Receiver<Marks>,
+    pub marks: [watch::Receiver<Marks>; 2],
     pub intake: Intake,
     pub subscriptions: Subscriptions,
     pub reception: Reception,
@@ -42,6 +45,10 @@ pub(super) struct Uplink {
     pub accepted: mpsc::Sender<Accepted>,
     /// What became of them. `None` when nobody will say any more.
     pub settled: Option<mpsc::Receiver<Settled>>,
+    /// What was sent and will be sent back; `None` where the protocol sees to that.
+    pub echoes: Option<Arc<Mutex<Echoes>>>,
+    /// To be told when the cloud has no session of ours.
+    pub forgotten: Arc<Notify>,
     pub report: Report,
     pub backoff: Backoff,
     pub rota: Rota,
@@ -57,7 +64,7 @@ pub(super) struct Uplink {
     /// Whose session it is that counts; empty while that is not known.
     session_of: String,
     /// An order of [`Receipts`] that has to be on disk before anything is sent.
-    pub hold: Option<u64>,
+    pub hold: [Option<u64>; 2],
     /// The log was told that the cloud takes QoS 1 at most.
     pub told_downgraded: bool,
 }
@@ -75,29 +82,37 @@ pub async fn run(
     status: watch::Sender<UplinkStatus>,
     cancel: CancellationToken,
 ) {
-    let envelope = Envelope::new(settings.version, &settings.gateway, queue.epoch);
-    let start = Start {
-        window: settings.window,
-        done: queue.done,
-        recorded: queue.recorded,
-        last: queue.last,
-        session_lost: settings.session_lost,
+    let Accept { reception, subscriptions, messages, settled, forgotten } = accept;
+    let echoes = (settings.version == Version::V311 && !subscriptions.is_empty()).then(|| {
+        let filters = subscriptions.iter().map(|asked| asked.filter.clone()).collect();
+        Arc::new(Mutex::new(Echoes::new(filters)))
+    });
+    let standing = |epoch, done, recorded, last| {
+        let envelope = Envelope::new(settings.version, &settings.gateway, epoch).with_echoes(echoes.clone());
+        let start = Start { window: settings.window, done, recorded, last, session_lost: settings.session_lost };
+        Standing { start, envelope }
     };
+    let high = queue.high;
+    let normal_stands = standing(queue.epoch, queue.done, queue.recorded, queue.last);
+    let high_stands = standing(high.epoch, high.done, high.recorded, high.last);
     // The cloud may know their packet ids, and has to be told how each of them ends.
-    queue.receipts.protect(queue.last.min(queue.done + u64::from(settings.window)));
-    let Accept { reception, subscriptions, messages, settled } = accept;
+    let window = u64::from(settings.window);
+    queue.receipts.protect(queue.last.min(queue.done + window));
+    high.receipts.protect(high.last.min(high.done + window));
     let mut uplink = Uplink {
         clock,
         cancel,
-        delivery: Delivery::new(start, envelope),
-        prefetch: Prefetch::new(queue.rows),
-        marks: queue.receipts.marks(),
-        receipts: queue.receipts,
+        delivery: Lanes::new(normal_stands, high_stands),
+        prefetch: [Prefetch::new(queue.rows), Prefetch::new(high.rows)],
+        marks: [queue.receipts.marks(), high.receipts.marks()],
+        receipts: [queue.receipts, high.receipts],
         intake: Intake::new(&reception.received),
         subscriptions: Subscriptions::new(subscriptions, reception.subscribed.clone()),
         reception,
         accepted: messages,
         settled: Some(settled),
+        forgotten,
+        echoes,
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::new(settings.longest_delay),
         rota: Rota::new(settings.servers.len()),
@@ -107,7 +122,7 @@ pub async fn run(
         client_id: settings.client_id.clone(),
         fresh: queue.fresh,
         session_of: queue.server,
-        hold: None,
+        hold: [None, None],
         told_downgraded: false,
         settings: Arc::new(settings),
     };
@@ -116,6 +131,23 @@ pub async fn run(
 }
 
 impl Uplink {
+    /// Whether a message that came in is one that went out.
+    pub(super) fn is_echo(&mut self, message: &Message) -> bool {
+        let now = self.clock.now();
+        self.echoes.as_ref().is_some_and(|echoes| {
+            let mut echoes = echoes.lock().unwrap_or_else(PoisonError::into_inner);
+            echoes.set_now(now);
+            echoes.is_echo(message)
+        })
+    }
+
+    /// It is now so late for what is sent.
+    pub(super) fn tell_echoes(&self, now: Monotonic) {
+        if let Some(echoes) = &self.echoes {
+            echoes.lock().unwrap_or_else(PoisonError::into_inner).set_now(now);
+        }
+    }
+
     async fn run(&mut self) {
         loop {
             let (settings, clock, turn) = (self.settings.clone(), self.clock, self.rota.current());
@@ -134,8 +166,10 @@ impl Uplink {
                     let end = self.connected(connection, connack).await;
                     let passed = self.delivery.disconnected(matches!(end, End::Closed(_)));
                     self.settle_last_words();
-                    self.prefetch.settle().await;
-                    self.receipts.release_above(passed);
+                    for (class, above) in passed.into_iter().enumerate() {
+                        self.prefetch[class].settle().await;
+                        self.receipts[class].release_above(above);
+                    }
                     match end {
                         End::Stopped => return,
                         End::Again => continue,
@@ -179,7 +213,8 @@ impl Uplink {
         }
         if std::mem::take(&mut self.fresh) {
             self.session_of = self.session(self.rota.current());
-            self.hold = Some(self.receipts.season(&self.session_of));
+            let [normal, _] = &self.receipts;
+            self.hold[Priority::Normal as usize] = Some(normal.season(&self.session_of));
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
@@ -196,6 +231,7 @@ impl Uplink {
     async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Option<T> {
         let mut task = std::pin::pin!(task);
         loop {
+            self.settings.pulse.beat();
             let deadline = self.report.deadline();
             tokio::select! {
                 () = self.cancel.cancelled() => return None,
@@ -211,6 +247,7 @@ impl Uplink {
                 () = self.clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     self.report.tick(self.clock.now());
                 }
+                () = self.clock.sleep(Pulse::EVERY) => {}
             }
         }
     }

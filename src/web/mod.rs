@@ -1,16 +1,19 @@
 //! HTTP for those who watch the gateway: health, readiness, metrics, and a page that says so.
 //!
-//! The only folder that names axum, hyper and prometheus-client. It reads snapshots and changes nothing. A client that is slow or
-//! silent costs a bounded buffer for a bounded time, and delays nobody.
+//! The only folder that names axum, hyper and prometheus-client. It reads snapshots and changes nothing by itself; what is ordered through the
+//! control socket is for the gateway to do. A client that is slow or silent costs a bounded buffer for a bounded time, and delays nobody.
 
+mod control;
 mod guard;
 mod metrics;
 mod pages;
 mod readiness;
+mod socket;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +21,8 @@ use axum::{Extension, Router, middleware};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -39,7 +43,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// After a stop, what is being answered may finish for so long.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 
+pub use control::{Answerer, Question, Reply};
 pub use guard::Guard;
+pub use pages::Source;
+pub use socket::{CONTROL_SOCKET, address as socket_address};
 
 /// Why the pages can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +58,18 @@ pub enum WebError {
         place: Place,
         /// The address.
         listen: SocketAddr,
+        /// What the system said. No `source`: the text has it already.
+        cause: io::Error,
+    },
+    /// The control socket can't be made.
+    #[error(
+        "can't make the control socket {}: {cause}; `fieldway status` and others reach the gateway through it. Is the folder the \
+         gateway's own?",
+        path.display()
+    )]
+    Control {
+        /// The socket.
+        path: PathBuf,
         /// What the system said. No `source`: the text has it already.
         cause: io::Error,
     },
@@ -75,11 +94,35 @@ fn hint(error: &io::Error, listen: SocketAddr) -> String {
     }
 }
 
+/// What is served.
+#[derive(Clone)]
+pub struct Pages {
+    /// Gives the gateway's present state; it must be quick.
+    pub source: Source,
+    /// Answers what is asked at `/api/`.
+    pub answerer: Option<Answerer>,
+}
+
+impl Pages {
+    /// The pages alone.
+    pub fn of(source: impl Fn() -> Snapshot + Send + Sync + 'static) -> Pages {
+        Pages { source: Arc::new(source), answerer: None }
+    }
+
+    fn router(self, takes_orders: bool) -> Router {
+        let pages = pages::router(self.source);
+        match self.answerer {
+            Some(answerer) => pages.merge(control::router(answerer, takes_orders)),
+            None => pages,
+        }
+    }
+}
+
 /// The running pages.
 #[derive(Debug)]
 pub struct Web {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    serving: Serving,
 }
 
 impl Web {
@@ -90,44 +133,90 @@ impl Web {
 
     /// Waits until the pages have ended, which they do once their token is cancelled, within a second or so.
     pub async fn stopped(self) {
-        if let Err(error) = self.task.await {
+        self.serving.stopped().await;
+    }
+}
+
+/// Pages that are served somewhere.
+#[derive(Debug)]
+pub struct Serving(JoinHandle<()>);
+
+impl Serving {
+    /// Waits until it has ended, which it does once its token is cancelled, within a second or so.
+    pub async fn stopped(self) {
+        if let Err(error) = self.0.await {
             warn!(error = %error, "the web pages ended badly");
         }
     }
 }
 
-/// As [`start_guarded`], for everybody.
+/// Binds `listen` and serves the pages to everybody until `cancel`. `source` is asked for a snapshot at each request: it must be quick.
+///
+/// Errors when the address can't be bound, naming `place`.
 pub async fn start<S>(listen: SocketAddr, place: Place, source: S, cancel: CancellationToken) -> Result<Web, WebError>
 where
     S: Fn() -> Snapshot + Send + Sync + 'static,
 {
-    start_guarded(listen, place, source, None, cancel).await
+    start_guarded(listen, place, Pages::of(source), None, cancel).await
 }
 
-/// Binds `listen` and serves the pages until `cancel`, to those whom `guard` lets in. `source` is asked for a snapshot at each request: it must be quick.
-///
-/// Errors when the address can't be bound, naming `place`.
-pub async fn start_guarded<S>(
+/// As [`start`], to those whom `guard` lets in.
+pub async fn start_guarded(
     listen: SocketAddr,
     place: Place,
-    source: S,
+    pages: Pages,
     guard: Option<Guard>,
     cancel: CancellationToken,
-) -> Result<Web, WebError>
-where
-    S: Fn() -> Snapshot + Send + Sync + 'static,
-{
+) -> Result<Web, WebError> {
     let failed = |cause| WebError::Bind { place: place.clone(), listen, cause };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let mut pages = pages::router(Arc::new(source));
+    let mut pages = pages.router(false);
     if let Some(guard) = guard {
         pages = pages.layer(middleware::from_fn_with_state(guard, guard::ask));
     }
-    Ok(Web { address, task: tokio::spawn(accept(listener, pages, cancel)) })
+    Ok(Web { address, serving: Serving(tokio::spawn(accept(Door::Tcp(listener), pages, cancel))) })
 }
 
-async fn accept(listener: TcpListener, pages: Router, cancel: CancellationToken) {
+/// Makes the control socket in `folder`, which nobody else uses, and serves the pages and takes orders there until `cancel`.
+///
+/// Errors when it can't be made.
+pub fn start_control(folder: &Path, pages: Pages, cancel: CancellationToken) -> Result<Serving, WebError> {
+    let listener =
+        socket::bind(folder).map_err(|cause| WebError::Control { path: folder.join(CONTROL_SOCKET), cause })?;
+    Ok(Serving(tokio::spawn(accept(Door::Unix(listener), pages.router(true), cancel))))
+}
+
+/// Where connections come from.
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Caller {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Door {
+    async fn accept(&self) -> io::Result<Caller> {
+        match self {
+            Door::Tcp(listener) => listener.accept().await.map(|(stream, peer)| Caller::Tcp(stream, peer)),
+            Door::Unix(listener) => listener.accept().await.map(|(stream, _)| Caller::Unix(stream)),
+        }
+    }
+}
+
+impl Caller {
+    async fn serve(self, pages: Router, cancel: CancellationToken) {
+        match self {
+            Caller::Tcp(stream, peer) => serve(stream, pages.layer(Extension(peer)), cancel).await,
+            Caller::Unix(stream) => serve(stream, pages, cancel).await,
+        }
+    }
+}
+
+async fn accept(door: Door, pages: Router, cancel: CancellationToken) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     let mut failing = false;
@@ -140,13 +229,13 @@ async fn accept(listener: TcpListener, pages: Router, cancel: CancellationToken)
                 }
                 oldest_first.retain(|connection| !connection.is_finished());
             }
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
+            accepted = door.accept() => match accepted {
+                Ok(caller) => {
                     failing = false;
                     if oldest_first.len() >= MAX_CONNECTIONS && let Some(oldest) = oldest_first.pop_front() {
                         oldest.abort();
                     }
-                    oldest_first.push_back(connections.spawn(serve(stream, pages.clone().layer(Extension(peer)), cancel.clone())));
+                    oldest_first.push_back(connections.spawn(caller.serve(pages.clone(), cancel.clone())));
                 }
                 Err(error) => {
                     if !failing {
@@ -166,7 +255,10 @@ async fn accept(listener: TcpListener, pages: Router, cancel: CancellationToken)
     let _ = tokio::time::timeout(FINISH_WITHIN, finished).await;
 }
 
-async fn serve(stream: TcpStream, pages: Router, cancel: CancellationToken) {
+async fn serve<S>(stream: S, pages: Router, cancel: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)

@@ -32,6 +32,7 @@ const PAGES: &str = "\
 /healthz  is the program alive and does every part make progress?
 /readyz   has every bus and uplink had its first try?
 /metrics  figures for Prometheus
+/api/status  how everything is doing, as JSON
 ";
 
 async fn index(State(source): State<Source>) -> Response {

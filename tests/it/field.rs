@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fieldway::clock::Clock;
 use fieldway::config::{self, Config, Outside};
-use fieldway::model::{BusState, BusStatus, Device, Fault, Round, Sample, Stamp};
+use fieldway::model::{BusState, BusStatus, Device, Fault, Pulse, Round, Sample, Stamp};
 use fieldway::poll::{self, Event, Mailbox, PollError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,7 +55,16 @@ impl Field {
         let cancel = CancellationToken::new();
         let ((_, orders), (reports, _)) = (mpsc::channel(1), mpsc::channel(1));
         let mailbox = Mailbox { orders, reports };
-        let task = tokio::spawn(poll::run(bus, devices, Clock::start(), to_events, mailbox, to_status, cancel.clone()));
+        let task = tokio::spawn(poll::run(
+            bus,
+            devices,
+            Clock::start(),
+            to_events,
+            mailbox,
+            to_status,
+            Pulse::default(),
+            cancel.clone(),
+        ));
         Field { events, status, cancel, task }
     }
 

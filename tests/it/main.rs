@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod access;
+mod backup;
 mod broker;
 mod broker_state;
 mod clients;
@@ -15,15 +16,18 @@ mod crash;
 mod demo;
 mod field;
 mod gateway;
+mod handouts;
 mod kills;
 mod modbus;
 mod outage;
 mod pipeline;
 mod plan;
+mod queue;
 mod read;
 mod rules;
 mod scan;
 mod shipped;
+mod status;
 mod store;
 mod support;
 mod templates;

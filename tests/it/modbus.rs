@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use fieldway::clock::Clock;
 use fieldway::model::{
-    Bus, BusState, BusStatus, ByteOrder, Device, Name, Point, PointType, Protocol, Publish, PublishMode, QoS, Quirks,
-    RegisterSource, RegisterTable, Sample, SerialLine, Source, Transport, Value,
+    Bus, BusState, BusStatus, ByteOrder, Device, Name, Point, PointType, Protocol, Publish, PublishMode, Pulse, QoS,
+    Quirks, RegisterSource, RegisterTable, Sample, SerialLine, Source, Transport, Value,
 };
 use fieldway::poll::{self, Event, Mailbox, PollError};
 use tokio::sync::{mpsc, watch};
@@ -97,7 +97,16 @@ impl Polled {
         let (_, orders) = mpsc::channel(1);
         let (reports, _) = mpsc::channel(1);
         let mailbox = Mailbox { orders, reports };
-        let task = tokio::spawn(poll::run(bus, devices, Clock::start(), to_events, mailbox, to_status, cancel.clone()));
+        let task = tokio::spawn(poll::run(
+            bus,
+            devices,
+            Clock::start(),
+            to_events,
+            mailbox,
+            to_status,
+            Pulse::default(),
+            cancel.clone(),
+        ));
         Polled { events, status, cancel, task }
     }
 

@@ -1,6 +1,7 @@
 //! An uplink with a store behind it and a cloud before it: nothing is lost, and the order is kept.
 
 mod accept;
+mod consumer;
 mod exactly_once;
 mod failover;
 mod interop;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fieldway::clock::Clock;
 use fieldway::config::{ServerConfig, UplinkTls};
-use fieldway::model::{Durability, Message, Name, QoS, SessionLost, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, SessionLost, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Reception, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Accept, Presence, Settings};
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings(cloud: SocketAddr, version: Version) -> Settings {
     Settings {
+        pulse: Pulse::default(),
         name: Name::new("cloud").expect("a name"),
         servers: vec![ServerConfig::plain(cloud.ip().to_string(), cloud.port())],
         tls: UplinkTls::default(),
@@ -101,7 +103,7 @@ impl North {
     /// Queues a message and waits until it is safe.
     async fn keep(&mut self, messages: impl IntoIterator<Item = Message>) {
         for message in messages {
-            self.append(Work::Message { queue: QueueId(0), message }).await;
+            self.append(Work::Message { queue: QueueId::normal(0), message }).await;
         }
         self.committed().await;
     }

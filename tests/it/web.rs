@@ -264,7 +264,8 @@ async fn beyond_this_machine_the_pages_are_for_those_who_log_in() {
     let guard: web::Guard =
         Arc::new(|_, name, password| Box::pin(async move { (name.as_str(), password.as_str()) == ("hmi", "se:cret") }));
     let cancel = CancellationToken::new();
-    let web = web::start_guarded(any_port(), place(), snapshot, Some(guard), cancel.clone()).await.unwrap();
+    let web =
+        web::start_guarded(any_port(), place(), web::Pages::of(snapshot), Some(guard), cancel.clone()).await.unwrap();
     let ask = async |login: &str| {
         let mut stream = TcpStream::connect(web.address()).await.unwrap();
         let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{login}\r\n");

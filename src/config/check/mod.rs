@@ -7,8 +7,8 @@ mod cells;
 mod codes;
 mod device;
 mod factor;
+mod feedback;
 mod format;
-mod forward;
 mod gateway;
 mod listener;
 mod material;
@@ -16,7 +16,9 @@ mod names;
 mod point;
 mod publish;
 mod register;
+mod rules;
 mod server;
+mod shaping;
 mod telegram;
 mod transport;
 mod uplink;
@@ -68,6 +70,7 @@ pub(super) fn config(root: &Node, context: &Context<'_>, problems: &mut Problems
     let buses = bus::check(&top, problems);
     let devices = device::check(&top, &buses, problems);
     let uplinks = uplink::check(&top, gateway.as_ref(), context, problems);
+    feedback::check(&top, &uplinks, gateway.as_ref(), problems);
     Some(Config {
         file: context.files.first().into(),
         gateway: gateway?,
@@ -77,6 +80,13 @@ pub(super) fn config(root: &Node, context: &Context<'_>, problems: &mut Problems
         devices,
         uplinks,
     })
+}
+
+/// What `gateway.data_dir` says; `None` when something in `gateway` is not as it should be.
+pub(super) fn data_dir(root: &Node, context: &Context<'_>, problems: &mut Problems) -> Option<PathBuf> {
+    let start = root.span.start..root.span.start;
+    let top = Fields::open(root, &keys::TOP, &start, "the configuration", problems)?;
+    Some(gateway::check(&top, context, problems)?.data_dir)
 }
 
 #[cfg(test)]
@@ -107,6 +117,9 @@ mod tests {
             "an uplink" => "uplinks: { u: {{}} }",
             "`queue` of an uplink" => "uplinks: { u: { queue: {{}} } }",
             "a forward rule" => "uplinks: { u: { forward: [{{}}] } }",
+            "`batch` of a forward rule" => "uplinks: { u: { forward: [{ topic: a, batch: {{}} }] } }",
+            "`aggregate` of a forward rule" => "uplinks: { u: { forward: [{ topic: a, aggregate: {{}} }] } }",
+            "an accept rule" => "uplinks: { u: { accept: [{{}}] } }",
             _ => return None,
         })
     }
@@ -135,17 +148,18 @@ mod tests {
             let Some(frame) = frame(shape) else { continue };
             for key in shape.keys {
                 let beside = beside(shape, key.name);
-                // No value is a list in a list, so a key that is read has a problem there, and a later one at its name.
+                // No value is a list in a list, so a key that is read has a problem there.
                 let text = match shape.depth {
                     0 => format!("{}: [[]]", key.name),
                     _ => frame.replace("{}", &format!("{beside}{}: [[]]", key.name)),
                 };
                 let report = parse(text.as_bytes(), Path::new("gateway.yaml"), &Outside::nothing()).expect_err("wrong");
-                let (at, value) = (text.find(&format!("{}: [[]]", key.name)), text.find("[[]]"));
-                let told = report.problems().iter().filter_map(|problem| problem.at.as_ref()).any(|span| {
-                    let place = if key.instead.is_some() { at } else { value };
-                    place.is_some_and(|place| (place..place + 4).contains(&span.start))
-                });
+                let value = text.find("[[]]");
+                let told = report
+                    .problems()
+                    .iter()
+                    .filter_map(|problem| problem.at.as_ref())
+                    .any(|span| value.is_some_and(|place| (place..place + 4).contains(&span.start)));
                 assert!(told, "`{}` of {} is not read: {text}\n{report}", key.name, shape.what);
                 tried += 1;
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::names::{Named, Noun, named};
-use super::{Context, forward, server};
+use super::{Context, rules, server};
 use crate::config::fields::Fields;
 use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
@@ -118,10 +118,10 @@ fn one(
     }
     let keep_alive = fields.read("keep_alive", &KeepAlive, problems).unwrap_or(KEEP_ALIVE);
     let window = fields.read("window", &Whole(1..=10_000), problems).unwrap_or(WINDOW);
-    let rate_limit = fields.read("rate_limit", &PerTime, problems);
     let session_lost = fields.read("session_lost", &SESSION_LOST, problems).unwrap_or_default();
+    let rate_limit = fields.read("rate_limit", &PerTime, problems);
     let queue = queue(fields, problems);
-    let forward = forward::check(fields, problems);
+    let (forward, accept) = rules::check(fields, context, problems);
     let (password, password_file) = password.map_or((None, None), |(password, file)| (Some(password), file));
     Some(UplinkConfig {
         name: named.name.clone()?,
@@ -134,10 +134,11 @@ fn one(
         version,
         keep_alive,
         window: window as u16,
-        rate_limit,
         session_lost,
+        rate_limit,
         queue,
         forward,
+        accept,
         place: Some(context.place(named.key_span)),
     })
 }

@@ -21,6 +21,8 @@ pub struct Outbound<T> {
     allowed: u16,
     /// Sent on this connection and not finished.
     on_wire: u16,
+    /// The same of others on this connection.
+    others: u16,
     /// While something from before the reconnect waits to be sent again: the last that was. Outer `None`: nothing waits.
     resending: Option<Option<u16>>,
 }
@@ -108,6 +110,7 @@ impl<T> Outbound<T> {
             window,
             allowed: window,
             on_wire: 0,
+            others: 0,
             resending: None,
         }
     }
@@ -115,7 +118,7 @@ impl<T> Outbound<T> {
     /// A connection was made on which the peer takes `receive_maximum` at once. Everything in flight is to be sent again, the oldest first.
     pub fn connected(&mut self, receive_maximum: u16) {
         self.allowed = self.window.min(receive_maximum.max(1));
-        self.on_wire = 0;
+        (self.on_wire, self.others) = (0, 0);
         let mut at = self.in_flight.following(None);
         while let Some(id) = at {
             if let Some(entry) = self.in_flight.get_mut(id) {
@@ -133,7 +136,22 @@ impl<T> Outbound<T> {
 
     /// Whether the window has room on this connection, be it for a repetition.
     pub fn has_room(&self) -> bool {
-        self.on_wire < self.allowed
+        self.on_wire.saturating_add(self.others) < self.allowed
+    }
+
+    /// Tells how much of the window is taken by others that send on this connection.
+    pub fn share_window(&mut self, others: u16) {
+        self.others = others;
+    }
+
+    /// The most that may be sent on this connection and not finished.
+    pub fn allowed(&self) -> u16 {
+        self.allowed
+    }
+
+    /// Messages that are sent on this connection and not finished.
+    pub fn on_wire(&self) -> u16 {
+        self.on_wire
     }
 
     /// Takes a message of QoS 1 or 2, chooses its packet id and counts it as sent.
@@ -194,7 +212,7 @@ impl<T> Outbound<T> {
     pub fn next_resend(&mut self) -> Option<Resend<'_, T>> {
         let id = loop {
             let after = self.resending?;
-            if self.on_wire >= self.allowed {
+            if !self.has_room() {
                 return None;
             }
             let Some(id) = self.in_flight.following(after) else {
@@ -221,7 +239,7 @@ impl<T> Outbound<T> {
     /// Sends this message again before its turn and counts it as sent; `None` when it is not there, was sent on this connection, or the
     /// window is full.
     pub fn repeat(&mut self, id: u16) -> Option<Resend<'_, T>> {
-        if self.on_wire >= self.allowed {
+        if !self.has_room() {
             return None;
         }
         let entry = self.in_flight.get_mut(id).filter(|entry| !entry.on_wire && entry.awaits != Awaits::Record)?;

@@ -5,9 +5,11 @@
 
 mod broker_read;
 mod broker_write;
+mod clocks;
 mod open;
 mod read;
 mod reception;
+mod snapshot;
 mod wreck;
 mod write;
 
@@ -15,8 +17,9 @@ use std::fmt;
 
 pub(super) use self::broker_read::{BrokerTables, PageReader};
 pub(super) use self::broker_write::{Freed, Mark, SessionRange};
-pub(super) use self::open::{Database, OpenError};
+pub(super) use self::open::{Database, OpenError, newest_schema};
 pub(super) use self::read::Reader;
+pub(super) use self::snapshot::{adopt, copy};
 pub(super) use self::wreck::Wreck;
 #[cfg(test)]
 pub(super) use self::write::Fault;

@@ -29,11 +29,12 @@ impl Delivery {
         most: usize,
         out: &mut BytesMut,
     ) -> bool {
-        let before = out.len();
-        let last = self.sent.saturating_add(most as u64);
+        let (before, last) = (out.len(), self.sent.saturating_add(most as u64));
         let mut sink = Sink { codec, wall, out };
         if let Some(behind) = self.suspicion.alone() {
-            self.send_one(behind, &mut sink);
+            if most > 0 {
+                self.send_one(behind, &mut sink);
+            }
             return sink.out.len() > before;
         }
         while sink.out.len() < enough
@@ -89,9 +90,9 @@ impl Delivery {
                 return true;
             }
         };
-        let (n, id, once) = (row.n, packet_id(row.n), row.message.qos == QoS::ExactlyOnce);
+        let (n, id, once) = (row.n, packet_id(self.class, row.n), row.message.qos == QoS::ExactlyOnce);
         if self.outbound.id_in_use(id) {
-            // A row of 60,000 numbers ago has it. Its turn comes when that one is acknowledged.
+            // A row of many thousand numbers ago has it. Its turn comes when that one is acknowledged.
             self.waiting.push_front(Entry::Whole(row));
             return false;
         }
@@ -173,7 +174,7 @@ impl Delivery {
                     self.lane.pass(n);
                     return true;
                 }
-                match self.outbound.restore(packet_id(n), row, qos, recorded) {
+                match self.outbound.restore(packet_id(self.class, n), row, qos, recorded) {
                     Ok(()) if recorded => self.lane.start_recorded(n),
                     Ok(()) => self.lane.start(n, once),
                     Err(row) => {

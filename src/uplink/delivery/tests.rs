@@ -1,7 +1,7 @@
 mod world;
 
 use super::*;
-use crate::model::{Message, Properties, QoS, Timestamp, Topic};
+use crate::model::{Message, Priority, Properties, QoS, Timestamp, Topic};
 use crate::mqtt::{Connect, Packet, Publish, Version};
 
 const EPOCH: u32 = 77;
@@ -74,13 +74,13 @@ fn assert_settled(progress: Progress) {
 }
 
 fn ack(n: u64, reason: Reason) -> Ack {
-    Ack { packet_id: packet_id(n), reason }
+    Ack { packet_id: packet_id(Priority::Normal, n), reason }
 }
 
 #[test]
 fn a_row_carries_gateway_epoch_and_number_beside_its_own_properties() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     let Entry::Whole(mut own) = row(2) else { unreachable!("it is whole") };
     let user = vec![("k".to_owned(), "v".to_owned())];
@@ -97,7 +97,7 @@ fn a_row_carries_gateway_epoch_and_number_beside_its_own_properties() {
 #[test]
 fn an_expiry_is_shortened_by_the_time_in_the_queue() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     let expiring = |n: u64, queued: Option<i64>| {
         let Entry::Whole(mut row) = row(n) else { unreachable!("it is whole") };
@@ -120,7 +120,7 @@ fn an_expiry_is_shortened_by_the_time_in_the_queue() {
 #[test]
 fn rows_are_settled_up_to_the_oldest_that_is_outstanding() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer((1..=4).map(row).collect());
     cloud.take(&mut delivery);
@@ -142,7 +142,7 @@ fn after_a_crash_dup_says_what_may_have_been_sent_and_only_to_a_cloud_that_has_t
     for session_present in [true, false] {
         let mut cloud = Cloud::new(Version::V311);
         // Rows 6 to 8 were there before the start, 9 came after it.
-        let mut delivery = Delivery::new(start(10, 5, 8), envelope(Version::V311));
+        let mut delivery = Delivery::new(Priority::Normal, start(10, 5, 8), envelope(Version::V311));
         delivery.connected(peer(session_present));
         delivery.offer((6..=9).map(row).collect());
         let sent: Vec<_> = cloud.all(&mut delivery).iter().map(|p| (number(p), p.dup)).collect();
@@ -153,7 +153,7 @@ fn after_a_crash_dup_says_what_may_have_been_sent_and_only_to_a_cloud_that_has_t
 #[test]
 fn a_refusal_for_good_puts_the_message_aside_and_the_next_is_not_held_up() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer((1..=2).map(row).collect());
     cloud.take(&mut delivery);
@@ -167,7 +167,7 @@ fn a_refusal_for_good_puts_the_message_aside_and_the_next_is_not_held_up() {
 #[test]
 fn a_refusal_that_passes_keeps_the_message_and_its_turn() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer((1..=2).map(row).collect());
     cloud.take(&mut delivery);
@@ -185,7 +185,7 @@ fn a_refusal_that_passes_keeps_the_message_and_its_turn() {
 #[test]
 fn a_refusal_without_a_clear_reason_is_tried_again_a_few_times_and_no_more() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer(vec![row(1)]);
     cloud.take(&mut delivery);
@@ -204,7 +204,7 @@ fn a_refusal_without_a_clear_reason_is_tried_again_a_few_times_and_no_more() {
 fn what_is_too_large_or_damaged_is_put_aside_and_never_sent() {
     let mut cloud = Cloud::new(Version::V5);
     cloud.client.set_peer_limit(100);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     let Entry::Whole(mut large) = row(2) else { unreachable!("it is whole") };
     large.message.payload = vec![b'1'; 200].into();
@@ -219,7 +219,7 @@ fn what_is_too_large_or_damaged_is_put_aside_and_never_sent() {
 #[test]
 fn a_cloud_that_takes_less_after_a_reconnect_is_not_sent_what_it_can_not_take() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer((1..=2).map(row).collect());
     cloud.take(&mut delivery);
@@ -234,10 +234,10 @@ fn a_cloud_that_takes_less_after_a_reconnect_is_not_sent_what_it_can_not_take() 
 #[test]
 fn a_row_waits_while_its_packet_id_belongs_to_another() {
     let mut cloud = Cloud::new(Version::V311);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V311));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V311));
     delivery.connected(peer(false));
     // The policy dropped all that was between them.
-    delivery.offer(vec![row(1), row(1 + u64::from(ROW_IDS)), row(2 + u64::from(ROW_IDS))]);
+    delivery.offer(vec![row(1), row(1 + u64::from(NORMAL_IDS)), row(2 + u64::from(NORMAL_IDS))]);
     assert_eq!(cloud.all(&mut delivery).len(), 1);
     delivery.acknowledge(ack(1, Reason::SUCCESS));
     assert_eq!(cloud.all(&mut delivery).len(), 2);
@@ -279,7 +279,7 @@ fn released(delivery: &mut Delivery, on_disk: u64) -> Vec<u64> {
 #[test]
 fn at_qos_2_pubrel_follows_when_the_pubrec_is_on_disk_and_the_row_goes_with_its_pubcomp() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer(once(1..=3));
     assert_eq!(wire(&mut cloud, &mut delivery), ["1!", "2!", "3!"]);
@@ -299,7 +299,7 @@ fn at_qos_2_pubrel_follows_when_the_pubrec_is_on_disk_and_the_row_goes_with_its_
 fn after_a_crash_what_was_recorded_is_released_and_the_rest_is_published_again() {
     let mut cloud = Cloud::new(Version::V311);
     let before = Start { recorded: 7, ..start(10, 5, 9) };
-    let mut delivery = Delivery::new(before, envelope(Version::V311));
+    let mut delivery = Delivery::new(Priority::Normal, before, envelope(Version::V311));
     assert_eq!(delivery.connected(peer(true)), None);
     delivery.offer(vec![
         row_at(6, QoS::ExactlyOnce),
@@ -317,7 +317,8 @@ fn after_a_crash_what_was_recorded_is_released_and_the_rest_is_published_again()
 fn a_cloud_that_lost_the_session_gets_everything_again_or_what_it_never_confirmed() {
     for session_lost in [SessionLost::Resend, SessionLost::AssumeDelivered] {
         let mut cloud = Cloud::new(Version::V5);
-        let mut delivery = Delivery::new(Start { session_lost, ..start(10, 0, 0) }, envelope(Version::V5));
+        let mut delivery =
+            Delivery::new(Priority::Normal, Start { session_lost, ..start(10, 0, 0) }, envelope(Version::V5));
         assert_eq!(delivery.connected(peer(false)), None);
         delivery.offer(once(1..=4));
         wire(&mut cloud, &mut delivery);
@@ -340,7 +341,7 @@ fn a_cloud_that_lost_the_session_gets_everything_again_or_what_it_never_confirme
 
         // The same after a crash in between.
         let crashed = Start { recorded: 2, session_lost, ..start(10, 0, 4) };
-        let mut delivery = Delivery::new(crashed, envelope(Version::V5));
+        let mut delivery = Delivery::new(Priority::Normal, crashed, envelope(Version::V5));
         let back_to = if session_lost == SessionLost::Resend { 0 } else { 2 };
         assert_eq!(delivery.connected(peer(false)), Some(back_to));
         delivery.offer(once(1..=4));
@@ -352,7 +353,7 @@ fn a_cloud_that_lost_the_session_gets_everything_again_or_what_it_never_confirme
 
 #[test]
 fn what_was_recorded_before_a_crash_is_a_message_again_when_the_session_is_lost_later() {
-    let mut delivery = Delivery::new(Start { recorded: 1, ..start(10, 0, 1) }, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, Start { recorded: 1, ..start(10, 0, 1) }, envelope(Version::V5));
     let mut cloud = Cloud::new(Version::V5);
     delivery.connected(peer(true));
     delivery.offer(once(1..=1));
@@ -368,7 +369,7 @@ fn what_was_recorded_before_a_crash_is_a_message_again_when_the_session_is_lost_
 fn a_cloud_that_takes_qos_1_at_most_gets_no_more_and_is_never_asked_to_release_it() {
     let azure = Peer { maximum_qos: QoS::AtLeastOnce, ..peer(true) };
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(azure);
     delivery.offer(once(1..=2));
     assert_eq!(wire(&mut cloud, &mut delivery), ["1", "2"]);
@@ -388,7 +389,7 @@ fn a_cloud_that_takes_qos_1_at_most_gets_no_more_and_is_never_asked_to_release_i
 #[test]
 fn a_refusal_at_qos_2_puts_the_message_aside_or_sends_it_anew() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer(once(1..=2));
     wire(&mut cloud, &mut delivery);
@@ -405,7 +406,7 @@ fn a_refusal_at_qos_2_puts_the_message_aside_or_sends_it_anew() {
 #[test]
 fn a_topic_that_comes_again_goes_by_its_alias_as_far_as_the_cloud_has_any() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(start(10, 0, 0), envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));
     delivery.connected(Peer { topic_alias_maximum: 1, ..peer(false) });
     delivery.offer((1..=3).map(row).collect());
     let named: Vec<_> = cloud.all(&mut delivery).into_iter().map(|p| (p.topic.is_some(), p.topic_alias)).collect();
@@ -419,7 +420,7 @@ fn a_topic_that_comes_again_goes_by_its_alias_as_far_as_the_cloud_has_any() {
 
 #[test]
 fn a_message_that_a_3_1_1_cloud_closes_the_connection_on_is_put_aside_and_the_others_keep_their_order() {
-    let mut delivery = Delivery::new(start(5, 0, 0), envelope(Version::V311));
+    let mut delivery = Delivery::new(Priority::Normal, start(5, 0, 0), envelope(Version::V311));
     let mut arrived = Vec::new();
     let mut waiting: Vec<Entry> = (1..=9).map(row).collect();
     for connection in 0..60 {

@@ -104,7 +104,7 @@ impl World {
             mix,
             window,
             session_lost,
-            delivery: Delivery::new(Start { session_lost, ..start(window, 0, 0) }, envelope(version)),
+            delivery: Delivery::new(Priority::Normal, Start { session_lost, ..start(window, 0, 0) }, envelope(version)),
             offered: 0,
             last: 0,
             done_on_disk: 0,
@@ -170,7 +170,7 @@ impl World {
         match packet {
             Packet::Publish(publish) => {
                 let n = number(&publish);
-                assert_eq!(publish.packet_id, packet_id(n));
+                assert_eq!(publish.packet_id, packet_id(Priority::Normal, n));
                 assert!(n > self.last_received, "rows come in order on a connection: {n} after {}", self.last_received);
                 self.last_received = n;
                 self.in_flight.insert(n);
@@ -190,7 +190,8 @@ impl World {
                 if let Some(n) = session.remove(&ack.packet_id) {
                     self.log.push((n, QoS::ExactlyOnce));
                 }
-                let n = (1..=self.last).rev().find(|n| packet_id(*n) == ack.packet_id).expect("a row");
+                let n =
+                    (1..=self.last).rev().find(|n| packet_id(Priority::Normal, *n) == ack.packet_id).expect("a row");
                 assert!(n <= self.recorded_on_disk, "{n} is released before that is on disk");
                 self.in_flight.insert(n);
                 self.answers.push(Answer::PubComp(n));
@@ -264,7 +265,7 @@ impl World {
                 }
             }
             Step::Nonsense(id) => {
-                let of_a_row = |n: u64| packet_id(n) == id;
+                let of_a_row = |n: u64| packet_id(Priority::Normal, n) == id;
                 if id > 0 && !(1..=self.last).any(of_a_row) {
                     assert_eq!(self.delivery.acknowledge(Ack::success(id)), Progress::Nothing);
                     assert_eq!(self.delivery.complete(Ack::success(id)), Progress::Nothing);
@@ -276,7 +277,7 @@ impl World {
             Step::Crash => {
                 let (done, recorded, last) = (self.done_on_disk, self.recorded_on_disk, self.last);
                 let known = Start { recorded, session_lost: self.session_lost, ..start(self.window, done, last) };
-                self.delivery = Delivery::new(known, envelope(self.version));
+                self.delivery = Delivery::new(Priority::Normal, known, envelope(self.version));
                 self.hold = None;
                 self.reconnect(5, false);
             }

@@ -5,42 +5,41 @@
 //! say goodbye; the broker; the store, which commits what it has.
 
 mod bridge;
+mod buses;
 mod commands;
 mod control;
 mod intake;
 pub mod notify;
 mod progress;
 mod rates;
+mod reload;
 mod reports;
 mod sentence;
 mod stage;
 mod status;
 mod uplinks;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::broker::{Broker, Doorkeeper, HubHandle, Limits};
 use crate::clock::Clock;
 use crate::command::Desk;
-use crate::config::Config;
-use crate::model::{BusState, BusStatus, Device, DeviceStatus, Name, OrderReport, Pulse, Snapshot};
-use crate::poll::{self, Event, Mailbox};
+use crate::config::{Config, WebConfig};
+use crate::model::{Device, Snapshot};
 use crate::route::{GatewayTopics, ReadingRouter};
 use crate::web::{self, Pages, Serving, Web};
 
-use commands::Commands;
+use buses::Buses;
+use commands::{Change, Commands};
 use control::Control;
 use stage::Stage;
-use status::{Parts, StatusBoard};
+use status::{Parts, StatusBoard, UplinkWatch};
 use uplinks::{Ends, Keeping};
 
 /// Polls that may wait for the broker; when there are more, the buses wait, skip intervals and count them.
@@ -55,19 +54,21 @@ pub struct Gateway {
     broker: Arc<Broker>,
     keeping: Keeping,
     web: Option<(Web, CancellationToken)>,
+    web_config: Option<WebConfig>,
     /// The control socket; `None` where the data directory can't hold one.
     control: Option<(Serving, CancellationToken)>,
-    buses: Stage,
-    /// Keeps the intake waiting where there are no buses; it ends when this and the buses' ends are gone.
-    events: mpsc::Sender<Event>,
+    buses: Buses,
     intake: Stage,
     intake_requests: mpsc::Sender<intake::Request>,
-    /// The same for commands.
-    order_reports: mpsc::Sender<OrderReport>,
     commands: Stage,
+    command_changes: mpsc::Sender<Change>,
     reports: Stage,
     uplinks: Stage,
     accepts: Stage,
+    uplink_watches: Vec<UplinkWatch>,
+    /// What it runs with; its devices are beside it.
+    config: Config,
+    devices: Vec<Arc<Device>>,
 }
 
 impl Gateway {
@@ -89,46 +90,30 @@ impl Gateway {
             }
         };
         let board = StatusBoard::new(config.gateway.id.clone(), clock, broker.clone());
-        let mut parts = Parts::default();
         let hub = broker.hub();
 
         let mut accepts = Stage::new("what comes by uplink");
         keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
-        parts.uplinks = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
+        let uplink_watches = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
 
         let desk = Desk::new(root, devices.iter());
         let filters = desk.filters().context("gateway.topic_root is too long")?;
         // Before the first bus, which takes its time: clients may be there already.
         let messages = hub.subscribe_kept(filters).await.context("the broker ended while starting")?;
 
-        let mut buses = Stage::new("bus");
         let (events, arrived) = mpsc::channel(EVENTS_WAITING);
         let (order_reports, reports) = mpsc::channel(commands::REPORTS);
-        let mut orders_to = HashMap::new();
-        for bus in &config.buses {
-            let on_bus: Vec<_> = devices.iter().filter(|device| device.bus == bus.name).cloned().collect();
-            let (status, watched) = watch::channel(initial_status(bus.name.clone(), &on_bus));
-            parts.buses.push(watched);
-            let (orders_to_bus, orders) = mpsc::channel(commands::WAITING);
-            orders_to.insert(bus.name.clone(), orders_to_bus);
-            let mailbox = Mailbox { orders, reports: order_reports.clone() };
-            let cancel = buses.cancel_token();
-            let pulse = Pulse::default();
-            // One round of its loop is one request, and its answer may take that long on a slow line.
-            let round = 2 * bus.timeout;
-            board.progress.watch(format!("bus {}", bus.name), pulse.clone(), round, clock.now());
-            let task = poll::run(bus.clone(), on_bus, clock, events.clone(), mailbox, status, pulse, cancel);
-            buses.spawn(&bus.name, task);
-        }
+        let mut buses = Buses::new(events, order_reports, clock);
+        config.buses.iter().for_each(|bus| buses.start(bus, &devices, &board.progress));
         let mut intake = Stage::new("intake");
         let (intake_requests, requests) = mpsc::channel(REQUESTS_WAITING);
         intake.spawn("readings", intake::run(arrived, requests, router, hub.clone()));
         let mut commands = Stage::new("commands");
-        let task = Commands { desk, messages, buses: orders_to, reports, hub: hub.clone(), clock };
+        let (command_changes, changes) = mpsc::channel(1);
+        let task = Commands { desk, messages, buses: buses.orders(), reports, changes, hub: hub.clone(), clock };
         commands.spawn("all", task.run());
 
-        board.show(parts);
         let board = Arc::new(board);
         let mut gateway = Gateway {
             topics,
@@ -136,18 +121,21 @@ impl Gateway {
             broker,
             keeping,
             web: None,
+            web_config: config.web.clone(),
             control: None,
             buses,
-            events,
             intake,
             intake_requests,
-            order_reports,
             commands,
+            command_changes,
             reports: Stage::new("reports"),
             uplinks,
             accepts,
+            uplink_watches,
+            config,
+            devices,
         };
-        if let Err(error) = gateway.announce(&config, devices.len(), hub, clock).await {
+        if let Err(error) = gateway.announce(hub, clock).await {
             gateway.stop().await;
             return Err(error);
         }
@@ -155,20 +143,16 @@ impl Gateway {
     }
 
     /// The web pages, the first state message and the regular reports.
-    async fn announce(&mut self, config: &Config, devices: usize, hub: HubHandle, clock: Clock) -> anyhow::Result<()> {
-        let pages = self.pages(config.file.clone(), config.gateway.data_dir.clone());
+    async fn announce(&mut self, hub: HubHandle, clock: Clock) -> anyhow::Result<()> {
+        self.show(&self.config);
         let cancel = CancellationToken::new();
-        match web::start_control(&config.gateway.data_dir, pages.clone(), cancel.clone()) {
+        match web::start_control(&self.config.gateway.data_dir, self.pages(), cancel.clone()) {
             Ok(serving) => self.control = Some((serving, cancel)),
             // A file system without sockets: nothing that has to be acknowledged depends on them.
             Err(error) => error!(%error, "the gateway runs without its control socket"),
         }
-        if let Some(web) = &config.web {
-            let cancel = CancellationToken::new();
-            let guard = (!web.listen.ip().is_loopback()).then(|| guard(self.broker.doorkeeper()));
-            let started = web::start_guarded(web.listen, web.place.clone(), pages, guard, cancel.clone()).await?;
-            info!(address = %started.address(), "web pages, health and metrics are served");
-            self.web = Some((started, cancel));
+        if let Some(web) = &self.web_config {
+            self.web = Some(self.start_web(web).await?);
         }
         hub.publish(self.topics.state_message(true)).await.context("the broker ended while starting")?;
         let (board, topics) = (self.board.clone(), self.topics.clone());
@@ -178,13 +162,14 @@ impl Gateway {
         if let Some(gaps) = self.keeping.take_gaps() {
             self.reports.spawn("gaps", reports::gaps(gaps, topics, hub, self.reports.cancel_token()));
         }
+        let config = &self.config;
         for (listener, address) in config.broker.listeners.iter().zip(self.broker.addresses()) {
             info!(listener = %listener.url, %address, "the broker listens");
         }
         info!(
             gateway = %config.gateway.id,
             buses = config.buses.len(),
-            devices,
+            devices = self.devices.len(),
             uplinks = config.uplinks.len(),
             "the gateway runs"
         );
@@ -192,10 +177,25 @@ impl Gateway {
     }
 
     /// What is served over HTTP and on the control socket.
-    fn pages(&self, file: PathBuf, data_dir: PathBuf) -> Pages {
+    fn pages(&self) -> Pages {
+        let (file, data_dir) = (self.config.file.clone(), self.config.gateway.data_dir.clone());
         let (board, shown) = (self.board.clone(), self.board.clone());
         let control = Control { board, intake: self.intake_requests.clone(), file, data_dir };
         Pages { source: Arc::new(move || shown.snapshot()), answerer: Some(control.answerer()) }
+    }
+
+    /// Has the board tell of the parts that `config` names.
+    fn show(&self, config: &Config) {
+        self.board.show(Parts {
+            buses: self.buses.statuses(&config.buses),
+            uplinks: self.uplink_watches.clone(),
+            rules: self.keeping.tallies(),
+        });
+    }
+
+    /// The configuration that it runs with. Its devices are not in it.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The gateway's own way into its broker.
@@ -208,11 +208,6 @@ impl Gateway {
         self.broker.addresses()
     }
 
-    /// Reads the broker's certificates again; see [`Broker::reload_certificates`].
-    pub async fn reload_certificates(&self) {
-        self.broker.reload_certificates().await;
-    }
-
     /// How everything is doing now.
     pub fn snapshot(&self) -> Snapshot {
         self.board.snapshot()
@@ -221,7 +216,7 @@ impl Gateway {
     /// Waits until a part ends that should not have ended; never returns while all is well.
     pub async fn failed(&mut self) -> anyhow::Error {
         tokio::select! {
-            error = self.buses.ended() => error,
+            error = self.buses.stage.ended() => error,
             error = self.intake.ended() => error,
             error = self.commands.ended() => error,
             error = self.reports.ended() => error,
@@ -231,12 +226,11 @@ impl Gateway {
     }
 
     /// Stops in order; each step has a bound of its own.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.reports.stop().await;
-        self.buses.stop().await;
-        drop(self.events);
+        let order_reports = self.buses.stop().await;
         self.intake.stop().await;
-        drop(self.order_reports);
+        drop(order_reports);
         self.commands.stop().await;
         // Waits until the hub has dealt with it, so that the broker's stop does not overtake it.
         if let Err(error) = self.broker.hub().publish_committed(self.topics.state_message(false)).await {
@@ -249,7 +243,7 @@ impl Gateway {
             cancel.cancel();
             control.stopped().await;
         }
-        if let Some((web, cancel)) = self.web {
+        if let Some((web, cancel)) = self.web.take() {
             cancel.cancel();
             web.stopped().await;
         }
@@ -268,17 +262,4 @@ fn guard(doorkeeper: Doorkeeper) -> web::Guard {
         let doorkeeper = doorkeeper.clone();
         Box::pin(async move { doorkeeper.is_user(peer, name, password).await })
     })
-}
-
-fn initial_status(bus: Name, devices: &[Arc<Device>]) -> BusStatus {
-    let devices = devices.iter().map(|device| DeviceStatus {
-        device: device.name.clone(),
-        online: None,
-        fault: None,
-        last_answer: None,
-        requests: 0,
-        failures: 0,
-        skipped: 0,
-    });
-    BusStatus { bus, state: BusState::Starting, busy: Duration::ZERO, damaged: 0, devices: devices.collect() }
 }

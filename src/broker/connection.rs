@@ -16,7 +16,7 @@ use tracing::{debug, info};
 use super::Limits;
 use super::counters::Counters;
 use super::hub_task::{Goodbye, Input};
-use super::logins::{Logins, Origin};
+use super::logins::{Admitted, Logins, Origin};
 use super::machine::{Complaint, Freed, Machine};
 use super::outbox::Outbox;
 use super::places::Known;
@@ -58,6 +58,8 @@ pub(super) struct Visitor {
     pub at: Monotonic,
     /// To be set when it is somebody.
     pub known: Known,
+    /// Cancelled when those who came by this listener have to go.
+    pub dismissed: CancellationToken,
 }
 
 /// Serves one client until it or the broker ends the connection. `goodbye` is kept for a task that ends out of order.
@@ -85,6 +87,7 @@ pub(super) async fn serve<R, W>(
         guard: Guard { permit: Some(goodbye), key: None },
         client_id: None,
         visitor,
+        revoked: CancellationToken::new(),
         told_denial: false,
     };
     connection.run().await;
@@ -102,6 +105,8 @@ struct Connection<R, W> {
     guard: Guard,
     client_id: Option<Arc<str>>,
     visitor: Visitor,
+    /// Cancelled when the user that the client logged in as is changed or gone.
+    revoked: CancellationToken,
     told_denial: bool,
 }
 
@@ -127,10 +132,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let mut wake_at = clock.now() + FAR;
         let mut timer = pin!(clock.sleep_until(wake_at));
         let mut taken = VecDeque::new();
+        let stop = self.shared.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
+        let mut dismissed = pin!(self.visitor.dismissed.clone().cancelled_owned());
+        let mut revoked = pin!(self.revoked.clone().cancelled_owned());
         loop {
             let now = clock.now();
             if let Some(greeting) = self.machine.receive(&mut self.input, now) {
                 self.ask(greeting).await;
+                revoked.set(self.revoked.clone().cancelled_owned());
                 continue;
             }
             self.take_from_hub(&mut taken, now);
@@ -171,7 +181,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                     wake_at = self.machine.deadline().unwrap_or(now + FAR);
                     timer.set(clock.sleep_until(wake_at));
                 }
-                () = self.shared.stop.cancelled() => {
+                () = &mut dismissed => self.machine.close(Reason::ADMINISTRATIVE_ACTION),
+                () = &mut revoked => self.machine.close(Reason::ADMINISTRATIVE_ACTION),
+                () = &mut stopped => {
                     // What was published before the stop is still delivered, such as the gateway's own goodbye.
                     self.take_from_hub(&mut taken, clock.now());
                     self.machine.close(Reason::SERVER_SHUTTING_DOWN);
@@ -197,11 +209,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             () = self.shared.stop.cancelled() => return self.machine.close(Reason::SERVER_SHUTTING_DOWN),
         };
         self.client_id = Some(greeting.client_id.clone());
-        if let Ok(rights) = &admitted {
+        let granted = admitted.and_then(|Admitted { rights, revoked }| {
             greeting.client_id = rights.owned(&greeting.client_id);
-        }
-        let granted =
-            admitted.and_then(|rights| self.machine.grant(rights, greeting.will.as_ref().map(|will| &will.message)));
+            self.revoked = revoked;
+            self.machine.grant(rights, greeting.will.as_ref().map(|will| &will.message))
+        });
         if let Err(refusal) = granted {
             return self.machine.deny(refusal);
         }
@@ -373,7 +385,7 @@ mod tests {
         let goodbye = goodbyes.reserve_owned().await.unwrap();
         let reader = Broken { words: b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x00\x00\x01a" };
         let origin = Origin { peer: "127.0.0.1:1".parse().unwrap(), on_loopback: true, certificate: None };
-        let visitor = Visitor { origin, at: clock.now(), known: Known::default() };
+        let visitor = Visitor { origin, at: clock.now(), known: Known::default(), dismissed: CancellationToken::new() };
         let task = tokio::spawn(serve(reader, tokio::io::sink(), visitor, shared, goodbye));
         let key = Key { slot: 7, generation: 1 };
         match hub.recv().await {

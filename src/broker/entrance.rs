@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::BrokerError;
@@ -22,6 +23,8 @@ use crate::transport::{self, HandshakeError, MaterialError, Part, ServerMaterial
 pub(super) struct Entrance {
     url: String,
     pub on_loopback: bool,
+    /// Cancelled when those who came in here have to go.
+    pub dismissed: CancellationToken,
     web_socket: Option<String>,
     tls: Option<Tls>,
 }
@@ -91,9 +94,15 @@ impl Entrance {
         Ok(Entrance {
             url: config.url.clone(),
             on_loopback: config.address.ip().is_loopback(),
+            dismissed: CancellationToken::new(),
             web_socket: config.web_socket.clone(),
             tls: tls.transpose()?,
         })
+    }
+
+    /// Those who came in here have to go.
+    pub fn close(&self) {
+        self.dismissed.cancel();
     }
 
     /// As the configuration calls it.

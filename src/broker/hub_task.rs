@@ -44,6 +44,23 @@ pub struct Outlet {
     pub live_dropped: Arc<AtomicU64>,
 }
 
+/// An uplink at a change of the uplinks.
+pub enum OutletChange {
+    /// The one with this queue stays as it is.
+    Keep(QueueId),
+    /// A new one, or one that wants other messages than before.
+    Put(Outlet),
+}
+
+impl std::fmt::Debug for OutletChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OutletChange::Keep(queue) => write!(f, "Keep({queue:?})"),
+            OutletChange::Put(outlet) => write!(f, "Put({:?})", outlet.queue),
+        }
+    }
+}
+
 /// What the store keeps for the broker beside queues. Without it no session outlives its connection and no retained message the process.
 #[derive(Debug)]
 pub struct Memory {
@@ -88,6 +105,16 @@ pub(super) enum Input {
         reader: LocalReader,
         done: oneshot::Sender<()>,
     },
+    /// From now on these limits hold, and so many seconds at most for sessions.
+    Configure {
+        limits: Box<super::Limits>,
+        session_expiry_s: u32,
+    },
+    /// From now on these are the uplinks, in this order.
+    Outlets {
+        outlets: Vec<OutletChange>,
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// The end of a connection.
@@ -102,8 +129,8 @@ pub(super) struct Goodbye {
 
 /// The hub and what it needs to act.
 pub(super) struct HubTask {
-    hub: Hub,
-    outlets: Vec<(mpsc::Sender<Message>, Arc<AtomicU64>)>,
+    pub(super) hub: Hub,
+    pub(super) outlets: Vec<(mpsc::Sender<Message>, Arc<AtomicU64>)>,
     counters: Arc<Counters>,
     clock: Clock,
     appends: mpsc::Sender<Append>,
@@ -278,6 +305,11 @@ impl HubTask {
                     self.locals.insert(key, reader.clone());
                 }
                 // When its asker is gone already, the first message finds that out.
+                let _ = done.send(());
+            }
+            Input::Configure { limits, session_expiry_s } => self.hub.configure(*limits, session_expiry_s),
+            Input::Outlets { outlets, done } => {
+                self.change_outlets(outlets);
                 let _ = done.send(());
             }
         }

@@ -17,6 +17,7 @@ use tracing::error;
 
 use super::connection::Shared;
 use super::counters::Counters;
+use super::doors::{self, Doors};
 use super::entrance::{Entrance, FilesError};
 use super::hub_task::HubTask;
 use super::logins::{Doorkeeper, Logins};
@@ -29,6 +30,8 @@ use crate::store::{Append, CommitReport};
 
 /// Batches from clients that the hub may have before it. Small: each can hold a read buffer full of messages.
 const HUB_ROOM: usize = 64;
+/// Connections for which there is room to say goodbye at least.
+const GOODBYES: usize = 10_000;
 /// For passwords, of which few are checked at a time; nothing else of the broker blocks.
 const BLOCKING_THREADS: usize = 4;
 /// How long the hub may take to hand its last messages to the store.
@@ -68,10 +71,10 @@ pub enum BrokerError {
 #[derive(Debug)]
 pub struct Broker {
     addresses: Vec<SocketAddr>,
-    entrances: Vec<Arc<Entrance>>,
-    logins: Arc<Logins>,
-    clock: Clock,
-    handle: HubHandle,
+    pub(super) doors: Arc<Doors>,
+    pub(super) logins: Arc<Logins>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) handle: HubHandle,
     counters: Arc<Counters>,
     pulse: Pulse,
     stop: DropGuard,
@@ -100,20 +103,25 @@ impl Broker {
             config.listeners.iter().map(listeners::bind).collect::<Result<Vec<_>, _>>()?
         };
         let addresses = bound.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let bound = bound.into_iter().zip(entrances.iter().cloned()).collect();
         let counters = Arc::new(Counters::default());
         let (inputs, hub_inputs) = mpsc::channel(HUB_ROOM);
         // A place for each connection, so that a goodbye never waits; and some for those that make room for another and are not gone yet.
-        let (goodbyes, hub_goodbyes) = mpsc::channel(2 * limits.connections.max(1));
+        // It takes no memory before it is used, so there is room for a wider limit that comes with a reload.
+        let (goodbyes, hub_goodbyes) = mpsc::channel(2 * limits.connections.max(GOODBYES));
         let (stop, stop_hub) = (CancellationToken::new(), CancellationToken::new());
         let logins = Arc::new(Logins::new(&config.users, clock));
+        let (orders, doors_orders) = mpsc::channel(doors::ORDERS);
+        let doors = Doors::new(orders, stop.clone(), runtime.get().handle().clone(), clock);
+        let known = config.listeners.iter().zip(bound).zip(entrances);
+        let bound = known.map(|((config, listener), entrance)| doors.note(config, listener, entrance)).collect();
+        let pool = Arc::new(Pool::new(limits.queued_bytes));
         let shared = Shared {
             limits,
             logins: logins.clone(),
-            server_keep_alive_s: config.server_keep_alive.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX)),
+            server_keep_alive_s: keep_alive_s(config),
             inputs: inputs.clone(),
             counters: counters.clone(),
-            pool: Arc::new(Pool::new(limits.queued_bytes)),
+            pool: pool.clone(),
             clock,
             stop: stop.clone(),
         };
@@ -121,7 +129,7 @@ impl Broker {
         let hub = HubTask::new(limits, outlets, counters.clone(), clock, appends, memory);
         let pulse = hub.pulse.clone();
         let hub = runtime.get().spawn(hub.run(hub_inputs, hub_goodbyes, reports, stop_hub.clone()));
-        let clients = runtime.get().spawn(listeners::accept(bound, shared, goodbyes));
+        let clients = runtime.get().spawn(listeners::accept(bound, doors_orders, shared, goodbyes));
         let (end, ended) = oneshot::channel();
         let task = oversee(clients, hub, stop.clone(), stop_hub);
         let thread = std::thread::Builder::new().name("broker".into());
@@ -133,9 +141,9 @@ impl Broker {
         thread.spawn(run).map_err(BrokerError::Thread)?;
         Ok(Broker {
             addresses,
-            entrances,
+            doors: Arc::new(doors),
             logins,
-            clock,
+            pool,
             handle: HubHandle { inputs },
             counters,
             pulse,
@@ -152,9 +160,8 @@ impl Broker {
     /// Reads the files of listeners with TLS again. New handshakes use the new ones; where they can't be used, the log says why and the old
     /// ones stay. Connections that there are go on.
     pub async fn reload_certificates(&self) {
-        let (entrances, clock) = (self.entrances.clone(), self.clock);
-        let reload = move || entrances.iter().for_each(|entrance| entrance.reload(clock));
-        if let Err(error) = tokio::task::spawn_blocking(reload).await {
+        let doors = self.doors.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || doors.reload_certificates()).await {
             error!(%error, "reading the certificates again failed");
         }
     }
@@ -188,6 +195,11 @@ impl Broker {
             error!("the broker's thread failed");
         }
     }
+}
+
+/// What MQTT 5 clients are told.
+pub(super) fn keep_alive_s(config: &BrokerConfig) -> Option<u16> {
+    config.server_keep_alive.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX))
 }
 
 /// A runtime that may be dropped anywhere, also by a task of another one when the start fails.

@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::task::{self, AbortHandle, JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::connection::{self, Shared, Visitor};
-use super::entrance::{Arrival, Entrance, Opened};
+use super::doors::{Door, Order};
+use super::entrance::{Arrival, Opened};
 use super::hub_task::Goodbye;
 use super::logins::Origin;
 use super::places::{Entry, Known, Number, Places};
@@ -67,16 +66,12 @@ fn advice(error: &io::Error, address: SocketAddr) -> String {
 
 /// Accepts on all listeners until the stop, then waits for the connections to end.
 pub(super) async fn accept(
-    listeners: Vec<(TcpListener, Arc<Entrance>)>,
+    doors: Vec<Door>,
+    orders: mpsc::Receiver<Order>,
     shared: Shared,
     goodbyes: mpsc::Sender<Goodbye>,
 ) {
     let (accepted, arrivals) = mpsc::channel(16);
-    let mut doors = JoinSet::new();
-    for (listener, entrance) in listeners {
-        doors.spawn(door(listener, entrance, accepted.clone(), shared.clock, shared.stop.clone()));
-    }
-    drop(accepted);
     let mut hall = Hall {
         places: Places::new(shared.limits.connections, shared.limits.connections_per_address),
         connections: JoinSet::new(),
@@ -85,11 +80,11 @@ pub(super) async fn accept(
         turning_away: false,
         shared,
         goodbyes,
+        doors: JoinSet::new(),
+        accepted,
     };
-    hall.receive(arrivals).await;
-    while let Some(ended) = doors.join_next().await {
-        tell(ended.err());
-    }
+    doors.into_iter().for_each(|door| hall.open(door));
+    hall.receive(arrivals, orders).await;
     hall.close().await;
 }
 
@@ -103,17 +98,36 @@ struct Hall {
     turning_away: bool,
     shared: Shared,
     goodbyes: mpsc::Sender<Goodbye>,
+    /// The tasks that accept, and what they hand their arrivals to.
+    doors: JoinSet<()>,
+    accepted: mpsc::Sender<Arrival>,
 }
 
 impl Hall {
-    async fn receive(&mut self, mut arrivals: mpsc::Receiver<Arrival>) {
+    async fn receive(&mut self, mut arrivals: mpsc::Receiver<Arrival>, mut orders: mpsc::Receiver<Order>) {
+        let stop = self.shared.stop.clone();
         loop {
             tokio::select! {
-                arrival = arrivals.recv() => match arrival {
-                    Some(arrival) => self.enter(arrival),
-                    None => return,
-                },
+                Some(arrival) = arrivals.recv() => self.enter(arrival),
                 Some(ended) = self.connections.join_next_with_id() => self.left(ended),
+                Some(order) = orders.recv() => self.follow(order),
+                // A listener that was closed.
+                Some(ended) = self.doors.join_next() => tell(ended.err()),
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn open(&mut self, door: Door) {
+        self.doors.spawn(receive_at(door, self.accepted.clone(), self.shared.clock));
+    }
+
+    fn follow(&mut self, order: Order) {
+        match order {
+            Order::Open(door) => self.open(door),
+            Order::Settings { limits, server_keep_alive_s } => {
+                self.places.resize(limits.connections, limits.connections_per_address);
+                (self.shared.limits, self.shared.server_keep_alive_s) = (limits, server_keep_alive_s);
             }
         }
     }
@@ -161,6 +175,9 @@ impl Hall {
     }
 
     async fn close(mut self) {
+        while let Some(ended) = self.doors.join_next().await {
+            tell(ended.err());
+        }
         let rest = async {
             while let Some(ended) = self.connections.join_next().await {
                 tell(ended.err());
@@ -173,25 +190,21 @@ impl Hall {
     }
 }
 
-async fn door(
-    listener: TcpListener,
-    entrance: Arc<Entrance>,
-    accepted: mpsc::Sender<Arrival>,
-    clock: Clock,
-    stop: CancellationToken,
-) {
+/// Accepts at one door until it is closed.
+async fn receive_at(door: Door, accepted: mpsc::Sender<Arrival>, clock: Clock) {
+    let Door { listener, entrance, closed, gone } = door;
     let mut failing = false;
     loop {
         let arrival = tokio::select! {
-            () = stop.cancelled() => return,
+            () = closed.cancelled() => break,
             arrival = listener.accept() => arrival,
         };
         match arrival {
             Ok((stream, peer)) => {
                 failing = false;
-                let arrival = Arrival { stream, peer, at: clock.now(), entrance: entrance.clone() };
+                let arrival = Arrival { stream, peer, at: clock.now(), entrance: entrance.borrow().clone() };
                 if accepted.send(arrival).await.is_err() {
-                    return;
+                    break;
                 }
             }
             Err(error) => {
@@ -202,6 +215,9 @@ async fn door(
             }
         }
     }
+    drop(listener);
+    // Whoever waits for the address may have it now; often nobody does.
+    let _ = gone.send(());
 }
 
 /// Serves one connection, from its handshakes to its end.
@@ -218,13 +234,14 @@ async fn serve(arrival: Arrival, shared: Shared, goodbye: mpsc::OwnedPermit<Good
             return;
         }
         () = shared.stop.cancelled() => return,
+        () = entrance.dismissed.cancelled() => return,
     };
     let (opened, certificate) = match opened {
         Ok(opened) => opened,
         Err(error) => return info!(%peer, listener = entrance.url(), %error, "a connection could not be used"),
     };
     let origin = Origin { peer, on_loopback: entrance.on_loopback, certificate };
-    let visitor = Visitor { origin, at, known };
+    let visitor = Visitor { origin, at, known, dismissed: entrance.dismissed.clone() };
     match opened {
         Opened::Plain(mut stream) => {
             let (reader, writer) = stream.split();

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::access::{Access, Claim, Rights, Verdict};
@@ -70,11 +71,52 @@ impl Doorkeeper {
     }
 }
 
-/// Checks logins.
-pub(super) struct Logins {
+/// Somebody who is let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub rights: Rights,
+    /// Cancelled when that does not hold any more.
+    pub revoked: CancellationToken,
+}
+
+/// The users, and what their clients watch.
+#[derive(Debug, Default)]
+struct Members {
+    users: Vec<UserConfig>,
     access: Access,
+    /// By user, cancelled when the user is changed or gone.
+    revoked: HashMap<String, CancellationToken>,
+    /// The same for those who are let in because there are no users.
+    nobody: CancellationToken,
     /// As costly to check as any user's, for names that nobody has.
     decoy: Option<PasswordHash>,
+}
+
+impl Members {
+    /// Users that are what they were keep their clients.
+    fn new(users: &[UserConfig], before: &Members) -> Members {
+        let revoked = |user: &UserConfig| {
+            let same = before.users.contains(user);
+            same.then(|| before.revoked.get(&user.name).cloned()).flatten().unwrap_or_default()
+        };
+        let access = Access::new(users);
+        Members {
+            users: users.to_vec(),
+            decoy: access.costliest_hash().map(PasswordHash::decoy),
+            access,
+            revoked: users.iter().map(|user| (user.name.clone(), revoked(user))).collect(),
+            nobody: if users.is_empty() { before.nobody.clone() } else { CancellationToken::new() },
+        }
+    }
+
+    fn watch(&self, user: &str) -> CancellationToken {
+        self.revoked.get(user).cloned().unwrap_or_default()
+    }
+}
+
+/// Checks logins.
+pub(super) struct Logins {
+    members: RwLock<Arc<Members>>,
     failures: Mutex<Failures>,
     /// By user, the password that was right last.
     remembered: Mutex<HashMap<String, Recollection>>,
@@ -92,16 +134,34 @@ impl std::fmt::Debug for Logins {
 impl Logins {
     /// For the users of a configuration.
     pub fn new(users: &[UserConfig], clock: Clock) -> Logins {
-        let access = Access::new(users);
         Logins {
-            decoy: access.costliest_hash().map(PasswordHash::decoy),
-            access,
+            members: RwLock::new(Arc::new(Members::new(users, &Members::default()))),
             failures: Mutex::default(),
             remembered: Mutex::default(),
             key: random::key(),
             workers: Arc::new(Semaphore::new(AT_A_TIME)),
             clock,
         }
+    }
+
+    /// From now on these are the users. Clients of those that are not what they were are sent away: they come back as who they are now.
+    pub fn replace(&self, users: &[UserConfig]) {
+        let before = {
+            let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+            let new = Arc::new(Members::new(users, &members));
+            std::mem::replace(&mut *members, new)
+        };
+        let gone = before.users.iter().filter(|user| !users.contains(user));
+        gone.for_each(|user| before.watch(&user.name).cancel());
+        if !users.is_empty() {
+            before.nobody.cancel();
+        }
+        // After that: whoever is still being checked is not remembered any more.
+        self.remembered().retain(|name, _| users.iter().any(|user| user.name == *name && before.users.contains(user)));
+    }
+
+    fn members(&self) -> Arc<Members> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The rights of whoever this is. An answer that has to wait for others is given up `by` then.
@@ -111,28 +171,34 @@ impl Logins {
         login: Login,
         client_id: &str,
         by: Monotonic,
-    ) -> Result<Rights, Refusal> {
+    ) -> Result<Admitted, Refusal> {
+        let members = self.members();
         let claim = match (&origin.certificate, &login) {
             // The certificate has said who it is; a login beside it would say less.
             (Some(name), _) => Claim::Certificate(name.clone()),
             (None, Login { user: None, password: None }) => Claim::Nothing,
             (None, Login { user, password }) => Claim::Login { user: user.clone(), has_password: password.is_some() },
         };
-        match self.access.judge(&claim, origin.on_loopback) {
-            Verdict::Everybody => Ok(Rights::everything()),
-            Verdict::User(user) => Ok(Rights::of(&user, client_id)),
+        match members.access.judge(&claim, origin.on_loopback) {
+            Verdict::Everybody => Ok(Admitted { rights: Rights::everything(), revoked: members.nobody.clone() }),
+            Verdict::User(user) => {
+                Ok(Admitted { rights: Rights::of(&user, client_id), revoked: members.watch(&user.name) })
+            }
             Verdict::Refuse(why) => {
                 let tell = self.failures().refuse(origin.peer.ip(), self.clock.now());
                 self.tell(origin.peer, &claim_name(&claim), why, tell);
                 Err(Refusal { reason: Reason::NOT_AUTHORIZED, why })
             }
             Verdict::Check(user, hash) => {
-                self.check(origin.peer, &user.name, Some(hash), login.password.unwrap_or_default(), by).await?;
-                Ok(Rights::of(&user, client_id))
+                let revoked = members.watch(&user.name);
+                let hash = Some((hash, &revoked));
+                self.check(origin.peer, &user.name, hash, &members, login.password.unwrap_or_default(), by).await?;
+                Ok(Admitted { rights: Rights::of(&user, client_id), revoked })
             }
             Verdict::CheckInVain => {
                 let name = login.user.unwrap_or_default();
-                let refused = self.check(origin.peer, &name, None, login.password.unwrap_or_default(), by).await;
+                let password = login.password.unwrap_or_default();
+                let refused = self.check(origin.peer, &name, None, &members, password, by).await;
                 refused.and(Err(WRONG))
             }
         }
@@ -143,7 +209,8 @@ impl Logins {
         &self,
         peer: SocketAddr,
         name: &str,
-        hash: Option<PasswordHash>,
+        hash: Option<(PasswordHash, &CancellationToken)>,
+        members: &Members,
         password: Bytes,
         by: Monotonic,
     ) -> Result<(), Refusal> {
@@ -152,13 +219,17 @@ impl Logins {
             return Ok(());
         }
         let lane = self.lane(peer.ip(), by).await?;
-        let known = hash.is_some();
-        let is_right = match hash.or_else(|| self.decoy.clone()) {
+        let (hash, user) = hash.unzip();
+        let is_right = match hash.or_else(|| members.decoy.clone()) {
             Some(hash) => self.work(hash, password, by).await?,
             None => false,
         };
-        if is_right && known {
-            self.remembered().insert(name.into(), seen);
+        if is_right && let Some(revoked) = user {
+            let mut remembered = self.remembered();
+            // A password that was changed meanwhile must not be remembered as the right one.
+            if !revoked.is_cancelled() {
+                remembered.insert(name.into(), seen);
+            }
             return Ok(());
         }
         let failed = lane.fail();

@@ -14,6 +14,7 @@
 mod access;
 mod connection;
 mod counters;
+mod doors;
 mod durable;
 mod entrance;
 #[doc(hidden)]
@@ -32,15 +33,17 @@ mod machine;
 mod outbox;
 mod places;
 mod pool;
+mod reload;
 mod retained;
 mod routing;
 mod selector;
 mod sys;
 mod words;
 
+pub use doors::Prepared;
 pub use entrance::{FilesError, certificate_warnings};
 pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Submitted, Subscription};
-pub use hub_task::{Memory, Outlet};
+pub use hub_task::{Memory, Outlet, OutletChange};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;
 pub use logins::Doorkeeper;

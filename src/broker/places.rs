@@ -52,6 +52,11 @@ impl Places {
         Places { most, most_per_address, taken: 0, next: 0, addresses: HashMap::new() }
     }
 
+    /// From now on so many. Those who are there stay, also when they are more.
+    pub fn resize(&mut self, most: usize, most_per_address: usize) {
+        (self.most, self.most_per_address) = (most, most_per_address);
+    }
+
     /// A connection came from `ip`.
     pub fn enter(&mut self, ip: IpAddr) -> Entry {
         let ip = ip.to_canonical();

@@ -53,6 +53,11 @@ impl Retained {
         }
     }
 
+    /// From now on so much fits; what is there stays.
+    pub fn resize(&mut self, max_messages: usize, max_bytes: usize) {
+        (self.max_messages, self.max_bytes) = (max_messages, max_bytes);
+    }
+
     pub fn len(&self) -> usize {
         self.by_topic.len()
     }

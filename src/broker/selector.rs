@@ -29,6 +29,8 @@ pub enum Outgoing {
     Close {
         /// Which.
         batch: u64,
+        /// As of its pieces.
+        is_urgent: bool,
     },
 }
 

@@ -1,11 +1,13 @@
 //! The command line: one file a subcommand. Exit 0 well, 1 it failed, 2 wrong usage or configuration (`DESIGN.md` §9).
 
 pub mod backup;
+pub mod bridge;
 pub mod check;
 pub mod control;
 pub mod demo;
 pub mod passwd;
 pub mod plan;
+pub mod queue;
 pub mod read;
 pub mod run;
 pub mod scan;
@@ -44,6 +46,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
     Plan(plan::PlanArgs),
+    /// Show what waits for each uplink, or export it
+    Queue(queue::QueueArgs),
     /// Read points of one device once, and show them
     Read(read::ReadArgs),
     /// Ask every unit id of a bus who is there
@@ -58,6 +62,8 @@ enum Command {
     Templates(templates::TemplatesArgs),
     /// Set a point of a running gateway and wait for the result
     Write(write::WriteArgs),
+    /// Try bridge rules, show them with their counts, convert those of mosquitto
+    Bridge(bridge::BridgeArgs),
     /// Make the hash of a password for a user of the broker
     Passwd(passwd::PasswdArgs),
     /// Show the whole gateway at work on simulated devices; needs no hardware and no root
@@ -92,6 +98,7 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Queue(args) => queue::run(&args),
             Command::Read(args) => read::run(&args),
             Command::Scan(args) => scan::run(&args),
             Command::Status(args) => status::run(&args),
@@ -99,6 +106,7 @@ impl Cli {
             Command::Restore(args) => backup::restore(&args),
             Command::Templates(args) => templates::run(&args),
             Command::Write(args) => write::run(&args),
+            Command::Bridge(args) => bridge::run(&args),
             Command::Passwd(args) => passwd::run(&args),
             Command::Demo(args) => demo::run(&args),
         }

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Look};
 use crate::gateway::{Gateway, notify};
 use crate::log::{self, Severity};
 use crate::process;
@@ -62,9 +62,8 @@ async fn until_stopped(config: config::Config) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => break ExitCode::SUCCESS,
             _ = interrupt.recv() => break ExitCode::SUCCESS,
             _ = hangup.recv() => {
-                info!("SIGHUP: reading the certificates again; a changed configuration takes a restart in this version");
                 notify::reloading();
-                gateway.reload_certificates().await;
+                reload(&mut gateway).await;
                 notify::ready(&gateway.snapshot());
             }
             failure = gateway.failed() => {
@@ -83,4 +82,28 @@ async fn until_stopped(config: config::Config) -> anyhow::Result<ExitCode> {
     }
     info!("stopped");
     Ok(code)
+}
+
+/// Reads the configuration again and takes up what differs. One that can't be used is told in the log, and the gateway goes on with what it has.
+async fn reload(gateway: &mut Gateway) {
+    let file = gateway.config().file.clone();
+    let env = |name: &str| std::env::var(name).ok();
+    let loaded = tokio::task::spawn_blocking(move || config::load(&file, &env)).await;
+    let config = match loaded {
+        Ok(Ok(config)) => config,
+        Ok(Err(report)) => {
+            error!(problems = report.count(), "the configuration was read again and is wrong: nothing was changed");
+            // Standard error is where the log goes, too; without it nobody reads.
+            let _ = log::tell(Severity::Error, &report.render(Look::Plain));
+            return;
+        }
+        Err(panic) => return error!(error = %panic, "reading the configuration failed: nothing was changed"),
+    };
+    match gateway.reload(config).await {
+        Ok(changes) if changes.is_empty() => {
+            info!("the configuration was read again and says the same; certificates were read again");
+        }
+        Ok(changes) => info!(%changes, "the configuration was read again and is in use"),
+        Err(error) => error!(error = format!("{error:#}"), "the configuration was read again and can't be used"),
+    }
 }

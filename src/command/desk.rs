@@ -99,6 +99,11 @@ impl Desk {
         Desk { topics, history: History::default(), running: HashMap::new(), last_token: 0 }
     }
 
+    /// From now on commands are to these devices. Those that are on their way come to their end, and ids that are known stay so.
+    pub fn replace<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<Device>>) {
+        self.topics.replace(devices);
+    }
+
     /// What to subscribe to. Errors when one would be too long for MQTT.
     pub fn filters(&self) -> Result<Vec<Filter>, TopicError> {
         self.topics.filters()
@@ -172,7 +177,7 @@ impl Desk {
                 let why = format!("the bus has {waiting} commands waiting already; send fewer, or wait for results");
                 Outcome::because(Status::Rejected, why)
             }
-            Refusal::Gone => Outcome::because(Status::Failed, "the gateway is being stopped; it was not sent"),
+            Refusal::Gone => Outcome::because(Status::Failed, "its bus is being stopped; it was not sent"),
         };
         match self.running.remove(&token) {
             Some(running) => self.answers(now, running, &outcome, None),

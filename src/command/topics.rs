@@ -34,6 +34,11 @@ impl CommandTopics {
         CommandTopics { root: root.clone(), devices }
     }
 
+    /// From now on of these devices.
+    pub fn replace<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<Device>>) {
+        self.devices = devices.map(|device| (device.name.clone(), Arc::clone(device))).collect();
+    }
+
     /// What to subscribe to. Errors when one would be too long for MQTT.
     pub fn filters(&self) -> Result<Vec<Filter>, TopicError> {
         let root = &self.root;

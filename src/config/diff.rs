@@ -180,3 +180,84 @@ fn same_listener(a: &ListenerConfig, b: &ListenerConfig) -> bool {
 fn same_user(a: &UserConfig, b: &UserConfig) -> bool {
     a == b
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Outside, parse};
+
+    fn config(text: &str) -> (Config, Vec<Arc<Device>>) {
+        let mut config = parse(text.as_bytes(), Path::new("gateway.yaml"), &Outside::nothing())
+            .unwrap_or_else(|report| panic!("{}", report.render(crate::config::Look::Plain)));
+        let devices = std::mem::take(&mut config.devices).into_iter().map(Arc::new).collect();
+        (config, devices)
+    }
+
+    fn between(old: &str, new: &str) -> Diff {
+        let ((old, old_devices), (new, new_devices)) = (config(old), config(new));
+        Diff::between(&old, &old_devices, &new, &new_devices)
+    }
+
+    const BASE: &str = "gateway: { id: p }\n\
+        broker: { listeners: ['mqtt://127.0.0.1:1883', 'mqtt://127.0.0.1:1884'] }\n\
+        web: { listen: '127.0.0.1:8080' }\n\
+        buses:\n  b: { tcp: plc, protocol: modbus-tcp }\n  c: { tcp: plc2, protocol: modbus-tcp }\n\
+        devices:\n  d: { bus: b, points: { p: { holding: 1 } } }\n  e: { bus: c, points: { p: { holding: 1 } } }\n\
+        uplinks:\n  u: { url: 'mqtt://a', forward: [{ topic: 'x/#' }] }\n  v: { url: 'mqtt://b', forward: [{ topic: 'x/#' }] }\n";
+
+    #[test]
+    fn the_same_text_somewhere_else_in_the_file_is_no_change() {
+        assert!(between(BASE, BASE).is_empty());
+        let moved = format!("# a comment\n\n{}", BASE.replace("uplinks:\n", "uplinks:\n\n"));
+        let diff = between(BASE, &moved);
+        assert!(diff.is_empty(), "{diff:?}");
+        assert_eq!(diff.summary(), "");
+    }
+
+    #[test]
+    fn a_change_of_a_device_begins_its_bus_anew_and_no_other() {
+        let diff = between(
+            BASE,
+            &BASE.replace(
+                "d: { bus: b, points: { p: { holding: 1 } } }",
+                "d: { bus: b, points: { p: { holding: 2 } } }",
+            ),
+        );
+        assert_eq!(diff.summary(), "buses: b changed; devices: d changed");
+        let diff = between(BASE, &BASE.replace("  e: { bus: c,", "  e: { bus: b,"));
+        assert_eq!(diff.summary(), "buses: b and c changed; devices: e changed");
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_named_and_rules_alone_are_told_apart() {
+        let changed = BASE
+            .replace("tcp: plc2", "tcp: plc3")
+            .replace("  u: { url: 'mqtt://a'", "  w: { url: 'mqtt://a'")
+            .replace(
+                "v: { url: 'mqtt://b', forward: [{ topic: 'x/#' }] }",
+                "v: { url: 'mqtt://b', forward: [{ topic: 'y/#' }] }",
+            )
+            .replace(":1884", ":1885")
+            .replace(":8080", ":8081");
+        let diff = between(BASE, &changed);
+        assert_eq!(
+            diff.summary(),
+            "buses: c changed; uplinks: w added, u removed, v changed; listeners: 127.0.0.1:1885 added, 127.0.0.1:1884 removed; \
+             the web pages' address"
+        );
+        assert_eq!(diff.rules.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["v"]);
+        assert_eq!(between(BASE, &BASE.replace("'mqtt://b'", "'mqtt://c'")).rules, []);
+    }
+
+    #[test]
+    fn what_can_not_change_while_the_gateway_runs_is_named_with_both_values() {
+        let diff = between(BASE, &BASE.replace("id: p", "id: q, data_dir: /tmp"));
+        let fixed: Vec<String> = diff.fixed.iter().map(|f| format!("{} {} {}", f.key, f.running, f.wanted)).collect();
+        assert_eq!(
+            fixed,
+            ["gateway.id p q", "gateway.topic_root fieldway/p fieldway/q", "gateway.data_dir /var/lib/fieldway /tmp"]
+        );
+    }
+}

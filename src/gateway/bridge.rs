@@ -67,7 +67,7 @@ impl Rules {
             Leaving::Piece { batch, bundle, is_urgent, message } => {
                 Outgoing::Piece { batch, bundle, is_urgent, message }
             }
-            Leaving::Close { batch } => Outgoing::Close { batch },
+            Leaving::Close { batch, is_urgent } => Outgoing::Close { batch, is_urgent },
         }));
     }
 }

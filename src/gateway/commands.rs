@@ -3,16 +3,17 @@
 //! Never waits for a bus: what a bus has no room for is refused. Every write is logged with who asked for it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info};
 
 use crate::broker::{HubClosed, HubHandle, KeptSubscription};
 use crate::clock::Clock;
 use crate::command::{Answer, Decision, Desk, Refusal, Status};
-use crate::model::{Monotonic, Name, Order, OrderReport, Publisher};
+use crate::model::{Device, Monotonic, Name, Order, OrderReport, Publisher};
 
 /// Commands that may wait for one bus.
 pub const WAITING: usize = 1_000;
@@ -33,10 +34,22 @@ pub struct Commands {
     pub buses: HashMap<Name, mpsc::Sender<Order>>,
     /// What the buses tell.
     pub reports: mpsc::Receiver<OrderReport>,
+    /// What a reload changes.
+    pub changes: mpsc::Receiver<Change>,
     /// The way back.
     pub hub: HubHandle,
     /// For deadlines and the times of results.
     pub clock: Clock,
+}
+
+/// The devices and buses from now on.
+pub struct Change {
+    /// All devices.
+    pub devices: Vec<Arc<Device>>,
+    /// The way to each bus.
+    pub buses: HashMap<Name, mpsc::Sender<Order>>,
+    /// Answered when it is so.
+    pub done: oneshot::Sender<()>,
 }
 
 impl Commands {
@@ -49,6 +62,13 @@ impl Commands {
                     Some(report) => self.desk.finish(self.clock.stamp(), &report),
                     None => break,
                 },
+                Some(Change { devices, buses, done }) = self.changes.recv() => {
+                    self.desk.replace(devices.iter());
+                    self.buses = buses;
+                    // Whoever asked for it may have given up.
+                    let _ = done.send(());
+                    Vec::new()
+                }
                 message = self.messages.recv() => match message {
                     Some((message, by)) => match self.desk.receive(self.clock.stamp(), by, &message) {
                         Decision::Carry(order) => self.carry(order),

@@ -40,6 +40,7 @@ impl Control {
     async fn answer(&self, question: Question) -> Reply {
         match (question.is_order, question.path.as_str()) {
             (false, "status") => Reply::good(self.status().await),
+            (false, "bridge") => Reply::good(self.bridge()),
             (_, path) => Reply::unknown(path),
         }
     }
@@ -61,6 +62,12 @@ impl Control {
             }
         }
         status
+    }
+
+    /// What each bridge rule has done.
+    fn bridge(&self) -> Value {
+        let uplinks = self.board.rules().into_iter().map(|rules| (rules.uplink.to_string(), rules.json()));
+        json!({ "uplinks": uplinks.collect::<Map<_, _>>() })
     }
 
     fn add_rates(&self, snapshot: &Snapshot, status: &mut Value) {

@@ -1,9 +1,12 @@
 //! Readings on their way from the buses to the hub.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
+use tracing::error;
 
 use crate::broker::{HubClosed, HubHandle};
-use crate::model::{DevicePoints, Message};
+use crate::model::{Device, DevicePoints, Message, Name};
 use crate::poll::Event;
 use crate::route::ReadingRouter;
 
@@ -11,6 +14,10 @@ use crate::route::ReadingRouter;
 pub enum Request {
     /// How the points of every device are doing.
     Points(oneshot::Sender<Vec<DevicePoints>>),
+    /// From now on these are the devices. The tasks of buses that are changed have ended.
+    Devices(Vec<Arc<Device>>),
+    /// There is somebody new to tell: what is read next is news, and these are offline or online.
+    Anew(Vec<(Name, bool)>),
 }
 
 /// Publishes what the buses report until the last bus has ended. While the hub has no room it waits, and so do the buses.
@@ -26,7 +33,17 @@ pub async fn run(
                 Some(event) => of_event(&mut router, &event),
                 None => return Ok(()),
             },
-            Some(request) = requests.recv() => of_request(&mut router, request),
+            Some(request) = requests.recv() => {
+                // What those who have ended had to say comes first: it is about the devices as they were.
+                for _ in 0..events.len() {
+                    if let Ok(event) = events.try_recv() {
+                        for message in of_event(&mut router, &event) {
+                            hub.publish(message).await?;
+                        }
+                    }
+                }
+                of_request(&mut router, request)
+            }
         };
         for message in messages {
             hub.publish(message).await?;
@@ -47,6 +64,14 @@ fn of_request(router: &mut ReadingRouter, request: Request) -> Vec<Message> {
             // Whoever asked may have stopped waiting.
             let _ = answer.send(router.points());
             Vec::new()
+        }
+        Request::Devices(devices) => router.replace(devices.iter()).unwrap_or_else(|error| {
+            error!(%error, "the devices stay as they were: a topic of a new one is too long for MQTT");
+            Vec::new()
+        }),
+        Request::Anew(devices) => {
+            router.forget_published();
+            devices.iter().filter_map(|(name, online)| router.availability(name, *online)).collect()
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::notify;
 use super::progress::{Hung, Progress};
 use super::rates::Rates;
+use super::uplinks::Tallies;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::model::{BusStatus, Monotonic, Name, Snapshot, UplinkStatus};
@@ -40,6 +41,8 @@ pub struct Parts {
     pub buses: Vec<watch::Receiver<BusStatus>>,
     /// One an uplink.
     pub uplinks: Vec<UplinkWatch>,
+    /// The counters of its rules.
+    pub rules: Vec<Tallies>,
 }
 
 impl StatusBoard {
@@ -54,6 +57,11 @@ impl StatusBoard {
     /// From now on it is about these.
     pub fn show(&self, parts: Parts) {
         *self.parts.write().unwrap_or_else(PoisonError::into_inner) = parts;
+    }
+
+    /// The counters of all bridge rules.
+    pub fn rules(&self) -> Vec<Tallies> {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner).rules.clone()
     }
 
     /// Tells that the reports still get through the hub. To be called about once a second.

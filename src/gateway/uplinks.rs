@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
 use crate::model::{Device, Filter, Message, Name, Pulse, QoS, Topic, UplinkStatus};
 use crate::mqtt::Version;
-use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Tally};
+use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Take, Tally, bundle};
 use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
 use crate::uplink::{self, Accept, Accepted, Presence, Settings, Settled, Subscription};
 
@@ -73,16 +74,25 @@ struct Intake {
 pub struct Tallies {
     /// The uplink.
     pub uplink: Name,
-    /// Of its forward rules, in their order.
-    pub forward: Vec<Arc<Tally>>,
+    /// Of its forward rules, in their order, each with the rule's topic.
+    pub forward: Vec<(Filter, Arc<Tally>)>,
     /// Of its accept rules.
-    pub accept: Vec<Arc<Tally>>,
+    pub accept: Vec<(Filter, Arc<Tally>)>,
 }
 
 impl Tallies {
-    /// The counters now: of `forward`, and of `accept`.
-    pub fn counts(&self) -> [Vec<Counts>; 2] {
-        [&self.forward, &self.accept].map(|tallies| tallies.iter().map(|tally| tally.counts()).collect())
+    /// The counters now, as `/api/bridge` has them.
+    pub fn json(&self) -> Value {
+        let of = |(topic, tally): &(Filter, Arc<Tally>)| {
+            let Counts { taken, left, unmatched, unclear, unshaped, last_reason } = tally.counts();
+            let counts = json!({
+                "taken": taken, "left": left, "unmatched": unmatched, "unclear": unclear, "unshaped": unshaped,
+                "last_reason": last_reason,
+            });
+            json!({ "topic": topic.as_str(), "counts": counts })
+        };
+        let [forward, accept] = [&self.forward, &self.accept].map(|list| list.iter().map(of).collect::<Vec<_>>());
+        json!({ "forward": forward, "accept": accept })
     }
 }
 
@@ -97,8 +107,18 @@ impl Keeping {
         for (_, warning) in uplink::certificate_warnings(&config.uplinks, clock.wall()) {
             warn!("{warning}");
         }
-        let specs = config.uplinks.iter().map(queue_spec).collect();
-        let opened = Store::open(&config.gateway.data_dir, specs, clock).await?;
+        let specs: Vec<QueueSpec> = config.uplinks.iter().map(queue_spec).collect();
+        let data_dir = &config.gateway.data_dir;
+        let opened = match Store::open_with(data_dir, specs.clone(), bundle, clock).await {
+            Err(problem) if problem.is_survivable() => {
+                error!(
+                    error = %problem,
+                    "the queue can't be opened: nothing is kept and nothing goes to the cloud until the gateway is started again with that mended"
+                );
+                Store::refusing(data_dir, specs, &problem, clock)
+            }
+            opened => opened?,
+        };
         let (mut outlets, mut pending, mut intakes, mut tallies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let kept = opened.queues.into_iter().zip(opened.receptions);
         for (index, (uplink, (queue, reception))) in config.uplinks.iter().zip(kept).enumerate() {
@@ -108,7 +128,7 @@ impl Keeping {
                 presence: topics.state.clone(),
                 uplink: uplink.name.clone(),
             };
-            let forwarder = Forwarder::new(uplink.forward.clone(), around, 1);
+            let forwarder = Forwarder::new(uplink.forward.clone(), around, opened.next_batch);
             let devices = devices.iter().map(|device| device.name.clone()).collect::<HashSet<_>>();
             let gateway = &config.gateway;
             let accepter = Accepter::new(
@@ -120,8 +140,8 @@ impl Keeping {
             );
             tallies.push(Tallies {
                 uplink: uplink.name.clone(),
-                forward: forwarder.tallies(),
-                accept: accepter.tallies(),
+                forward: with_topics(uplink.forward.iter().map(|rule| &rule.take), forwarder.tallies()),
+                accept: with_topics(uplink.accept.iter().map(|rule| &rule.take), accepter.tallies()),
             });
             let returns = Returns::default();
             let (accept, accepted, settled) = Accept::new(reception, subscriptions(&uplink.accept));
@@ -180,8 +200,8 @@ impl Keeping {
     }
 
     /// The counters of all rules.
-    pub fn tallies(&self) -> &[Tallies] {
-        &self.tallies
+    pub fn tallies(&self) -> Vec<Tallies> {
+        self.tallies.clone()
     }
 
     /// Starts taking what the uplinks bring: before they start. `root` is where results of commands are published below.
@@ -253,6 +273,10 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
         stall_after: Settings::STALL_AFTER,
         longest_delay: Settings::LONGEST_DELAY,
     }
+}
+
+fn with_topics<'c>(rules: impl Iterator<Item = &'c Take>, tallies: Vec<Arc<Tally>>) -> Vec<(Filter, Arc<Tally>)> {
+    rules.map(|take| take.topic.clone()).zip(tallies).collect()
 }
 
 /// What the cloud is asked for: each rule's filter once, at the highest QoS that a rule wants of it.

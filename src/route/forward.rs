@@ -46,6 +46,8 @@ pub enum Leaving {
     Close {
         /// Which.
         batch: u64,
+        /// As of its pieces.
+        is_urgent: bool,
     },
 }
 
@@ -283,8 +285,9 @@ impl Forwarder {
     fn close(&mut self, key: &BatchKey, out: &mut Vec<Leaving>) {
         let Some(open) = self.batches.remove(key) else { return };
         self.timers.remove(&(open.until, Timer::Batch(open.batch)));
-        self.rules[key.0].1.leave();
-        out.push(Leaving::Close { batch: open.batch });
+        let (rule, tally) = &self.rules[key.0];
+        tally.leave();
+        out.push(Leaving::Close { batch: open.batch, is_urgent: rule.is_urgent });
     }
 
     /// When something leaves for no other reason than the time.

@@ -11,6 +11,7 @@ use super::report::Published;
 /// Holds each device's last samples, because a snapshot shows every point as last read.
 #[derive(Debug)]
 pub struct ReadingRouter {
+    root: Topic,
     devices: HashMap<Name, DeviceRoute>,
 }
 
@@ -30,16 +31,58 @@ impl ReadingRouter {
     /// Prepares the topics of all devices under `root`. Errors when one would be too long for MQTT.
     pub fn new<'a>(root: &Topic, devices: impl Iterator<Item = &'a Arc<Device>>) -> Result<ReadingRouter, TopicError> {
         let devices = devices.map(|device| Ok((device.name.clone(), DeviceRoute::new(root, device)?)));
-        Ok(ReadingRouter { devices: devices.collect::<Result<_, TopicError>>()? })
+        Ok(ReadingRouter { root: root.clone(), devices: devices.collect::<Result<_, TopicError>>()? })
+    }
+
+    /// From now on these are the devices. What was read of those that are the same as before is kept. Returns the messages with which topics end
+    /// that nobody will publish on any more: what is retained there is taken away, and a device that is gone is offline before that.
+    ///
+    /// Errors when a topic would be too long for MQTT; then nothing has changed.
+    pub fn replace<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<Device>>) -> Result<Vec<Message>, TopicError> {
+        let mut new = HashMap::new();
+        let mut kept = Vec::new();
+        for device in devices {
+            match self.devices.get(&device.name) {
+                Some(route) if Arc::ptr_eq(&route.device, device) => kept.push(device.name.clone()),
+                _ => {
+                    new.insert(device.name.clone(), DeviceRoute::new(&self.root, device)?);
+                }
+            }
+        }
+        let mut old = std::mem::take(&mut self.devices);
+        for name in kept {
+            new.extend(old.remove_entry(&name));
+        }
+        let mut endings = Vec::new();
+        for (name, route) in &old {
+            let successor = new.get(name);
+            if successor.is_none() {
+                endings.push(Message::new(route.availability.clone(), "offline", QoS::AtLeastOnce, true));
+            }
+            let still: Vec<&Topic> = successor.into_iter().flat_map(DeviceRoute::retained).collect();
+            let ending = route.retained().filter(|topic| !still.contains(topic));
+            endings.extend(ending.map(|topic| Message::new(topic.clone(), "", QoS::AtLeastOnce, true)));
+        }
+        self.devices = new;
+        Ok(endings)
+    }
+
+    /// Whatever is read next is news: there is somebody new to tell.
+    pub fn forget_published(&mut self) {
+        for route in self.devices.values_mut() {
+            route.on_points.forget();
+            route.in_snapshot.forget();
+        }
     }
 
     /// The messages for one finished poll: points with a topic of their own first, then the snapshot. Readings that are no
     /// news, as their points have it, are in no message; a snapshot that is sent is whole all the same.
     pub fn round(&mut self, round: &Round) -> Vec<Message> {
-        let Some(route) = self.devices.get_mut(&round.device.name) else {
+        let device = &round.device;
+        // A last round of a device that is another one by now has other points.
+        let Some(route) = self.devices.get_mut(&device.name).filter(|route| Arc::ptr_eq(&route.device, device)) else {
             return Vec::new();
         };
-        let device = &round.device;
         let mut messages = Vec::new();
         let mut newest: Option<Stamp> = None;
         let mut is_news = false;
@@ -79,6 +122,14 @@ impl ReadingRouter {
 }
 
 impl DeviceRoute {
+    /// The topics on which something is retained.
+    fn retained(&self) -> impl Iterator<Item = &Topic> {
+        let snapshot = self.device.publish.retain.then_some(&self.snapshot);
+        let points = self.device.points.iter().zip(&self.points);
+        let points = points.filter(|(point, _)| point.publish.retain).filter_map(|(_, topic)| topic.as_ref());
+        [&self.availability].into_iter().chain(snapshot).chain(points)
+    }
+
     fn points(&self) -> DevicePoints {
         let points = || self.device.points.iter().zip(&self.last);
         let bad = points().filter_map(|(point, last)| match last {
@@ -231,5 +282,37 @@ mod tests {
         let message = router.availability(&meter.name, false).unwrap();
         assert_eq!((message.topic.as_str(), message.retain), ("fw/meter/availability", true));
         assert_eq!(message.payload, "offline");
+    }
+
+    #[test]
+    fn topics_that_nobody_publishes_on_any_more_end_and_what_stays_keeps_its_readings() {
+        let stays = device(vec![point("a", PublishMode::Device)]);
+        let named = |name, points| Arc::new(Device { name: Name::new(name).unwrap(), ..(*device(points)).clone() });
+        let goes = named("gone", vec![point("x", PublishMode::Points)]);
+        let changes = named("changed", vec![point("x", PublishMode::Both), point("y", PublishMode::Points)]);
+        let root = Topic::new("fw").unwrap();
+        let mut router = ReadingRouter::new(&root, [&stays, &goes, &changes].into_iter()).unwrap();
+        let readings = vec![reading(0, 1000, Sample::Good(Value::Integer(1)))];
+        router.round(&Round { device: stays.clone(), readings });
+
+        let changed = named("changed", vec![point("x", PublishMode::Both)]);
+        let mut endings = texts(&router.replace([&stays, &changed].into_iter()).unwrap());
+        endings.sort();
+        let ended = |topic: &str, payload: &str| (topic.to_owned(), payload.to_owned());
+        assert_eq!(
+            endings,
+            [
+                ended("fw/changed/y", ""),
+                ended("fw/gone", ""),
+                ended("fw/gone/availability", ""),
+                ended("fw/gone/availability", "offline"),
+                ended("fw/gone/x", ""),
+            ]
+        );
+        let points = router.points();
+        assert_eq!(points.iter().map(|device| device.good).sum::<usize>(), 1, "{points:?}");
+        // The last words of a task that has ended are about points that are no more.
+        let late = Round { device: changes, readings: vec![reading(1, 2000, Sample::Good(Value::Integer(1)))] };
+        assert_eq!(router.round(&late), []);
     }
 }

@@ -3,6 +3,7 @@
 //! The hub sends [`Append`]s on a bounded channel, numbered by itself with rising tickets; the writer answers with a
 //! [`CommitReport`] a group commit. Tickets are reported in order, so one number says what is safe.
 
+use super::pieces::Piece;
 use super::reception::Intake;
 use super::state::BrokerWrite;
 use crate::model::{Message, Priority};
@@ -67,6 +68,20 @@ pub enum Work {
         /// As it will leave: topic, payload and QoS are final.
         message: Message,
     },
+    /// A piece of a batch.
+    Piece {
+        /// Where the batch goes when it closes.
+        queue: QueueId,
+        /// What.
+        piece: Piece,
+    },
+    /// A batch has all its pieces: it becomes one message of its queue.
+    Close {
+        /// Where it goes.
+        queue: QueueId,
+        /// Which.
+        batch: u64,
+    },
     /// A change of the broker's own state.
     Broker(BrokerWrite),
     /// The packet id of a cloud's QoS 2 message. Put it [together](Work::Together) with all that the message causes.
@@ -79,7 +94,8 @@ impl Work {
     /// The bytes of what its publisher chose freely.
     pub fn size(&self) -> usize {
         match self {
-            Work::Message { message, .. } => message.size(),
+            Work::Message { message, .. } | Work::Piece { piece: Piece { message, .. }, .. } => message.size(),
+            Work::Close { .. } => 0,
             Work::Broker(write) => write.size(),
             Work::Received(_) => 0,
             Work::Together(all) => all.iter().map(Work::size).sum(),

@@ -1,5 +1,6 @@
 //! Opening the store: the directory, the database, its queues, the writer; and closing it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::channel::{Append, CommitReport};
+use super::absent::absent;
+use super::channel::{Append, CommitReport, QueueId};
 use super::correction::{ClockWatch, Corrections};
 use super::data_dir::{self, DataDir};
+use super::disk::Disk;
 use super::episode::Loss;
 use super::ledger::Ledger;
+use super::pieces::{Bundler, Pieces, one_by_line};
 use super::policy::Limits;
 use super::queue::{Bell, Lane, Queue, Receipts, Rows, Shared};
 use super::reception::{Reception, Receptions};
@@ -21,12 +25,13 @@ use super::record::Record;
 use super::roster::{self, Roster};
 use super::salvage::salvage;
 use super::slot::Slot;
+use super::space::Files;
 use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
 use super::tenant::Tenant;
 use super::writer::Writer;
 use super::{BrokerState, SessionReader, StoreError, batch};
 use crate::clock::Clock;
-use crate::model::{Durability, Name, Pulse, QueueStatus, Stamp};
+use crate::model::{Durability, Name, Priority, Pulse, QueueStatus, Stamp};
 
 /// A database that was not closed is read through and checked up to this size: about 0.2 s on an SSD, 2 s on a card.
 const CHECKED_BYTES: u64 = 64 << 20;
@@ -36,10 +41,10 @@ const CHECKED_BYTES: u64 = 64 << 20;
 const BROKER_BYTES: u64 = 1 << 30;
 
 /// Reports of lost messages that may wait to be collected.
-const GAPS_WAITING: usize = 16;
+pub(super) const GAPS_WAITING: usize = 16;
 
 /// Reports of commits that may wait; when the hub is behind, they are merged.
-const REPORTS_WAITING: usize = 64;
+pub(super) const REPORTS_WAITING: usize = 64;
 
 /// How long [`Store::close`] waits for the last commit.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -84,14 +89,16 @@ pub struct Opened {
     pub sessions: SessionReader,
     /// What was lost by policy, once an episode.
     pub gaps: mpsc::Receiver<Gap>,
+    /// Above the number of every batch that has pieces.
+    pub next_batch: u64,
 }
 
 /// The writer task, until it is closed.
 pub struct Store {
-    writer: JoinHandle<Result<(), DbError>>,
-    cancel: CancellationToken,
-    pulse: Pulse,
-    database: PathBuf,
+    pub(super) writer: JoinHandle<Result<(), DbError>>,
+    pub(super) cancel: CancellationToken,
+    pub(super) pulse: Pulse,
+    pub(super) database: PathBuf,
 }
 
 impl Store {
@@ -100,6 +107,16 @@ impl Store {
     /// A database that is damaged is moved aside to `queue.db.corrupt-<time>`, and what can be read of it goes into a new one; the
     /// log says so.
     pub async fn open(data_dir: &Path, queues: Vec<QueueSpec>, clock: Clock) -> Result<Opened, StoreError> {
+        Store::open_with(data_dir, queues, one_by_line, clock).await
+    }
+
+    /// The same where there are batches, whose pieces are put together by `bundler`.
+    pub async fn open_with(
+        data_dir: &Path,
+        queues: Vec<QueueSpec>,
+        bundler: Bundler,
+        clock: Clock,
+    ) -> Result<Opened, StoreError> {
         if let Some(twice) =
             queues.iter().enumerate().find(|(i, q)| queues[..*i].iter().any(|other| other.name == q.name))
         {
@@ -108,11 +125,22 @@ impl Store {
         let dir = DataDir::take(data_dir)?;
         let path = dir.database();
         let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Full);
-        let (mut database, roster) = open_or_replace(&dir, durability, &queues, clock).await?;
+        let mut opened = open_or_replace(&dir, durability, &queues, clock).await;
+        if opened.is_err() && is_full(data_dir) && Disk::under(data_dir).release() {
+            warn!("the disk is full: queue.reserve is given back to it, so that the queue can be opened");
+            opened = open_or_replace(&dir, durability, &queues, clock).await;
+        }
+        let (mut database, roster) = opened?;
         // Rows that do not fill their pages take up to twice what they are accounted with.
         let accounted = queues.iter().map(|queue| queue.limits.max_size).fold(BROKER_BYTES, u64::saturating_add);
         database.limit(accounted.saturating_mul(2)).await.map_err(|e| in_database(&path, &e))?;
-        start(dir, database, roster, queues, BROKER_BYTES, clock).await.map_err(|e| in_database(&path, &e))
+        start(dir, database, roster, queues, BROKER_BYTES, bundler, clock).await.map_err(|e| in_database(&path, &e))
+    }
+
+    /// A store that refuses everything, because of what [`Store::open`] has said. What is on disk is left alone. For a gateway that is to go on for
+    /// those who are here.
+    pub fn refusing(data_dir: &Path, queues: Vec<QueueSpec>, problem: &StoreError, clock: Clock) -> Opened {
+        absent(data_dir, queues, problem.to_string(), clock)
     }
 
     /// Beats while the writer makes progress.
@@ -141,6 +169,7 @@ pub(super) async fn start(
     roster: Roster,
     queues: Vec<QueueSpec>,
     broker_bytes: u64,
+    bundler: Bundler,
     clock: Clock,
 ) -> Result<Opened, DbError> {
     let path = dir.database();
@@ -170,6 +199,19 @@ pub(super) async fn start(
         tenants.push(tenant);
     }
 
+    let (highest_piece, highest_batch, open) = database.open_batches().await?;
+    let ids = tenants.iter().enumerate().flat_map(|(uplink, tenant)| {
+        let id = |(slot, class): (&Slot, Priority)| (slot.record.id, QueueId { uplink, class });
+        tenant.slots().iter().zip(Priority::ALL).map(id).collect::<Vec<_>>()
+    });
+    let queue_of: HashMap<i64, QueueId> = ids.collect();
+    let mut left_open = Vec::new();
+    for (id, batch) in open {
+        match queue_of.get(&id) {
+            Some(queue) => left_open.push((*queue, id, batch)),
+            None => database.forget_pieces(id).await?,
+        }
+    }
     let (ledger, broker) = Ledger::load(&mut database, broker_bytes).await?;
     let sessions = SessionReader::new(&database);
     let (appends, appends_rx) = mpsc::channel(batch::MAX_ROWS);
@@ -177,11 +219,22 @@ pub(super) async fn start(
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
     let writer =
-        Writer::new(dir, database, tenants, roster.dying, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx);
+        Writer::new(dir, database, tenants, roster.dying, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx)
+            .with_pieces(Pieces::new(bundler, highest_piece + 1, left_open));
     let pulse = writer.pulse.clone();
     let writer = tokio::spawn(writer.run(cancel.clone()));
     let store = Store { writer, cancel, pulse, database: path };
-    Ok(Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps })
+    Ok(Opened {
+        store,
+        queues: handles,
+        receptions,
+        appends,
+        reports,
+        broker,
+        sessions,
+        gaps,
+        next_batch: highest_batch + 1,
+    })
 }
 
 /// A queue's two ends: the reader's, and the writer's. `first`: no other process has had it since the machine started; `sent`: some of it may
@@ -217,6 +270,11 @@ async fn open_lane(
     let receipts = Receipts(shared.clone());
     let lane = Lane { epoch: record.epoch, done: record.done, recorded: record.recorded, last, rows, receipts };
     Ok((lane, Slot::new(spec.clone(), record, shared, committed_tx, watch)))
+}
+
+/// Whether there is next to nothing left on the disk.
+fn is_full(data_dir: &Path) -> bool {
+    Disk::under(data_dir).look(Files::default()).is_ok_and(|space| space.free < space.reserve())
 }
 
 fn in_database(path: &Path, error: &DbError) -> StoreError {
@@ -314,7 +372,8 @@ mod tests {
         let (mut database, roster) =
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         database.fill_disk(4).await.expect("limited");
-        let mut opened = start(dir, database, roster, specs, BROKER_BYTES, Clock::start()).await.expect("it starts");
+        let mut opened =
+            start(dir, database, roster, specs, BROKER_BYTES, one_by_line, Clock::start()).await.expect("it starts");
         let status = opened.queues[0].status.clone();
 
         let mut kept = 0;

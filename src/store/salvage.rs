@@ -7,6 +7,7 @@ use std::path::Path;
 use tracing::{error, warn};
 
 use super::episode::{GapReason, Loss};
+use super::pieces::PieceRow;
 use super::record::Record;
 use super::roster;
 use super::row::{Columns, Entry, Stored};
@@ -34,15 +35,17 @@ pub(super) async fn salvage(wreck: &Path, database: &mut Database) -> Result<(),
     if let Err(problem) = &known {
         nothing(problem);
     }
+    let known: Vec<Record> = known.unwrap_or_default();
     // The queues of removed uplinks were being deleted.
-    for old in known.unwrap_or_default().into_iter().filter(|record| roster::owner(&record.name).is_some()) {
+    for old in known.iter().filter(|record| roster::owner(&record.name).is_some()).cloned() {
         let copied = copy(&mut wreck, &old, database).await;
         if let Err(problem) = copied {
             wreck.close().await;
             return Err(problem);
         }
     }
-    let salvaged = broker::salvage(&mut wreck, database).await;
+    let pieces = copy_pieces(&mut wreck, &known, database).await;
+    let salvaged = broker::salvage(&mut wreck, database).await.and(pieces);
     wreck.close().await;
     salvaged
 }
@@ -89,6 +92,31 @@ async fn copy(wreck: &mut Wreck, old: &Record, database: &mut Database) -> Resul
     }
     warn!(uplink, messages = record.depth, lost, "messages were salvaged from the damaged database");
     Ok(())
+}
+
+/// Pieces of batches that were open, into the queues that their queues have become.
+async fn copy_pieces(wreck: &mut Wreck, old: &[Record], database: &mut Database) -> Result<(), DbError> {
+    let new = database.records().await?;
+    let (mut after, mut next_id) = (0, 1);
+    loop {
+        // Above any number that a piece can have come to.
+        let found =
+            next_rows(after, 1 << 40, |row: &PieceRow| row.id, async |after, rows| wreck.pieces(after, rows).await);
+        let found = found.await;
+        let Some(last) = found.last() else { return Ok(()) };
+        after = last.id;
+        let mut rows = Vec::new();
+        for piece in found.into_iter().filter(PieceRow::is_whole) {
+            let name = old.iter().find(|record| record.id == piece.queue).map(|record| &record.name);
+            if let Some(queue) = name.and_then(|name| new.iter().find(|record| record.name == *name)) {
+                rows.push(piece.moved(next_id, queue.id));
+                next_id += 1;
+            }
+        }
+        let mut tx = database.begin().await?;
+        tx.add_pieces(&rows).await?;
+        tx.commit().await?;
+    }
 }
 
 fn stored(columns: Columns) -> Option<Stored> {

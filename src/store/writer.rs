@@ -21,6 +21,7 @@ use super::disk::Disk;
 use super::episode::Loss;
 use super::ledger::Ledger;
 use super::open::Gap;
+use super::pieces::{self, Pieces};
 use super::queue::Bell;
 use super::reception::Receptions;
 use super::row::Stored;
@@ -54,6 +55,8 @@ pub(super) struct Writer {
     dying: Vec<i64>,
     ledger: Ledger,
     receptions: Receptions,
+    /// Pieces of open batches.
+    pieces: Pieces,
     clock: Clock,
     bell: Arc<Bell>,
     appends: mpsc::Receiver<Append>,
@@ -88,6 +91,8 @@ pub(super) struct Writer {
 struct Trouble {
     text: String,
     retry_at: Monotonic,
+    /// There is no room on the disk.
+    is_full: bool,
 }
 
 impl Writer {
@@ -113,6 +118,7 @@ impl Writer {
             dying,
             ledger,
             receptions,
+            pieces: Pieces::new(pieces::one_by_line, 1, Vec::new()),
             clock,
             bell,
             appends,
@@ -133,6 +139,14 @@ impl Writer {
             upkeep: Upkeep::default(),
             clock_look_at: Some(Monotonic::default()),
         }
+    }
+
+    /// With the pieces of batches that were left open, which are closed at once.
+    pub(super) fn with_pieces(mut self, pieces: Pieces) -> Writer {
+        if pieces.has_work() {
+            self.batch.within(self.clock.now(), Duration::ZERO);
+        }
+        Writer { pieces, ..self }
     }
 
     /// Runs until it is cancelled, then commits what was handed in and closes the database.
@@ -233,6 +247,24 @@ impl Writer {
                 let queued = stamp.synced.then_some(stamp.wall);
                 let bytes = slot.arrive(ticket, Stored::new(message, queued));
                 self.batch.row(stamp.monotonic, bytes, urgency, slot.spec.commit_every);
+            }
+            Work::Piece { queue, piece } => {
+                let Some(slot) = self.tenants.get_mut(queue.uplink).map(|tenant| tenant.slot(queue.class)) else {
+                    error!(queue = queue.uplink, "a piece came for a queue that does not exist; it is refused");
+                    self.astray.insert(ticket, Refusal::Storage("there is no such queue".into()));
+                    self.batch.within(stamp.monotonic, Duration::ZERO);
+                    return;
+                };
+                let bytes = piece.message.size() as u64;
+                self.batch.row(stamp.monotonic, bytes, urgency, slot.spec.commit_every);
+                self.pieces.take(ticket, slot.record.id, piece);
+            }
+            Work::Close { queue, batch } => {
+                if let Some(tenant) = self.tenants.get_mut(queue.uplink) {
+                    let slot = tenant.slot(queue.class);
+                    self.batch.row(stamp.monotonic, 0, urgency, slot.spec.commit_every);
+                    self.pieces.close(queue, slot.record.id, batch);
+                }
             }
             Work::Broker(write) => {
                 self.batch.row(stamp.monotonic, write.size() as u64, urgency, BROKER_EVERY);

@@ -81,7 +81,7 @@ fn what_is_wrong_is_shown_and_is_the_exit_code() {
             page
         })
     });
-    for expected in ["line1", "down", "boiler", "disconnected", "2 bad", "cloud", "offline", "QUEUED"] {
+    for expected in ["line1", "down", "boiler", "disconnected", "0/2 good", "cloud", "offline", "QUEUED"] {
         assert!(page.contains(expected), "{expected}:\n{page}");
     }
     let queued = wait_for("messages in the queue", Duration::from_secs(10), || {

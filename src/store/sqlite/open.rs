@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "broker", include_str!("../../../migrations/0002_broker.sql")),
     (3, "uplinks", include_str!("../../../migrations/0003_uplinks.sql")),
     (4, "clocks", include_str!("../../../migrations/0004_clocks.sql")),
+    (5, "pieces", include_str!("../../../migrations/0005_pieces.sql")),
     (6, "servers", include_str!("../../../migrations/0006_servers.sql")),
 ];
 

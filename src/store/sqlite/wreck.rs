@@ -7,8 +7,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 
 use super::open::record;
 use super::read::columns;
-use super::{DbError, Mark, broker_read, signed, table};
+use super::{DbError, Mark, broker_read, pieces, signed, table};
 use crate::store::broker_row::{DeliveryColumns, RetainedColumns, SessionColumns, SubscriptionColumns};
+use crate::store::pieces::PieceRow;
 use crate::store::record::Record;
 use crate::store::row::Columns;
 use crate::store::state::SessionId;
@@ -40,6 +41,11 @@ impl Wreck {
         );
         let found = sqlx::query(AssertSqlSafe(sql)).bind(signed(after)).bind(rows).fetch_all(&mut self.0).await?;
         Ok(found.iter().map(columns).collect::<Result<_, _>>()?)
+    }
+
+    /// Up to `rows` pieces of open batches after a number.
+    pub(in crate::store) async fn pieces(&mut self, after: u64, rows: u32) -> Result<Vec<PieceRow>, DbError> {
+        Ok(pieces::after(&mut self.0, after, rows).await?)
     }
 
     /// Whether there is any state of a broker.

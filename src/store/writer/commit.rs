@@ -12,6 +12,7 @@ use crate::store::channel::{QueueId, Refusal, Ticket};
 use crate::store::data_dir;
 use crate::store::ledger::Written;
 use crate::store::outcome::Outcome;
+use crate::store::pieces::CLOSED;
 use crate::store::plan::Plan;
 use crate::store::reception::Carried;
 use crate::store::sqlite::{DbError, DbErrorKind};
@@ -56,13 +57,13 @@ impl Writer {
             self.batch.within(trouble.retry_at, Duration::ZERO);
             let text = trouble.text.clone();
             self.ledger.refuse(&works, false);
-            self.refuse_arrivals(&works, &text);
+            self.refuse_arrivals(&works, &text, false);
         } else {
             match self.write(&works, stamp).await {
                 Ok(done) => self.settle(done, stamp).await,
                 Err(failure) => {
                     self.ledger.refuse(&works, failure.tried);
-                    self.fail(&works, &failure.problem, stamp);
+                    self.fail(&works, &failure, stamp);
                 }
             }
         }
@@ -78,6 +79,10 @@ impl Writer {
         if self.trouble.is_some() {
             // A commit that failed may be on disk all the same: what the file says counts.
             self.database.reopen().await?;
+            if self.trouble.as_ref().is_some_and(|trouble| trouble.is_full) {
+                // With the reserve given back, what is in the log goes into the file, and the log is room again. Where that fails, the rest may not.
+                let _ = self.database.cut_log().await;
+            }
             let known = self.database.records().await?;
             for slot in self.slots_mut() {
                 if let Some(record) = known.iter().find(|record| record.id == slot.record.id) {
@@ -85,6 +90,7 @@ impl Writer {
                 }
             }
             self.ledger.reload(&mut self.database).await?;
+            self.pieces.reload(&mut self.database).await?;
         }
         let mut excluded = self.astray.clone();
         loop {
@@ -94,6 +100,7 @@ impl Writer {
             if split.is_empty() {
                 let idle = plan.is_empty() && !self.ledger.has_leftovers();
                 let has_work = self.tenants.iter().any(|tenant| tenant.has_work(stamp)) || self.receptions.has_work();
+                let has_work = has_work || self.pieces.has_work();
                 if idle && self.dying.is_empty() && self.trouble.is_none() && !has_work {
                     return Ok(Done {
                         outcomes: Vec::new(),
@@ -106,6 +113,15 @@ impl Writer {
                     });
                 }
                 let mut tx = self.database.begin().await?;
+                let closed = self.pieces.write(&mut tx, stamp, &without).await?;
+                for slot in self.tenants.iter_mut().flat_map(Tenant::slots_mut) {
+                    slot.arriving.retain(|(ticket, _)| *ticket != CLOSED);
+                }
+                for (queue, stored) in closed {
+                    if let Some(tenant) = self.tenants.get_mut(queue.uplink) {
+                        tenant.slot(queue.class).arrive(CLOSED, stored);
+                    }
+                }
                 let mut outcomes = Vec::new();
                 let mut room = self.room;
                 for (i, tenant) in self.tenants.iter_mut().enumerate() {
@@ -141,6 +157,7 @@ impl Writer {
         }
         let Done { outcomes, plan, written, carried, mut refused, dead, room } = done;
         self.receptions.settle(&carried);
+        self.pieces.settle();
         if written.is_some() || !outcomes.is_empty() {
             self.upkeep.written(stamp.monotonic);
         }
@@ -151,7 +168,8 @@ impl Writer {
         }
         for (i, outcomes) in outcomes {
             for (class, mut outcome) in Priority::ALL.into_iter().zip(outcomes) {
-                refused.extend(outcome.refused.iter().map(|ticket| (*ticket, Refusal::QueueFull)));
+                let full = outcome.refused.iter().filter(|ticket| **ticket != CLOSED);
+                refused.extend(full.map(|ticket| (*ticket, Refusal::QueueFull)));
                 let told = std::mem::take(&mut outcome.told);
                 self.tenants[i].slot(class).settle(outcome);
                 for loss in told {
@@ -174,7 +192,7 @@ impl Writer {
         self.publish(stamp);
     }
 
-    fn fail(&mut self, works: &[(Ticket, BrokerWrite)], problem: &DbError, stamp: Stamp) {
+    fn fail(&mut self, works: &[(Ticket, BrokerWrite)], Failure { problem, tried }: &Failure, stamp: Stamp) {
         let text = problem.to_string();
         if self.trouble.as_ref().is_none_or(|trouble| trouble.text != text) {
             error!(error = %text, "the queue can't be written: what has to be kept is refused until it can");
@@ -190,17 +208,20 @@ impl Writer {
         if problem.kind == DbErrorKind::Full {
             self.make_way();
         }
-        self.trouble = Some(Trouble { text: text.clone(), retry_at: stamp.monotonic + RETRY });
+        let is_full = problem.kind == DbErrorKind::Full;
+        self.trouble = Some(Trouble { text: text.clone(), retry_at: stamp.monotonic + RETRY, is_full });
         self.tenants.iter_mut().for_each(Tenant::undo);
-        self.refuse_arrivals(works, &text);
+        self.refuse_arrivals(works, &text, *tried);
         self.batch.within(stamp.monotonic, RETRY);
         self.publish(stamp);
     }
 
-    fn refuse_arrivals(&mut self, works: &[(Ticket, BrokerWrite)], text: &str) {
+    fn refuse_arrivals(&mut self, works: &[(Ticket, BrokerWrite)], text: &str, tried: bool) {
         let received = self.receptions.refuse();
+        let pieces = self.pieces.refuse(tried);
         let arrivals = self.slots_mut().flat_map(|slot| slot.arriving.drain(..).map(|(ticket, _)| ticket));
-        let tickets = arrivals.chain(works.iter().map(|(ticket, _)| *ticket)).chain(received);
+        let arrivals = arrivals.filter(|ticket| *ticket != CLOSED);
+        let tickets = arrivals.chain(works.iter().map(|(ticket, _)| *ticket)).chain(received).chain(pieces);
         let refused = tickets.map(|ticket| (ticket, Refusal::Storage(text.to_owned()))).collect();
         self.report(refused);
     }

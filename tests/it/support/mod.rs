@@ -11,6 +11,7 @@ pub mod mosquitto;
 pub mod mqtt;
 pub mod other_brokers;
 pub mod peers;
+pub mod small_disk;
 pub mod wait;
 pub mod wire;
 pub mod writable_device;

@@ -152,9 +152,13 @@ impl Places<'_> {
     /// The bytes of a node; those of the whole expression when that is not known.
     fn of(&self, id: u64) -> Range<usize> {
         let Some((first, last)) = self.info.offset_for(id) else { return 0..self.text.len() };
-        // The parser counts characters.
-        let byte = |n: usize| self.text.char_indices().nth(n).map_or(self.text.len(), |(at, _)| at);
-        let (from, to) = (byte(first as usize), byte(last as usize + 1));
+        let boundary = |mut at: usize| {
+            while at < self.text.len() && !self.text.is_char_boundary(at) {
+                at += 1;
+            }
+            at.min(self.text.len())
+        };
+        let (from, to) = (boundary(first as usize), boundary(last as usize + 1));
         from..to.max(from)
     }
 }
@@ -415,7 +419,7 @@ impl Lookup<'_, '_> {
                 }
             }
             other => match self.subject.json() {
-                Err(Unread::NoJson(no)) => format!("{other}; the payload: {no}"),
+                Err(Unread::NoJson(no)) => format!("the payload is no object: {no}"),
                 _ => other.to_string(),
             },
         };

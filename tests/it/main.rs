@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod access;
+mod bridge;
 mod backup;
 mod broker;
 mod broker_state;

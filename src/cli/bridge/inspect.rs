@@ -96,7 +96,7 @@ fn print(out: &mut impl Write, table: &Value) -> io::Result<()> {
                         counts["taken"], counts["left"], counts["unmatched"], counts["unclear"], counts["unshaped"]
                     )?;
                     if let Some(why) = counts["last_reason"].as_str() {
-                        writeln!(out, "          last: {}", why.escape_debug())?;
+                        writeln!(out, "          last: {}", why.replace(char::is_control, " "))?;
                     }
                 }
             }

@@ -1,0 +1,8 @@
+//! Bridge rules: what they match, make and send, both ways, through the real gateway and real brokers.
+
+mod batches;
+mod cli;
+mod commands;
+mod goldens;
+mod loops;
+mod wire;

@@ -245,7 +245,15 @@ impl Delivery {
                 self.suspicion.settled(row.n);
                 self.settled(row.n)
             }
-            Acked::Unknown => Progress::Nothing,
+            Acked::Unknown => match self.outbound.refused(ack.packet_id) {
+                // A broker that has no QoS 2 and no way to say so (RabbitMQ, 3.1.1) answers as if it had been QoS 1: it has the message.
+                Acked::Message(row) => {
+                    self.downgraded = true;
+                    self.suspicion.settled(row.n);
+                    self.settled(row.n)
+                }
+                Acked::Unknown => Progress::Nothing,
+            },
         }
     }
 

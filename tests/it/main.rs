@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod access;
-mod bridge;
 mod backup;
+mod bridge;
 mod broker;
 mod broker_state;
 mod clients;

@@ -1,15 +1,19 @@
-//! How fast a queue fills and drains: messages of 200 bytes into SQLite, and from there to a real mosquitto at QoS 1.
+//! How fast a queue fills and drains: messages of 200 bytes into SQLite, and from there to a real mosquitto; and mosquitto's bridge beside it.
 //!
-//! `cargo bench --bench drain -- [MESSAGES] [WINDOW]`; 100,000 and 1,000 unless told otherwise. It prints rates, the bytes that the
-//! process wrote per message, and its memory.
+//! `cargo bench --bench drain -- [MESSAGES] [WINDOW] [QOS]`; 100,000, 1,000 and 1 unless told otherwise. It prints rates from the first to the last
+//! message at the cloud, the bytes that the process wrote per message, its memory, and the ratio to the bridge.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+#[path = "drain/bridge.rs"]
+mod bridge;
+#[path = "drain/cloud.rs"]
+mod cloud;
+
 use std::time::{Duration, Instant};
 
+use cloud::{Broker, free_port, stopwatch};
 use fieldway::clock::Clock;
 use fieldway::config::{ServerConfig, UplinkTls};
-use fieldway::model::{Durability, Message, Name, Pulse, QoS, Topic, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, SessionLost, Topic, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, QueueId, QueueSpec, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Accept, Settings};
@@ -22,14 +26,15 @@ fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<u64>().ok());
     let messages = numbers.next().unwrap_or(100_000);
     let window = u16::try_from(numbers.next().unwrap_or(1_000)).expect("a window of at most 65535");
+    let qos = numbers.next().and_then(|qos| QoS::from_number(qos as u8)).unwrap_or(QoS::AtLeastOnce);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run(messages, window));
+    runtime.block_on(run(messages, window, qos));
 }
 
-async fn run(messages: u64, window: u16) {
+async fn run(messages: u64, window: u16, qos: QoS) {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_port();
-    let mut cloud = mosquitto(folder.path(), port);
+    let cloud = Broker::start(folder.path(), port, "");
     let clock = Clock::start();
     let spec = QueueSpec {
         name: Name::new("cloud").expect("a name"),
@@ -44,7 +49,7 @@ async fn run(messages: u64, window: u16) {
     let filling = tokio::spawn(async move {
         let topic = Topic::new("plant/boiler").expect("a topic");
         for n in 1..=messages {
-            let message = Message::new(topic.clone(), vec![b'x'; PAYLOAD], QoS::AtLeastOnce, false);
+            let message = Message::new(topic.clone(), vec![b'x'; PAYLOAD], qos, false);
             let append = Append {
                 ticket: Ticket(n),
                 what: Work::Message { queue: QueueId::normal(0), message },
@@ -55,7 +60,7 @@ async fn run(messages: u64, window: u16) {
     });
     while opened.reports.recv().await.expect("the writer runs").through < Ticket(messages) {}
     filling.await.expect("it was all sent");
-    report("filled", messages, begin, written);
+    report("filled", messages, begin.elapsed(), written);
 
     let queue = opened.queues.pop().expect("one queue");
     let accept = Accept::nothing(opened.receptions.pop().expect("as many as queues"));
@@ -74,27 +79,39 @@ async fn run(messages: u64, window: u16) {
         rate_limit: None,
         gateway: "bench".into(),
         presence: None,
+        session_lost: SessionLost::Resend,
         stall_after: Settings::STALL_AFTER,
+        longest_delay: Settings::LONGEST_DELAY,
     };
     let (_live, live) = mpsc::channel(1);
     let (status_tx, mut status) = watch::channel(UplinkStatus::starting(queue.name.clone()));
     let cancel = CancellationToken::new();
-    let (begin, written) = (Instant::now(), bytes_written());
+    let written = bytes_written();
+    let arrival = stopwatch(cloud.port, messages);
     let task = tokio::spawn(uplink::run(settings, queue, live, accept, clock, status_tx, cancel.clone()));
     status.wait_for(|status| status.acknowledged == messages).await.expect("the uplink runs");
-    report("drained", messages, begin, written);
+    let took = tokio::task::spawn_blocking(|| arrival.join().expect("it counts")).await.expect("it ends");
+    report("drained", messages, took, written);
     let peak = proc_field("/proc/self/status", "VmHWM:").unwrap_or(0);
-    println!("most memory {:.1} MB (window {window})", peak as f64 / 1024.0);
+    println!("most memory {:.1} MB (window {window}, QoS {})", peak as f64 / 1024.0, qos as u8);
 
     cancel.cancel();
     task.await.expect("it ends");
     opened.store.close().await.expect("it closes");
-    cloud.kill().expect("it runs");
-    cloud.wait().expect("it ends");
+    drop(cloud);
+    let place = folder.path().to_owned();
+    let bridge = tokio::task::spawn_blocking(move || bridge::drain(&place, messages, qos)).await;
+    let (by_bridge, memory) = bridge.expect("it ends");
+    println!(
+        "mosquitto's bridge: {:.0}/s from memory, {:.1} MB; ratio {:.2}",
+        messages as f64 / by_bridge.as_secs_f64(),
+        memory as f64 / 1_048_576.0,
+        by_bridge.as_secs_f64() / took.as_secs_f64()
+    );
 }
 
-fn report(what: &str, messages: u64, begin: Instant, written: u64) {
-    let seconds = begin.elapsed().as_secs_f64();
+fn report(what: &str, messages: u64, took: Duration, written: u64) {
+    let seconds = took.as_secs_f64();
     let bytes = (bytes_written() - written) as f64 / messages as f64;
     println!(
         "{what} {messages} messages in {seconds:.2} s: {:.0}/s, {bytes:.0} bytes written a message",
@@ -110,23 +127,4 @@ fn bytes_written() -> u64 {
 fn proc_field(file: &str, field: &str) -> Option<u64> {
     let text = std::fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(field))?.split_whitespace().next()?.parse().ok()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
-}
-
-fn mosquitto(folder: &std::path::Path, port: u16) -> Child {
-    let config = folder.join("mosquitto.conf");
-    let lines = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nlog_type none\n");
-    std::fs::write(&config, lines).expect("written");
-    let command = ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|path| std::path::Path::new(path).exists());
-    let mut command = Command::new(command.unwrap_or("mosquitto"));
-    let child = command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let child = child.expect("mosquitto is needed; ./tests/run says how to install what the tests need");
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child
 }

@@ -16,6 +16,9 @@ _fieldway() {
             ",$1")
                 cmd="fieldway"
                 ;;
+            fieldway,backup)
+                cmd="fieldway__subcmd__backup"
+                ;;
             fieldway,check)
                 cmd="fieldway__subcmd__check"
                 ;;
@@ -31,8 +34,14 @@ _fieldway() {
             fieldway,plan)
                 cmd="fieldway__subcmd__plan"
                 ;;
+            fieldway,queue)
+                cmd="fieldway__subcmd__queue"
+                ;;
             fieldway,read)
                 cmd="fieldway__subcmd__read"
+                ;;
+            fieldway,restore)
+                cmd="fieldway__subcmd__restore"
                 ;;
             fieldway,run)
                 cmd="fieldway__subcmd__run"
@@ -49,6 +58,9 @@ _fieldway() {
             fieldway,write)
                 cmd="fieldway__subcmd__write"
                 ;;
+            fieldway__subcmd__help,backup)
+                cmd="fieldway__subcmd__help__subcmd__backup"
+                ;;
             fieldway__subcmd__help,check)
                 cmd="fieldway__subcmd__help__subcmd__check"
                 ;;
@@ -64,8 +76,14 @@ _fieldway() {
             fieldway__subcmd__help,plan)
                 cmd="fieldway__subcmd__help__subcmd__plan"
                 ;;
+            fieldway__subcmd__help,queue)
+                cmd="fieldway__subcmd__help__subcmd__queue"
+                ;;
             fieldway__subcmd__help,read)
                 cmd="fieldway__subcmd__help__subcmd__read"
+                ;;
+            fieldway__subcmd__help,restore)
+                cmd="fieldway__subcmd__help__subcmd__restore"
                 ;;
             fieldway__subcmd__help,run)
                 cmd="fieldway__subcmd__help__subcmd__run"
@@ -82,6 +100,21 @@ _fieldway() {
             fieldway__subcmd__help,write)
                 cmd="fieldway__subcmd__help__subcmd__write"
                 ;;
+            fieldway__subcmd__help__subcmd__queue,export)
+                cmd="fieldway__subcmd__help__subcmd__queue__subcmd__export"
+                ;;
+            fieldway__subcmd__queue,export)
+                cmd="fieldway__subcmd__queue__subcmd__export"
+                ;;
+            fieldway__subcmd__queue,help)
+                cmd="fieldway__subcmd__queue__subcmd__help"
+                ;;
+            fieldway__subcmd__queue__subcmd__help,export)
+                cmd="fieldway__subcmd__queue__subcmd__help__subcmd__export"
+                ;;
+            fieldway__subcmd__queue__subcmd__help,help)
+                cmd="fieldway__subcmd__queue__subcmd__help__subcmd__help"
+                ;;
             *)
                 ;;
         esac
@@ -89,12 +122,38 @@ _fieldway() {
 
     case "${cmd}" in
         fieldway)
-            opts="-h -V --log-format --log-level --help --version run check plan read scan status templates write passwd demo help"
+            opts="-h -V --log-format --log-level --help --version run check plan queue read scan status backup restore templates write passwd demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --log-format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__backup)
+            opts="-h --config --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "human json" -- "${cur}"))
                     return 0
@@ -163,8 +222,22 @@ _fieldway() {
             return 0
             ;;
         fieldway__subcmd__help)
-            opts="run check plan read scan status templates write passwd demo help"
+            opts="run check plan queue read scan status backup restore templates write passwd demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__help__subcmd__backup)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -246,7 +319,49 @@ _fieldway() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fieldway__subcmd__help__subcmd__queue)
+            opts="export"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__help__subcmd__queue__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fieldway__subcmd__help__subcmd__read)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__help__subcmd__restore)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -382,8 +497,128 @@ _fieldway() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fieldway__subcmd__queue)
+            opts="-h --config --json --log-format --log-level --help export help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__queue__subcmd__export)
+            opts="-h --config --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__queue__subcmd__help)
+            opts="export help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__queue__subcmd__help__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__queue__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fieldway__subcmd__read)
             opts="-h --config --json --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__restore)
+            opts="-h --config --force --log-format --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

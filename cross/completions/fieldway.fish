@@ -32,9 +32,12 @@ complete -c fieldway -n "__fish_fieldway_needs_command" -s V -l version -d 'Prin
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "run" -d 'Run the gateway until it is stopped'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "check" -d 'Check a configuration and print everything that is wrong with it'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "plan" -d 'Show each request of each bus, and how much of the line\'s time it takes'
+complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "queue" -d 'Show what waits for each uplink, or export it'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "read" -d 'Read points of one device once, and show them'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "scan" -d 'Ask every unit id of a bus who is there'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "status" -d 'Show how the running gateway is doing'
+complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "backup" -d 'Copy a whole gateway into one file, also while it runs'
+complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "restore" -d 'Put a backup in place'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "templates" -d 'List the devices that there are templates for, or show a template'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "write" -d 'Set a point of a running gateway and wait for the result'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "passwd" -d 'Make the hash of a password for a user of the broker'
@@ -58,6 +61,21 @@ json\t'One JSON object a line'"
 complete -c fieldway -n "__fish_fieldway_using_subcommand plan" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
 complete -c fieldway -n "__fish_fieldway_using_subcommand plan" -l json -d 'Print the plan to standard output as JSON'
 complete -c fieldway -n "__fish_fieldway_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and not __fish_seen_subcommand_from export help" -l config -d 'The configuration' -r -F
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and not __fish_seen_subcommand_from export help" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
+json\t'One JSON object a line'"
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and not __fish_seen_subcommand_from export help" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and not __fish_seen_subcommand_from export help" -l json -d 'Print everything to standard output as JSON'
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and not __fish_seen_subcommand_from export help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and not __fish_seen_subcommand_from export help" -f -a "export" -d 'Print the messages of an uplink\'s queue as JSON lines, those that were put aside too; nothing is taken out'
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and not __fish_seen_subcommand_from export help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and __fish_seen_subcommand_from export" -l config -d 'The configuration' -r -F
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and __fish_seen_subcommand_from export" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
+json\t'One JSON object a line'"
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and __fish_seen_subcommand_from export" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and __fish_seen_subcommand_from help" -f -a "export" -d 'Print the messages of an uplink\'s queue as JSON lines, those that were put aside too; nothing is taken out'
+complete -c fieldway -n "__fish_fieldway_using_subcommand queue; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fieldway -n "__fish_fieldway_using_subcommand read" -l config -d 'The configuration' -r -F
 complete -c fieldway -n "__fish_fieldway_using_subcommand read" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
 json\t'One JSON object a line'"
@@ -78,6 +96,17 @@ json\t'One JSON object a line'"
 complete -c fieldway -n "__fish_fieldway_using_subcommand status" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
 complete -c fieldway -n "__fish_fieldway_using_subcommand status" -l json -d 'Print everything to standard output as JSON'
 complete -c fieldway -n "__fish_fieldway_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand backup" -l config -d 'The configuration' -r -F
+complete -c fieldway -n "__fish_fieldway_using_subcommand backup" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
+json\t'One JSON object a line'"
+complete -c fieldway -n "__fish_fieldway_using_subcommand backup" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand backup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand restore" -l config -d 'The configuration' -r -F
+complete -c fieldway -n "__fish_fieldway_using_subcommand restore" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
+json\t'One JSON object a line'"
+complete -c fieldway -n "__fish_fieldway_using_subcommand restore" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand restore" -l force -d 'Replace a configuration and a queue that are there; they are moved aside, and nothing is deleted'
+complete -c fieldway -n "__fish_fieldway_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fieldway -n "__fish_fieldway_using_subcommand templates" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
 json\t'One JSON object a line'"
 complete -c fieldway -n "__fish_fieldway_using_subcommand templates" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
@@ -104,14 +133,18 @@ complete -c fieldway -n "__fish_fieldway_using_subcommand demo" -l log-level -d 
 complete -c fieldway -n "__fish_fieldway_using_subcommand demo" -l fast -d 'Tell the story in a quarter of a minute'
 complete -c fieldway -n "__fish_fieldway_using_subcommand demo" -l plain -d 'No colours'
 complete -c fieldway -n "__fish_fieldway_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "run" -d 'Run the gateway until it is stopped'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "check" -d 'Check a configuration and print everything that is wrong with it'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "plan" -d 'Show each request of each bus, and how much of the line\'s time it takes'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "read" -d 'Read points of one device once, and show them'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "scan" -d 'Ask every unit id of a bus who is there'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "status" -d 'Show how the running gateway is doing'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "templates" -d 'List the devices that there are templates for, or show a template'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "write" -d 'Set a point of a running gateway and wait for the result'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "passwd" -d 'Make the hash of a password for a user of the broker'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "demo" -d 'Show the whole gateway at work on simulated devices; needs no hardware and no root'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan read scan status templates write passwd demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "run" -d 'Run the gateway until it is stopped'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "check" -d 'Check a configuration and print everything that is wrong with it'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "plan" -d 'Show each request of each bus, and how much of the line\'s time it takes'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "queue" -d 'Show what waits for each uplink, or export it'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "read" -d 'Read points of one device once, and show them'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "scan" -d 'Ask every unit id of a bus who is there'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "status" -d 'Show how the running gateway is doing'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "backup" -d 'Copy a whole gateway into one file, also while it runs'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "restore" -d 'Put a backup in place'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "templates" -d 'List the devices that there are templates for, or show a template'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "write" -d 'Set a point of a running gateway and wait for the result'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "passwd" -d 'Make the hash of a password for a user of the broker'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "demo" -d 'Show the whole gateway at work on simulated devices; needs no hardware and no root'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and __fish_seen_subcommand_from queue" -f -a "export" -d 'Print the messages of an uplink\'s queue as JSON lines, those that were put aside too; nothing is taken out'

@@ -140,15 +140,7 @@ impl<'a> Fields<'a> {
     fn check_key(&mut self, entry: &'a Entry, problems: &mut Problems) {
         let name = entry.key.as_str();
         match self.shape.key(name) {
-            Some(key) => {
-                if let Some(instead) = key.instead {
-                    problems.push(
-                        Problem::at(&entry.key_span, format!("`{name}` is not there yet in this version"))
-                            .label(format!("{} has to do without it", self.whose))
-                            .help(format!("remove it; {instead}")),
-                    );
-                }
-            }
+            Some(_) => {}
             None if problems.is_full() => problems.push(Problem::of_file("unknown key")),
             None => {
                 let translated = self.shape.translated(name);

@@ -28,16 +28,10 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) name: &'static str,
-    /// `Some` when the feature is not there yet: what to do without it.
-    pub(super) instead: Option<&'static str>,
 }
 
 const fn key(name: &'static str) -> Key {
-    Key { name, instead: None }
-}
-
-const fn later(name: &'static str, instead: &'static str) -> Key {
-    Key { name, instead: Some(instead) }
+    Key { name }
 }
 
 impl Shape {
@@ -45,9 +39,9 @@ impl Shape {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// The keys that may be written in this version.
+    /// The names of all keys.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.keys.iter().filter(|key| key.instead.is_none()).map(|key| key.name)
+        self.keys.iter().map(|key| key.name)
     }
 
     /// The key of this shape that another gateway's word stands for.
@@ -335,11 +329,11 @@ pub(super) static UPLINK: Shape = Shape {
         key("mqtt_version"),
         key("keep_alive"),
         key("window"),
+        key("session_lost"),
         key("rate_limit"),
         key("queue"),
         key("forward"),
         key("accept"),
-        later("session_lost", "messages go with QoS 1: what the cloud has not acknowledged is sent again"),
     ],
     foreign: &[
         ("host", "url"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{Bus, Device, Filter, Name, Topic};
-pub use crate::model::{Durability, WhenFull};
+pub use crate::model::{Durability, SessionLost, WhenFull};
 use crate::password::PasswordHash;
 use crate::route::{AcceptRule, ForwardRule};
 
@@ -207,6 +207,8 @@ pub struct UplinkConfig {
     pub keep_alive: Duration,
     /// Most messages in flight, 1 to 10,000; default 100.
     pub window: u16,
+    /// `session_lost:`, default `resend`.
+    pub session_lost: SessionLost,
     /// `rate_limit:`; `None` without.
     pub rate_limit: Option<Rate>,
     /// `queue:`

@@ -262,10 +262,12 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
         },
         keep_alive: uplink.keep_alive,
         window: uplink.window,
+        session_lost: uplink.session_lost,
         rate_limit: uplink.rate_limit,
         gateway: gateway.to_string(),
         presence,
         stall_after: Settings::STALL_AFTER,
+        longest_delay: Settings::LONGEST_DELAY,
     }
 }
 

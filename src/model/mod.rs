@@ -34,7 +34,7 @@ pub use naming::{BitNames, Bits, EnumNames, Naming};
 pub use pattern::{Pattern, PatternError};
 pub use point::{Deadband, Point, Report, ReportMode, Sentinel, Source, Write};
 pub use pulse::Pulse;
-pub use queue::{Durability, Priority, WhenFull};
+pub use queue::{Durability, Priority, SessionLost, WhenFull};
 pub use reading::{Reading, Round, Stamp};
 pub use register::{ByteOrder, Encoding, Half, PointType, RegisterSource, RegisterTable};
 pub use status::{

@@ -32,3 +32,13 @@ pub enum Durability {
     /// Power loss (`synchronous=FULL`).
     Full,
 }
+
+/// What becomes of a message at QoS 2 whose PUBREC had come when the cloud lost the session: nobody knows whether it was published there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionLost {
+    /// It is sent again: it is not lost, and may arrive twice.
+    #[default]
+    Resend,
+    /// It counts as delivered: it does not arrive twice, and may be lost.
+    AssumeDelivered,
+}

@@ -23,4 +23,4 @@ pub use keep_alive::{ClientKeepAlive, KeepAliveStep, ServerKeepAlive};
 pub use packet::*;
 pub use publish::{PublishRef, encoded_publish_len};
 pub use reason::Reason;
-pub use session::{Acked, Answer, Arrival, Inbound, Outbound, Receipt, Received, Resend, SendError};
+pub use session::{Acked, Answer, Arrival, Inbound, Outbound, Receipt, Received, Resend, SendError, Stage};

@@ -8,4 +8,4 @@ mod inbound;
 mod outbound;
 
 pub use inbound::{Answer, Arrival, Inbound, Received};
-pub use outbound::{Acked, Outbound, Receipt, Resend, SendError};
+pub use outbound::{Acked, Outbound, Receipt, Resend, SendError, Stage};

@@ -58,7 +58,7 @@ impl Upkeep {
 
     /// What to do about files that look like this.
     pub(super) fn chore(&mut self, now: Monotonic, files: Files) -> Option<Chore> {
-        let Files { pages, unused, log, .. } = files;
+        let Files { pages, unused, file, log } = files;
         let rested = self.rebuilt.is_none_or(|last| now.since(last) >= REBUILD_EVERY);
         if unused >= LEAST_WON && pages.saturating_sub(unused) <= MOST_KEPT {
             if rested {
@@ -68,7 +68,12 @@ impl Upkeep {
             // Also if nothing is written until then.
             self.look_at.get_or_insert(self.rebuilt.unwrap_or(now) + REBUILD_EVERY);
         }
-        (log > LOG).then_some(Chore::CutLog)
+        // A reader may have held it up the last time; the file is cut with the log.
+        let is_long = log > LOG || file > pages + LOG;
+        if is_long {
+            self.look_at.get_or_insert(now + LOOK_EVERY);
+        }
+        is_long.then_some(Chore::CutLog)
     }
 }
 

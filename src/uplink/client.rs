@@ -54,6 +54,20 @@ pub(super) enum ConnectionError {
     Codec(#[from] CodecError),
 }
 
+impl ConnectionError {
+    /// Whether the peer ended the connection, as one does that is sent what it can't take.
+    pub(super) fn is_by_peer(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        match self {
+            ConnectionError::Closed => true,
+            ConnectionError::Broken(error) => {
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+            }
+            ConnectionError::Codec(_) => false,
+        }
+    }
+}
+
 impl Connection {
     /// Resolves, connects, and waits for CONNACK. `client_id` is the configured or the assigned one.
     pub(super) async fn open(
@@ -117,6 +131,15 @@ impl Connection {
     /// Reads what has come, at least a byte. Cancel-safe.
     pub(super) async fn read(&mut self) -> Result<(), ConnectionError> {
         read(&mut self.read, &mut self.inbox).await
+    }
+
+    /// Reads what else is there now; false when there is nothing.
+    pub(super) async fn read_on(&mut self) -> Result<bool, ConnectionError> {
+        tokio::select! {
+            biased;
+            read = self.read() => read.map(|()| true),
+            () = std::future::ready(()) => Ok(false),
+        }
     }
 
     /// Writes some of the outbox and says how much. Cancel-safe.

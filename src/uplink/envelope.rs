@@ -7,9 +7,12 @@ use bytes::BytesMut;
 
 use super::delivery;
 use super::echoes::Echoes;
-use crate::model::{Message, Properties, QoS, Timestamp};
-use crate::mqtt::{Codec, CodecError, PublishRef, Version};
+use crate::model::{Message, Properties, QoS, Timestamp, Topic};
+use crate::mqtt::{Codec, CodecError, OutgoingAliases, PublishRef, TopicName, Version};
 use crate::store::Row;
+
+/// Topics that have an alias at once, at most: a gateway has many topics, and a cloud may have many gateways.
+const ALIASES: u16 = 256;
 
 /// What is the same for every row of a connection.
 #[derive(Debug)]
@@ -18,10 +21,22 @@ pub(super) struct Envelope {
     gateway: String,
     epoch: String,
     retain_available: bool,
+    aliases: OutgoingAliases,
     /// The properties of a row that has none of its own; only the last value changes from row to row.
     marks: Properties,
     /// What will be sent back, where the protocol has no other way to tell.
     echoes: Option<Arc<Mutex<Echoes>>>,
+}
+
+/// What a row goes out under.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    /// 1 to [`delivery::ROW_IDS`].
+    pub packet_id: u16,
+    /// It is a repetition.
+    pub dup: bool,
+    /// 1 or 2.
+    pub qos: QoS,
 }
 
 /// Why a row can never be sent to this cloud.
@@ -45,7 +60,8 @@ impl Envelope {
         let epoch = epoch.to_string();
         let user = mark(gateway, &epoch, String::new()).to_vec();
         let marks = Properties { user, ..Properties::default() };
-        Envelope { version, gateway: gateway.to_owned(), epoch, retain_available: true, marks, echoes: None }
+        let (retain_available, aliases, echoes) = (true, OutgoingAliases::default(), None);
+        Envelope { version, gateway: gateway.to_owned(), epoch, retain_available, aliases, marks, echoes }
     }
 
     /// Notes what goes out in `echoes`.
@@ -53,21 +69,24 @@ impl Envelope {
         Envelope { echoes, ..self }
     }
 
-    /// Whether the cloud keeps retained messages; one that does not refuses the flag.
-    pub(super) fn set_retain_available(&mut self, available: bool) {
-        self.retain_available = available;
+    /// A connection was made. `retain_available` is whether the cloud keeps retained messages; one that does not refuses the flag.
+    /// `topic_alias_maximum` is the most that it announced.
+    pub(super) fn connected(&mut self, retain_available: bool, topic_alias_maximum: u16) {
+        self.retain_available = retain_available;
+        let v5 = self.version == Version::V5;
+        self.aliases = OutgoingAliases::new(if v5 { topic_alias_maximum.min(ALIASES) } else { 0 });
     }
 
-    /// Appends the PUBLISH of a row at QoS 1 to `out`. `wall` is now, if the clock is set: what is left of an expiry depends on it.
+    /// Appends the PUBLISH of a row at QoS 1 or 2 to `out`. `wall` is now, if the clock is set: what is left of an expiry depends on it.
     pub(super) fn write(
         &mut self,
         codec: &Codec,
         row: &Row,
-        packet_id: u16,
-        dup: bool,
+        head: Head,
         wall: Option<Timestamp>,
         out: &mut BytesMut,
     ) -> Result<(), Unfit> {
+        let Head { packet_id, dup, qos } = head;
         debug_assert!((1..=delivery::ROW_IDS).contains(&packet_id), "{packet_id} is not a row's");
         let mut own;
         let properties = match (&row.message.properties, self.version) {
@@ -88,13 +107,13 @@ impl Envelope {
         };
         let packet = PublishRef {
             dup,
-            qos: QoS::AtLeastOnce,
+            qos,
             retain: row.message.retain && self.retain_available,
             properties,
             message_expiry_s: expiry_left(row, wall),
             ..PublishRef::new(&row.message, packet_id)
         };
-        codec.encode_publish(&packet, out).map_err(Unfit)?;
+        encode(&mut self.aliases, codec, packet, &row.message.topic, out).map_err(Unfit)?;
         self.note_sent(&row.message);
         Ok(())
     }
@@ -121,6 +140,30 @@ impl Envelope {
         self.note_sent(message);
         Ok(())
     }
+}
+
+/// Appends a PUBLISH, under an alias for its topic where there is one.
+fn encode(
+    aliases: &mut OutgoingAliases,
+    codec: &Codec,
+    packet: PublishRef<'_>,
+    topic: &Topic,
+    out: &mut BytesMut,
+) -> Result<(), CodecError> {
+    match aliases.name(topic) {
+        TopicName::Full => {}
+        TopicName::Alias(alias) => {
+            return codec.encode_publish(&PublishRef { topic: "", topic_alias: Some(alias), ..packet }, out);
+        }
+        TopicName::Assigning(alias) => {
+            if codec.encode_publish(&PublishRef { topic_alias: Some(alias), ..packet }, out).is_ok() {
+                aliases.assign(alias, topic);
+                return Ok(());
+            }
+            // Those three bytes may have been too many.
+        }
+    }
+    codec.encode_publish(&packet, out)
 }
 
 fn mark(gateway: &str, epoch: &str, n: String) -> [(String, String); 3] {

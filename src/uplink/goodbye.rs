@@ -40,12 +40,27 @@ impl Uplink {
                 Ok(Exchanged::Wrote(_)) => {}
                 Ok(Exchanged::Read) => {
                     while let Ok(Some(packet)) = link.connection.next_packet() {
-                        let Packet::PubAck(ack) = packet else { continue };
-                        waits &= ack.packet_id != OFFLINE_ID;
-                        self.take_ack(link, ack, self.clock.now());
+                        let now = self.clock.now();
+                        let taken = match packet {
+                            Packet::PubAck(ack) => {
+                                waits &= ack.packet_id != OFFLINE_ID;
+                                self.take_puback(link, ack, now)
+                            }
+                            Packet::PubRec(ack) => {
+                                let progress = self.delivery.receipt(ack);
+                                self.take_progress(link, progress, now)
+                            }
+                            Packet::PubComp(ack) => {
+                                let progress = self.delivery.complete(ack);
+                                self.take_progress(link, progress, now)
+                            }
+                            _ => Ok(()),
+                        };
+                        if taken.is_err() {
+                            return;
+                        }
                     }
-                    self.carry_out_events();
-                    self.pass_on_receipts();
+                    self.settle_last_words();
                 }
                 Err(_) => return,
             }

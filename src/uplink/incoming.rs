@@ -6,12 +6,13 @@ use tracing::{debug, warn};
 
 use super::accept::{Accepted, Outcome, Settled};
 use super::client::ConnectionError;
+use super::delivery::Progress;
 use super::goodbye::{OFFLINE_ID, ONLINE_ID};
 use super::intake::{Consequence, Handover, PubRel, RECEIVE_MAXIMUM};
 use super::online::{End, Link};
 use super::subscriptions::Complaint;
 use super::task::Uplink;
-use super::verdict::advice;
+use super::verdict::{advice, is_about_a_message};
 use crate::model::{Monotonic, QoS};
 use crate::mqtt::{Ack, Disconnect, Packet, Publish, Reason, Version};
 use crate::store::Intake;
@@ -28,7 +29,15 @@ impl Uplink {
         {
             link.liveness.heard(now);
             match packet {
-                Packet::PubAck(ack) => self.take_ack(link, ack, now),
+                Packet::PubAck(ack) => self.take_puback(link, ack, now)?,
+                Packet::PubRec(ack) => {
+                    let progress = self.delivery.receipt(ack);
+                    self.take_progress(link, progress, now)?;
+                }
+                Packet::PubComp(ack) => {
+                    let progress = self.delivery.complete(ack);
+                    self.take_progress(link, progress, now)?;
+                }
                 Packet::Publish(publish) => {
                     if let Some(reason) = self.take_message(link, publish)? {
                         return self.expel(link, reason).map(Some);
@@ -49,10 +58,8 @@ impl Uplink {
                 Packet::PingResp => {}
                 Packet::Disconnect(Disconnect { reason, reason_string, .. }) => {
                     let said = reason_string.map(|text| format!(" (it says: {text})")).unwrap_or_default();
-                    return Ok(Some(End::Lost(format!(
-                        "the cloud ended the connection: {reason}{said}; {}",
-                        advice(reason)
-                    ))));
+                    let why = format!("the cloud ended the connection: {reason}{said}; {}", advice(reason));
+                    return Ok(Some(if is_about_a_message(reason) { End::Closed(why) } else { End::Lost(why) }));
                 }
                 // A leftover of an earlier user of this client id, or a confused broker.
                 _ => debug!(uplink = %self.settings.name, "a packet came that means nothing here"),
@@ -61,22 +68,38 @@ impl Uplink {
         Ok(None)
     }
 
-    pub(super) fn take_ack(&mut self, link: &mut Link, ack: Ack, now: Monotonic) {
-        let settled = match ack.packet_id {
-            ONLINE_ID | OFFLINE_ID => {
-                // Also by a refusal: then there is room, too.
-                link.birth_first = false;
-                link.liveness.progressed(now);
-                false
-            }
-            _ => self.delivery.acknowledge(ack),
-        };
-        if settled {
+    pub(super) fn take_puback(&mut self, link: &mut Link, ack: Ack, now: Monotonic) -> Result<(), ConnectionError> {
+        if matches!(ack.packet_id, ONLINE_ID | OFFLINE_ID) {
+            // Also by a refusal: then there is room, too.
+            link.birth_first = false;
             link.liveness.progressed(now);
-            self.backoff.reset();
-            self.report.counters.acknowledged = self.delivery.acknowledged();
-            self.report.changed(now);
+            return Ok(());
         }
+        let progress = self.delivery.acknowledge(ack);
+        self.take_progress(link, progress, now)
+    }
+
+    pub(super) fn take_progress(
+        &mut self,
+        link: &mut Link,
+        progress: Progress,
+        now: Monotonic,
+    ) -> Result<(), ConnectionError> {
+        match progress {
+            Progress::Nothing => return Ok(()),
+            Progress::Release(Ack { packet_id, reason }) => {
+                let reason = if self.is_v5() { reason } else { Reason::SUCCESS };
+                return link.connection.push(&Packet::PubRel(Ack { packet_id, reason }));
+            }
+            Progress::Received => {}
+            Progress::Settled => {
+                self.backoff.reset();
+                self.report.counters.acknowledged = self.delivery.acknowledged();
+                self.report.changed(now);
+            }
+        }
+        link.liveness.progressed(now);
+        Ok(())
     }
 
     /// A PUBLISH came. A reason when the connection has to be ended for it.

@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 
-use super::delivery::{self, Delivery, Event, Peer};
+use super::delivery::{self, Delivery, Event, Peer, Progress, Start};
 use super::envelope::Envelope;
 use crate::model::{Message, Priority, Timestamp};
 use crate::mqtt::{Ack, Codec, CodecError};
@@ -12,43 +12,45 @@ use crate::store::Entry;
 
 /// Both deliveries of an uplink.
 #[derive(Debug)]
-pub(super) struct Lanes([Delivery; 2]);
+pub(super) struct Lanes {
+    lanes: [Delivery; 2],
+    /// The window was full, and is not yet so empty that it is worth going on.
+    full: bool,
+}
 
 /// Where a queue stood at the start.
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// Every row up to here is acknowledged.
-    pub done: u64,
-    /// Rows up to here were there.
-    pub last: u64,
+    pub start: Start,
     /// Names the queue's generation.
     pub envelope: Envelope,
 }
 
 impl Lanes {
-    /// `window` rows of both together may be in flight.
-    pub(super) fn new(window: u16, normal: Standing, high: Standing) -> Lanes {
-        let lane = |class, Standing { done, last, envelope }| Delivery::new(class, window, done, last, envelope);
-        Lanes([lane(Priority::Normal, normal), lane(Priority::High, high)])
+    /// Both have the same window: so many rows of both together may be in flight.
+    pub(super) fn new(normal: Standing, high: Standing) -> Lanes {
+        let lane = |class, Standing { start, envelope }| Delivery::new(class, start, envelope);
+        Lanes { lanes: [lane(Priority::Normal, normal), lane(Priority::High, high)], full: false }
     }
 
     fn lane(&self, class: Priority) -> &Delivery {
-        &self.0[class as usize]
+        &self.lanes[class as usize]
     }
 
-    /// A CONNACK came.
-    pub(super) fn connected(&mut self, peer: Peer) {
-        self.0.iter_mut().for_each(|lane| lane.connected(peer));
+    /// A CONNACK came. By [`Priority`], to what the mark of recorded PUBRECs is to be taken back; see [`Delivery::connected`].
+    pub(super) fn connected(&mut self, peer: Peer) -> [Option<u64>; 2] {
+        self.full = false;
+        let [normal, high] = &mut self.lanes;
+        // A connection has its aliases once: they are for the queue with the many messages.
+        [normal.connected(peer), high.connected(Peer { topic_alias_maximum: 0, ..peer })]
     }
 
-    /// The connection is gone. Rows above the returned numbers, by [`Priority`], are to be given back.
-    pub(super) fn disconnected(&mut self) -> [u64; 2] {
-        self.0.each_mut().map(Delivery::disconnected)
-    }
-
-    /// Whether the cloud of this connection keeps retained messages.
-    pub(super) fn set_retain_available(&mut self, available: bool) {
-        self.0.iter_mut().for_each(|lane| lane.set_retain_available(available));
+    /// The connection is gone; see [`Delivery::disconnected`]. Rows above the returned numbers, by [`Priority`], are to be given back.
+    pub(super) fn disconnected(&mut self, by_cloud: bool) -> [u64; 2] {
+        let [normal, high] = &mut self.lanes;
+        // What is urgent went first, so it is what the cloud read first.
+        let for_normal = by_cloud && !high.is_in_question();
+        [normal.disconnected(for_normal), high.disconnected(by_cloud)]
     }
 
     /// Appends a message that is in no queue; see [`Delivery::write_plain`].
@@ -64,7 +66,7 @@ impl Lanes {
 
     /// Rows of a queue that were read, in order.
     pub(super) fn offer(&mut self, class: Priority, entries: Vec<Entry>) {
-        self.0[class as usize].offer(entries);
+        self.lanes[class as usize].offer(entries);
     }
 
     /// Rows of a queue that wait to be sent.
@@ -75,31 +77,75 @@ impl Lanes {
     /// Writes what may go now to `out`, until it holds `enough` bytes, and at most so many messages. True when something was written.
     pub(super) fn send(
         &mut self,
-        codec: &Codec,
+        codec: &mut Codec,
         wall: Option<Timestamp>,
         enough: usize,
         most: usize,
         out: &mut BytesMut,
     ) -> bool {
-        let [normal, high] = &mut self.0;
+        let [normal, high] = &mut self.lanes;
+        // Only one of them is on trial at a time, and then nothing of the other is on the wire that the cloud might close the connection for.
+        if !high.is_on_trial() && normal.is_on_trial() && normal.is_in_question() {
+            return false;
+        }
         let before = high.sent();
         high.share_window(normal.on_wire());
         let urgent = high.send(codec, wall, enough, most, out);
+        if high.is_on_trial() || (normal.is_on_trial() && high.is_in_question()) {
+            return urgent;
+        }
+        // A message for each acknowledgement would be a write, and for the cloud a read, for each: a quarter of the window at a time.
+        let (on_wire, allowed) = (normal.on_wire().saturating_add(high.on_wire()), normal.allowed());
+        self.full &= on_wire > allowed - allowed.div_ceil(4);
+        if self.full {
+            return urgent;
+        }
         let left = most.saturating_sub(usize::try_from(high.sent() - before).unwrap_or(usize::MAX));
         normal.share_window(high.on_wire());
-        normal.send(codec, wall, enough, left, out) || urgent
+        let sent = normal.send(codec, wall, enough, left, out);
+        self.full = !normal.has_room();
+        sent || urgent
     }
 
-    /// Takes a PUBACK. True when a row is settled by it.
-    pub(super) fn acknowledge(&mut self, ack: Ack) -> bool {
-        let class =
-            if delivery::ids(Priority::High).contains(&ack.packet_id) { Priority::High } else { Priority::Normal };
-        self.0[class as usize].acknowledge(ack)
+    fn of(&mut self, ack: Ack) -> &mut Delivery {
+        let is_high = delivery::ids(Priority::High).contains(&ack.packet_id);
+        &mut self.lanes[if is_high { Priority::High } else { Priority::Normal } as usize]
+    }
+
+    /// Takes a PUBACK.
+    pub(super) fn acknowledge(&mut self, ack: Ack) -> Progress {
+        self.of(ack).acknowledge(ack)
+    }
+
+    /// Takes a PUBREC.
+    pub(super) fn receipt(&mut self, ack: Ack) -> Progress {
+        self.of(ack).receipt(ack)
+    }
+
+    /// Takes a PUBCOMP.
+    pub(super) fn complete(&mut self, ack: Ack) -> Progress {
+        self.of(ack).complete(ack)
+    }
+
+    /// PUBRECs of a queue are on disk up to `through`; see [`Delivery::recorded`].
+    pub(super) fn recorded(&mut self, class: Priority, through: u64, release: impl FnMut(u16)) {
+        self.lanes[class as usize].recorded(through, release);
+    }
+
+    /// Up to here, PUBRECs of a queue are to be on disk.
+    pub(super) fn to_record(&self, class: Priority) -> u64 {
+        self.lane(class).to_record()
+    }
+
+    /// See [`Delivery::take_downgraded`].
+    pub(super) fn take_downgraded(&mut self) -> bool {
+        let [normal, high] = &mut self.lanes;
+        normal.take_downgraded() | high.take_downgraded()
     }
 
     /// What is to be carried out, before [`Lanes::done`] is acted upon.
     pub(super) fn poll_event(&mut self) -> Option<(Priority, Event)> {
-        Priority::ALL.into_iter().find_map(|class| Some((class, self.0[class as usize].poll_event()?)))
+        Priority::ALL.into_iter().find_map(|class| Some((class, self.lanes[class as usize].poll_event()?)))
     }
 
     /// Every row of a queue up to here is settled.
@@ -109,37 +155,38 @@ impl Lanes {
 
     /// Whether the cloud takes one more message at once.
     pub(super) fn has_room(&mut self) -> bool {
-        let [normal, high] = &mut self.0;
+        let [normal, high] = &mut self.lanes;
         normal.share_window(high.on_wire());
         normal.has_room()
     }
 
     /// Whether an acknowledgement can be expected on this connection.
     pub(super) fn awaits_ack(&self) -> bool {
-        self.0.iter().any(Delivery::awaits_ack)
+        self.lanes.iter().any(Delivery::awaits_ack)
     }
 
     /// PUBLISH packets written, repetitions included.
     pub(super) fn sent(&self) -> u64 {
-        self.0.iter().map(Delivery::sent).sum()
+        self.lanes.iter().map(Delivery::sent).sum()
     }
 
     /// Rows that the cloud acknowledged.
     pub(super) fn acknowledged(&self) -> u64 {
-        self.0.iter().map(Delivery::acknowledged).sum()
+        self.lanes.iter().map(Delivery::acknowledged).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{QoS, Topic};
+    use crate::model::{QoS, SessionLost, Topic};
     use crate::mqtt::{Connect, Packet, Reason, Version};
     use crate::store::Row;
 
     fn lanes(window: u16) -> Lanes {
-        let standing = |epoch| Standing { done: 0, last: 0, envelope: Envelope::new(Version::V5, "p7", epoch) };
-        Lanes::new(window, standing(1), standing(2))
+        let start = Start { window, done: 0, recorded: 0, last: 0, session_lost: SessionLost::Resend };
+        let standing = |epoch| Standing { start, envelope: Envelope::new(Version::V5, "p7", epoch) };
+        Lanes::new(standing(1), standing(2))
     }
 
     fn row(topic: &str, n: u64) -> Entry {
@@ -153,7 +200,7 @@ mod tests {
         let mut wire = BytesMut::new();
         client.encode(&Packet::Connect(Box::new(Connect::new(Version::V5, "c"))), &mut wire).expect("a CONNECT");
         server.decode(&mut wire).expect("a CONNECT");
-        lanes.send(&client, None, usize::MAX, usize::MAX, &mut wire);
+        lanes.send(&mut client, None, usize::MAX, usize::MAX, &mut wire);
         let packets = std::iter::from_fn(|| server.decode(&mut wire).expect("well-formed"));
         let told = packets.map(|packet| match packet {
             Packet::Publish(publish) => {
@@ -168,16 +215,23 @@ mod tests {
     #[test]
     fn what_is_urgent_overtakes_the_backlog_and_both_share_the_window() {
         let mut lanes = lanes(3);
-        lanes.connected(Peer { session_present: false, receive_maximum: 100 });
+        let peer = Peer {
+            session_present: false,
+            receive_maximum: 100,
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            topic_alias_maximum: 0,
+        };
+        assert_eq!(lanes.connected(peer), [None, None]);
         lanes.offer(Priority::Normal, (1..=9).map(|n| row("log", n)).collect());
         assert_eq!(sent(&mut lanes).len(), 3);
         lanes.offer(Priority::High, vec![row("alarm", 1), row("alarm", 2)]);
         assert_eq!(sent(&mut lanes), [], "the window is full");
-        assert!(lanes.acknowledge(Ack { packet_id: 2, reason: Reason::SUCCESS }));
-        assert!(lanes.acknowledge(Ack { packet_id: 3, reason: Reason::SUCCESS }));
+        assert_eq!(lanes.acknowledge(Ack { packet_id: 2, reason: Reason::SUCCESS }), Progress::Settled);
+        assert_eq!(lanes.acknowledge(Ack { packet_id: 3, reason: Reason::SUCCESS }), Progress::Settled);
         assert_eq!(sent(&mut lanes), [("alarm".into(), 50_002, "2".into()), ("alarm".into(), 50_003, "2".into())]);
         assert_eq!((lanes.done(Priority::Normal), lanes.done(Priority::High)), (2, 0));
-        assert!(lanes.acknowledge(Ack { packet_id: 50_002, reason: Reason::SUCCESS }));
+        assert_eq!(lanes.acknowledge(Ack { packet_id: 50_002, reason: Reason::SUCCESS }), Progress::Settled);
         assert_eq!((lanes.done(Priority::Normal), lanes.done(Priority::High)), (2, 1));
         assert_eq!(sent(&mut lanes), [("log".into(), 5, "1".into())], "then the backlog goes on");
     }

@@ -1,10 +1,11 @@
-//! An uplink: takes a queue's messages to a cloud broker, in order, at least once.
+//! An uplink: takes a queue's messages to a cloud broker, in order, at QoS 1 at least once, and at QoS 2 once.
 //!
 //! A row is deleted when the cloud has acknowledged it and not before. Everything else follows: what was not acknowledged when a
 //! connection ended, or the process did, goes out again.
 //!
-//! - `delivery`, `envelope`: what goes next, with which packet id and marks; `echoes`: what of it will be sent back; pure
-//! - `lanes`: two of these on one connection, the urgent one first; pure
+//! - `delivery`, `lane`, `envelope`: what goes next, with which packet id and marks, and what of it is settled; pure
+//! - `suspicion`: which message a cloud closes the connection for; `echoes`: what will be sent back; pure
+//! - `lanes`: two deliveries on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
 //! - `rota`, `pace`: which server is tried next, and how many messages may go now; pure
 //! - `intake`, `subscriptions`: what comes down, and what the cloud is asked to send; pure. `accept`: the seam to whoever takes it
@@ -23,6 +24,7 @@ mod envelope;
 mod goodbye;
 mod incoming;
 mod intake;
+mod lane;
 mod lanes;
 mod liveness;
 mod online;
@@ -31,6 +33,7 @@ mod prefetch;
 mod report;
 mod rota;
 mod subscriptions;
+mod suspicion;
 mod task;
 mod verdict;
 
@@ -40,7 +43,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Rate, Secret, ServerConfig, UplinkTls};
-use crate::model::{Name, Pulse, Topic};
+use crate::model::{Name, Pulse, SessionLost, Topic};
 use crate::mqtt::Version;
 
 pub use accept::{ACCEPTED_WAITING, Accept, Accepted, Outcome, Settled, Subscription, Ticket};
@@ -73,17 +76,23 @@ pub struct Settings {
     pub window: u16,
     /// Most PUBLISH packets in a time; `None` without a limit.
     pub rate_limit: Option<Rate>,
+    /// What becomes of messages at QoS 2 when the cloud forgets the session.
+    pub session_lost: SessionLost,
     /// The gateway's id, as MQTT 5 user property `gateway` on each message.
     pub gateway: String,
     /// What tells the cloud whether the gateway is connected.
     pub presence: Option<Presence>,
     /// A connection on which something is in flight and nothing moves for so long is given up.
     pub stall_after: Duration,
+    /// Delays between two tries grow to this.
+    pub longest_delay: Duration,
 }
 
 impl Settings {
     /// The usual [`Settings::stall_after`].
     pub const STALL_AFTER: Duration = Duration::from_secs(20);
+    /// The usual [`Settings::longest_delay`].
+    pub const LONGEST_DELAY: Duration = Duration::from_secs(60);
 }
 
 /// A retained message for as long as the gateway is connected, another one when it is not.

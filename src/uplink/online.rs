@@ -12,8 +12,8 @@ use super::delivery::{Event, Peer};
 use super::liveness::{Liveness, Pulse};
 use super::task::{Uplink, next_live, next_settled, queue_changed};
 use super::verdict::advice;
-use crate::model::{self, Message, Monotonic, Priority, QoS};
-use crate::mqtt::{ConnAck, Packet, Reason};
+use crate::model::{self, Message, Monotonic, Priority, QoS, SessionLost};
+use crate::mqtt::{Ack, ConnAck, Packet, Reason};
 use crate::store::{Entry, StoreError};
 
 /// Bytes that are put together for one write: enough for the kernel to be busy while the next are written.
@@ -21,6 +21,9 @@ const ENOUGH: usize = 64 << 10;
 
 /// Rows are read so many at a time, at least and at most; between them as many as the window holds.
 const READ_ROWS: (usize, usize) = (16, 2048);
+
+/// Reads of the socket before everything else has its turn.
+const READS_AT_ONCE: usize = 32;
 
 /// After a failed read of the queue.
 const READ_AGAIN: Duration = Duration::from_secs(5);
@@ -39,6 +42,8 @@ pub(super) enum End {
     Again,
     /// It is gone, or was given up; the text says why and what to try.
     Lost(String),
+    /// The cloud ended it, perhaps for a message that it was sent.
+    Closed(String),
 }
 
 /// What belongs to this connection alone.
@@ -81,9 +86,7 @@ impl Uplink {
             birth_first,
             handover: None,
         };
-        self.delivery.set_retain_available(connack.retain_available);
-        self.delivery
-            .connected(Peer { session_present: connack.session_present, receive_maximum: connack.receive_maximum });
+        self.meet(&connack);
         if !connack.session_present {
             self.forgotten.notify_one();
         }
@@ -112,7 +115,37 @@ impl Uplink {
                 }
                 end
             }
+            Err(error) if error.is_by_peer() => End::Closed(error.to_string()),
             Err(error) => End::Lost(error.to_string()),
+        }
+    }
+
+    /// Takes note of what the cloud says about itself. When it has forgotten the session, that is to be on disk before anything is sent.
+    fn meet(&mut self, connack: &ConnAck) {
+        let back_to = self.delivery.connected(Peer {
+            session_present: connack.session_present,
+            receive_maximum: connack.receive_maximum,
+            maximum_qos: connack.maximum_qos,
+            retain_available: connack.retain_available,
+            topic_alias_maximum: connack.topic_alias_maximum,
+        });
+        for (class, back_to) in back_to.into_iter().enumerate() {
+            if let Some(back_to) = back_to {
+                self.hold[class] = Some(self.receipts[class].reset_recorded(back_to));
+            }
+        }
+        if back_to == [None, None] {
+            return;
+        }
+        match self.settings.session_lost {
+            SessionLost::Resend => warn!(
+                uplink = %self.settings.name,
+                "the cloud has forgotten the session: messages at QoS 2 that it had not confirmed are sent again, and may come twice"
+            ),
+            SessionLost::AssumeDelivered => warn!(
+                uplink = %self.settings.name,
+                "the cloud has forgotten the session: messages at QoS 2 that it had received count as delivered, and may be lost"
+            ),
         }
     }
 
@@ -152,6 +185,7 @@ impl Uplink {
             if wants_high {
                 urgent.start(rows);
             }
+            let [normal_marks, high_marks] = &mut self.marks;
             let read_again = link.read_again.filter(|at| *at > now);
             let deadline =
                 [next_step, self.report.deadline(), read_again, self.pace.next(now)].into_iter().flatten().min();
@@ -161,7 +195,7 @@ impl Uplink {
                 () = self.cancel.cancelled() => return Ok(End::Stopped),
                 exchanged = link.connection.exchange(!stuffed) => match exchanged? {
                     Exchanged::Wrote(bytes) => link.wrote(self.clock.now(), bytes),
-                    Exchanged::Read => if let Some(end) = self.take_packets(link)? {
+                    Exchanged::Read => if let Some(end) = self.take_all(link).await? {
                         return Ok(end);
                     },
                 },
@@ -175,7 +209,8 @@ impl Uplink {
                 },
                 // Whether it is on disk is looked up at the beginning of each round. The store ends after this task.
                 () = changed(&mut self.reception.carried_out) => {}
-                () = changed(&mut self.marks) => {}
+                () = changed(normal_marks) => {}
+                () = changed(high_marks) => {}
                 permit = self.accepted.clone().reserve_owned(), if stuffed => {
                     // When nobody takes messages any more, this uplink will end, too.
                     if let (Ok(permit), Some(accepted)) = (permit, link.handover.take()) {
@@ -194,6 +229,20 @@ impl Uplink {
         }
     }
 
+    /// Takes what was read, and what comes meanwhile: acknowledgements arrive one by one, and a round of everything for each would cost more
+    /// than they do.
+    async fn take_all(&mut self, link: &mut Link) -> Result<Option<End>, ConnectionError> {
+        for _ in 0..READS_AT_ONCE {
+            if let Some(end) = self.take_packets(link)? {
+                return Ok(Some(end));
+            }
+            if link.handover.is_some() || !link.connection.read_on().await? {
+                break;
+            }
+        }
+        self.take_packets(link)
+    }
+
     fn take_rows(&mut self, link: &mut Link, class: Priority, fetched: Result<Vec<Entry>, StoreError>) {
         match fetched {
             Ok(entries) => {
@@ -207,16 +256,28 @@ impl Uplink {
     /// Tells the store what the cloud has.
     pub(super) fn pass_on_receipts(&self) {
         for class in Priority::ALL {
-            self.receipts[class as usize].acknowledge(self.delivery.done(class));
+            let receipts = &self.receipts[class as usize];
+            receipts.record(self.delivery.to_record(class));
+            receipts.acknowledge(self.delivery.done(class));
         }
     }
 
     /// Puts rows into the outbox.
     fn fill(&mut self, link: &mut Link, now: Monotonic) {
         let most = self.pace.room(now);
-        let on_disk = self.marks.borrow_and_update().orders;
-        self.hold.take_if(|order| *order <= on_disk);
-        if link.birth_first || self.hold.is_some() || most == 0 {
+        let Connection { codec, outbox, .. } = &mut link.connection;
+        for class in Priority::ALL {
+            let on_disk = *self.marks[class as usize].borrow_and_update();
+            let hold = &mut self.hold[class as usize];
+            hold.take_if(|order| *order <= on_disk.orders);
+            if hold.is_none() {
+                self.delivery.recorded(class, on_disk.recorded, |packet_id| {
+                    let pubrel = Packet::PubRel(Ack::success(packet_id));
+                    codec.encode(&pubrel, outbox).expect("a PUBREL of an id above 0 has a form in both versions");
+                });
+            }
+        }
+        if link.birth_first || self.hold != [None, None] || most == 0 {
             return;
         }
         self.tell_echoes(now);
@@ -229,6 +290,12 @@ impl Uplink {
             let written =
                 self.delivery.sent() - std::mem::replace(&mut self.report.counters.sent, self.delivery.sent());
             self.pace.sent(usize::try_from(written).unwrap_or(usize::MAX), now);
+            if self.delivery.take_downgraded() && !std::mem::replace(&mut self.told_downgraded, true) {
+                warn!(
+                    uplink = %self.settings.name,
+                    "the cloud takes QoS 1 at most: messages with qos: 2 go at QoS 1, and may come twice after a cut"
+                );
+            }
             self.report.changed(now);
             if idle {
                 link.liveness.progressed(now);

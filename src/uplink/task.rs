@@ -10,6 +10,7 @@ use super::Settings;
 use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
+use super::delivery::Start;
 use super::echoes::Echoes;
 use super::envelope::Envelope;
 use super::intake::{Consequence, Intake};
@@ -21,7 +22,7 @@ use super::report::Report;
 use super::rota::Rota;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::model::{Message, Monotonic, Pulse, QueueStatus, UplinkStatus};
+use crate::model::{Message, Monotonic, Priority, Pulse, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
 use crate::store::{Marks, Queue, Receipts, Reception};
@@ -35,8 +36,8 @@ pub(super) struct Uplink {
     /// What is read ahead of its turn; this and the next by [`Priority`](crate::model::Priority).
     pub prefetch: [Prefetch; 2],
     pub receipts: [Receipts; 2],
-    /// What is on disk of what `receipts` were told of normal rows.
-    pub marks: watch::Receiver<Marks>,
+    /// What is on disk of what `receipts` were told.
+    pub marks: [watch::Receiver<Marks>; 2],
     pub intake: Intake,
     pub subscriptions: Subscriptions,
     pub reception: Reception,
@@ -60,7 +61,9 @@ pub(super) struct Uplink {
     client_id: String,
     fresh: bool,
     /// An order of [`Receipts`] that has to be on disk before anything is sent.
-    pub hold: Option<u64>,
+    pub hold: [Option<u64>; 2],
+    /// The log was told that the cloud takes QoS 1 at most.
+    pub told_downgraded: bool,
 }
 
 /// Runs an uplink until `cancel`; then it says goodbye and returns within about a second. It never fails: whatever happens, the
@@ -81,19 +84,24 @@ pub async fn run(
         let filters = subscriptions.iter().map(|asked| asked.filter.clone()).collect();
         Arc::new(Mutex::new(Echoes::new(filters)))
     });
-    let standing = |epoch, done, last| {
+    let standing = |epoch, done, recorded, last| {
         let envelope = Envelope::new(settings.version, &settings.gateway, epoch).with_echoes(echoes.clone());
-        Standing { done, last, envelope }
+        let start = Start { window: settings.window, done, recorded, last, session_lost: settings.session_lost };
+        Standing { start, envelope }
     };
     let high = queue.high;
-    let normal_stands = standing(queue.epoch, queue.done, queue.last);
-    let high_stands = standing(high.epoch, high.done, high.last);
+    let normal_stands = standing(queue.epoch, queue.done, queue.recorded, queue.last);
+    let high_stands = standing(high.epoch, high.done, high.recorded, high.last);
+    // The cloud may know their packet ids, and has to be told how each of them ends.
+    let window = u64::from(settings.window);
+    queue.receipts.protect(queue.last.min(queue.done + window));
+    high.receipts.protect(high.last.min(high.done + window));
     let mut uplink = Uplink {
         clock,
         cancel,
-        delivery: Lanes::new(settings.window, normal_stands, high_stands),
+        delivery: Lanes::new(normal_stands, high_stands),
         prefetch: [Prefetch::new(queue.rows), Prefetch::new(high.rows)],
-        marks: queue.receipts.marks(),
+        marks: [queue.receipts.marks(), high.receipts.marks()],
         receipts: [queue.receipts, high.receipts],
         intake: Intake::new(&reception.received),
         subscriptions: Subscriptions::new(subscriptions, reception.subscribed.clone()),
@@ -103,14 +111,15 @@ pub async fn run(
         forgotten,
         echoes,
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
-        backoff: Backoff::default(),
+        backoff: Backoff::new(settings.longest_delay),
         rota: Rota::new(settings.servers.len()),
         pace: Pace::new(settings.rate_limit),
         live: Some(live),
         queue: Some(queue.status),
         client_id: settings.client_id.clone(),
         fresh: queue.fresh,
-        hold: None,
+        hold: [None, None],
+        told_downgraded: false,
         settings: Arc::new(settings),
     };
     uplink.run().await;
@@ -148,15 +157,16 @@ impl Uplink {
                 Some(Ok((connection, connack))) => {
                     let since = self.clock.now();
                     let end = self.connected(connection, connack).await;
+                    let passed = self.delivery.disconnected(matches!(end, End::Closed(_)));
                     self.settle_last_words();
-                    for (class, above) in self.delivery.disconnected().into_iter().enumerate() {
+                    for (class, above) in passed.into_iter().enumerate() {
                         self.prefetch[class].settle().await;
                         self.receipts[class].release_above(above);
                     }
                     match end {
                         End::Stopped => return,
                         End::Again => continue,
-                        End::Lost(why) => {
+                        End::Lost(why) | End::Closed(why) => {
                             let lasted = self.clock.now().since(since);
                             self.backoff.ended_after(lasted);
                             (why, Some(lasted))
@@ -191,7 +201,7 @@ impl Uplink {
         }
         if std::mem::take(&mut self.fresh) {
             let [normal, _] = &self.receipts;
-            self.hold = Some(normal.season());
+            self.hold[Priority::Normal as usize] = Some(normal.season());
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {

@@ -3,7 +3,7 @@
 
 use crate::mqtt::Reason;
 
-/// What a PUBACK settles.
+/// What a PUBACK or PUBREC settles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The cloud has it.
@@ -16,7 +16,7 @@ pub(super) enum Verdict {
     Never,
 }
 
-/// What the reason code of a PUBACK means (MQTT 5, §3.4.2.1). 3.1.1 knows only success.
+/// What the reason code of a PUBACK or PUBREC means (MQTT 5, §3.4.2.1, §3.5.2.1). 3.1.1 knows only success.
 pub(super) fn of_puback(reason: Reason) -> Verdict {
     match reason {
         reason if !reason.is_failure() => Verdict::Taken,
@@ -32,6 +32,24 @@ pub(super) fn of_puback(reason: Reason) -> Verdict {
         // "Unspecified", "implementation specific", or nothing that §3.4 allows here.
         _ => Verdict::Doubtful,
     }
+}
+
+/// Whether a DISCONNECT with this reason (§3.14.2.1) may be about a message that was sent.
+pub(super) fn is_about_a_message(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::UNSPECIFIED
+            | Reason::MALFORMED_PACKET
+            | Reason::PROTOCOL_ERROR
+            | Reason::IMPLEMENTATION_SPECIFIC
+            | Reason::NOT_AUTHORIZED
+            | Reason::TOPIC_NAME_INVALID
+            | Reason::TOPIC_ALIAS_INVALID
+            | Reason::PACKET_TOO_LARGE
+            | Reason::PAYLOAD_FORMAT_INVALID
+            | Reason::RETAIN_NOT_SUPPORTED
+            | Reason::QOS_NOT_SUPPORTED
+    )
 }
 
 /// What to try when a CONNACK or DISCONNECT gives this reason.

@@ -182,6 +182,12 @@ fn uplinks(out: &mut Writer<'_>, uplinks: &[UplinkStatus]) -> fmt::Result {
 fn queues(out: &mut Writer<'_>, uplinks: &[UplinkStatus]) -> fmt::Result {
     let each = |value: fn(&UplinkStatus) -> f64| labelled(uplinks, move |uplink| Some(value(uplink)));
     out.gauge("queue_messages", "Messages that wait for their acknowledgement", None, each(|u| u.queue.depth as f64))?;
+    out.gauge(
+        "queue_urgent_messages",
+        "Those of them that go before the others",
+        None,
+        each(|uplink| uplink.queue.high as f64),
+    )?;
     out.gauge("queue_size", "Bytes that they take of max_size", Some(Unit::Bytes), each(|u| u.queue.bytes as f64))?;
     out.gauge(
         "queue_oldest_message_timestamp",

@@ -1,6 +1,8 @@
 //! An uplink with a store behind it and a cloud before it: nothing is lost, and the order is kept.
 
 mod accept;
+mod consumer;
+mod exactly_once;
 mod failover;
 mod mosquitto;
 mod refusals;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fieldway::clock::Clock;
 use fieldway::config::{ServerConfig, UplinkTls};
-use fieldway::model::{Durability, Message, Name, Pulse, QoS, Topic, UplinkState, UplinkStatus, WhenFull};
+use fieldway::model::{Durability, Message, Name, Pulse, QoS, SessionLost, Topic, UplinkState, UplinkStatus, WhenFull};
 use fieldway::mqtt::Version;
 use fieldway::store::{Append, Limits, Opened, QueueId, QueueSpec, Reception, Store, Ticket, Urgency, Work};
 use fieldway::uplink::{self, Accept, Presence, Settings};
@@ -42,7 +44,9 @@ fn settings(cloud: SocketAddr, version: Version) -> Settings {
         rate_limit: None,
         gateway: "plant-7".into(),
         presence: None,
+        session_lost: SessionLost::Resend,
         stall_after: Settings::STALL_AFTER,
+        longest_delay: Settings::LONGEST_DELAY,
     }
 }
 

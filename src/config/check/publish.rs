@@ -41,7 +41,7 @@ const BYTE_ORDER: Choice<ByteOrder> = Choice {
     ],
 };
 
-pub(super) const QOS: Choice<QoS> = Choice {
+const QOS: Choice<QoS> = Choice {
     now: &[("0", QoS::AtMostOnce), ("1", QoS::AtLeastOnce)],
     later: &[("2", "there are 0 and 1; with 1 nothing is lost, and after a cut a message may come twice")],
     foreign: &[],

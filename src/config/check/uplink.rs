@@ -11,7 +11,9 @@ use crate::config::problem::{Problem, Problems};
 use crate::config::scalar::{Choice, Text, Whole};
 use crate::config::secrets;
 use crate::config::tree::Span as Place;
-use crate::config::types::{Durability, GatewayConfig, MqttVersion, QueueConfig, ServerConfig, UplinkConfig, WhenFull};
+use crate::config::types::{
+    Durability, GatewayConfig, MqttVersion, QueueConfig, ServerConfig, SessionLost, UplinkConfig, WhenFull,
+};
 use crate::config::units::{KeepAlive, PerTime, Size, Span};
 
 const NOUN: Noun = Noun { one: "uplink", many: "uplinks", shape: &keys::UPLINK, reserved: &[] };
@@ -30,6 +32,17 @@ const VERSION: Choice<MqttVersion> = Choice {
         ("3", "3.1.1"),
         ("3.1", "3.1.1"),
         ("mqttv311", "3.1.1"),
+    ],
+};
+
+const SESSION_LOST: Choice<SessionLost> = Choice {
+    now: &[("resend", SessionLost::Resend), ("assume_delivered", SessionLost::AssumeDelivered)],
+    later: &[],
+    foreign: &[
+        ("send_again", "resend"),
+        ("repeat", "resend"),
+        ("drop", "assume_delivered"),
+        ("assume", "assume_delivered"),
     ],
 };
 
@@ -105,6 +118,7 @@ fn one(
     }
     let keep_alive = fields.read("keep_alive", &KeepAlive, problems).unwrap_or(KEEP_ALIVE);
     let window = fields.read("window", &Whole(1..=10_000), problems).unwrap_or(WINDOW);
+    let session_lost = fields.read("session_lost", &SESSION_LOST, problems).unwrap_or_default();
     let rate_limit = fields.read("rate_limit", &PerTime, problems);
     let queue = queue(fields, problems);
     let (forward, accept) = rules::check(fields, context, problems);
@@ -120,6 +134,7 @@ fn one(
         version,
         keep_alive,
         window: window as u16,
+        session_lost,
         rate_limit,
         queue,
         forward,

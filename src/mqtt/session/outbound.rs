@@ -87,6 +87,17 @@ pub enum Resend<'a, T> {
     PubRel(u16),
 }
 
+/// Where a message in flight stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// It was sent on this connection.
+    pub on_wire: bool,
+    /// QoS 2: its PUBREC came.
+    pub receipted: bool,
+    /// QoS 2: and is kept, so that PUBREL goes out or has gone.
+    pub released: bool,
+}
+
 impl<T> Outbound<T> {
     /// Nothing in flight. `window` is at least 1; `ids` are those that [`Outbound::send`] may choose from, 0 not among them.
     pub fn new(window: u16, ids: RangeInclusive<u16>) -> Outbound<T> {
@@ -131,6 +142,11 @@ impl<T> Outbound<T> {
     /// Tells how much of the window is taken by others that send on this connection.
     pub fn share_window(&mut self, others: u16) {
         self.others = others;
+    }
+
+    /// The most that may be sent on this connection and not finished.
+    pub fn allowed(&self) -> u16 {
+        self.allowed
     }
 
     /// Messages that are sent on this connection and not finished.
@@ -196,7 +212,7 @@ impl<T> Outbound<T> {
     pub fn next_resend(&mut self) -> Option<Resend<'_, T>> {
         let id = loop {
             let after = self.resending?;
-            if self.on_wire >= self.allowed {
+            if !self.has_room() {
                 return None;
             }
             let Some(id) = self.in_flight.following(after) else {
@@ -205,9 +221,12 @@ impl<T> Outbound<T> {
             };
             // The last one ends the resending, so that new messages need not wait for another call.
             self.resending = self.in_flight.following(Some(id)).map(|_| Some(id));
-            self.on_wire += 1;
             let entry = self.in_flight.get_mut(id)?;
-            entry.on_wire = true;
+            if std::mem::replace(&mut entry.on_wire, true) {
+                // It was repeated before its turn.
+                continue;
+            }
+            self.on_wire += 1;
             // The PUBREL of one whose PUBREC is being kept comes with `recorded`.
             if entry.awaits != Awaits::Record {
                 break id;
@@ -215,6 +234,42 @@ impl<T> Outbound<T> {
         };
         let entry = self.in_flight.get(id)?;
         Some(if entry.awaits == Awaits::PubComp { Resend::PubRel(id) } else { Resend::Publish(id, &entry.item) })
+    }
+
+    /// Sends this message again before its turn and counts it as sent; `None` when it is not there, was sent on this connection, or the
+    /// window is full.
+    pub fn repeat(&mut self, id: u16) -> Option<Resend<'_, T>> {
+        if !self.has_room() {
+            return None;
+        }
+        let entry = self.in_flight.get_mut(id).filter(|entry| !entry.on_wire && entry.awaits != Awaits::Record)?;
+        entry.on_wire = true;
+        self.on_wire += 1;
+        Some(if entry.awaits == Awaits::PubComp { Resend::PubRel(id) } else { Resend::Publish(id, &entry.item) })
+    }
+
+    /// The peer has lost the session: what has its PUBREC is a message like the others again.
+    pub fn forget_receipts(&mut self) {
+        self.change(|_, awaits| if awaits == Awaits::PubAck { awaits } else { Awaits::PubRec });
+    }
+
+    /// The peer takes other levels than before: what has no PUBREC is sent again at this one.
+    pub fn set_levels(&mut self, level: impl Fn(&T) -> QoS) {
+        self.change(|item, awaits| match awaits {
+            Awaits::PubAck | Awaits::PubRec if level(item) == QoS::ExactlyOnce => Awaits::PubRec,
+            Awaits::PubAck | Awaits::PubRec => Awaits::PubAck,
+            later => later,
+        });
+    }
+
+    fn change(&mut self, to: impl Fn(&T, Awaits) -> Awaits) {
+        let mut at = self.in_flight.following(None);
+        while let Some(id) = at {
+            if let Some(entry) = self.in_flight.get_mut(id) {
+                entry.awaits = to(&entry.item, entry.awaits);
+            }
+            at = self.in_flight.following(Some(id));
+        }
     }
 
     /// Takes a PUBACK.
@@ -303,6 +358,15 @@ impl<T> Outbound<T> {
     /// The oldest that is not finished.
     pub fn oldest(&self) -> Option<(u16, &T)> {
         self.in_flight.first().map(|(id, entry)| (id, &entry.item))
+    }
+
+    /// The same with where each stands.
+    pub fn stages(&self) -> impl Iterator<Item = (u16, &T, Stage)> {
+        self.in_flight.iter().map(|(id, entry)| {
+            let receipted = matches!(entry.awaits, Awaits::Record | Awaits::PubComp);
+            let stage = Stage { on_wire: entry.on_wire, receipted, released: entry.awaits == Awaits::PubComp };
+            (id, &entry.item, stage)
+        })
     }
 
     /// All that is not finished, the oldest first.

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::model::{Durability, Message, Name, QoS, Topic, WhenFull};
 use crate::store::data_dir::DataDir;
 use crate::store::open::{Opened, open_all, start};
+use crate::store::pieces::one_by_line;
 use crate::store::sqlite::{Database, Fault};
 use crate::store::{
     Append, BrokerWrite, Intake, Limits, QueueId, QueueSpec, Refusal, SessionId, SessionRecord, StoredDelivery,
@@ -28,9 +29,7 @@ impl Bench {
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         prepare(&mut database).await;
         let opened =
-            start(dir, database, roster, specs, broker_bytes, crate::store::pieces::one_by_line, Clock::start())
-                .await
-                .expect("it starts");
+            start(dir, database, roster, specs, broker_bytes, one_by_line, Clock::start()).await.expect("it starts");
         Bench { opened, ticket: 0 }
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
@@ -22,7 +23,21 @@ pub struct CuttingProxy {
     address: SocketAddr,
     plan: Arc<Mutex<Plan>>,
     mode: watch::Sender<Mode>,
+    counts: Arc<Counts>,
     _ends_with_it: DropGuard,
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: AtomicU64,
+    /// Connections up to this one are half-open.
+    frozen: AtomicU64,
+}
+
+impl Counts {
+    fn is_frozen(&self, connection: u64) -> bool {
+        connection <= self.frozen.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Default)]
@@ -55,15 +70,16 @@ impl CuttingProxy {
         let plan = Arc::new(Mutex::new(Plan::default()));
         let (mode, watched) = watch::channel(Mode::Open);
         let end = CancellationToken::new();
-        let (its_plan, its_end) = (plan.clone(), end.clone());
+        let counts = Arc::new(Counts::default());
+        let (its_plan, its_counts, its_end) = (plan.clone(), counts.clone(), end.clone());
         thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(its_end.run_until_cancelled(async {
                 let listener = TcpListener::from_std(listener).expect("it does not block");
-                accept(listener, (Ipv4Addr::LOCALHOST, target).into(), its_plan, watched).await;
+                accept(listener, (Ipv4Addr::LOCALHOST, target).into(), its_plan, its_counts, watched).await;
             }));
         });
-        CuttingProxy { address, plan, mode, _ends_with_it: end.drop_guard() }
+        CuttingProxy { address, plan, mode, counts, _ends_with_it: end.drop_guard() }
     }
 
     /// Where clients connect.
@@ -102,6 +118,11 @@ impl CuttingProxy {
         self.mode.send_replace(Mode::Swallow);
     }
 
+    /// The connections that there are carry nothing any more and nobody is told, whatever becomes of the server. New ones are whole.
+    pub fn half_open(&self) {
+        self.counts.frozen.store(self.counts.accepted.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// From now on new connections end at once. Those that there are go on.
     pub fn refuse(&self) {
         self.mode.send_replace(Mode::Refuse);
@@ -117,7 +138,13 @@ impl CuttingProxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, plan: Arc<Mutex<Plan>>, mode: watch::Receiver<Mode>) {
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    plan: Arc<Mutex<Plan>>,
+    counts: Arc<Counts>,
+    mode: watch::Receiver<Mode>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else { return };
@@ -125,7 +152,8 @@ async fn accept(listener: TcpListener, target: SocketAddr, plan: Arc<Mutex<Plan>
             continue;
         }
         let cut = plan.lock().expect("nobody panics with it").cuts.pop_front();
-        connections.spawn(pass(client, target, cut, plan.clone(), mode.clone()));
+        let number = counts.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        connections.spawn(pass(client, target, cut, plan.clone(), (counts.clone(), number), mode.clone()));
     }
 }
 
@@ -134,6 +162,7 @@ async fn pass(
     target: SocketAddr,
     cut: Option<u64>,
     plan: Arc<Mutex<Plan>>,
+    (counts, number): (Arc<Counts>, u64),
     mode: watch::Receiver<Mode>,
 ) {
     let Ok(server) = TcpStream::connect(target).await else { return };
@@ -145,7 +174,7 @@ async fn pass(
         let mut greeted = false;
         let mut bytes = [0; 4096];
         while let Ok(read @ 1..) = from_client.read(&mut bytes).await {
-            if *mode.borrow() == Mode::Swallow {
+            if *mode.borrow() == Mode::Swallow || counts.is_frozen(number) {
                 continue;
             }
             if std::mem::replace(&mut greeted, true) && take_one(&mut locked().pending) {
@@ -165,12 +194,15 @@ async fn pass(
     let downward = async {
         let mut bytes = [0; 4096];
         while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
-            if matches!(*mode.borrow(), Mode::Swallow | Mode::SwallowAnswers) {
+            if matches!(*mode.borrow(), Mode::Swallow | Mode::SwallowAnswers) || counts.is_frozen(number) {
                 continue;
             }
             if to_client.write_all(&bytes[..read]).await.is_err() {
                 return;
             }
+        }
+        if counts.is_frozen(number) {
+            std::future::pending().await
         }
     };
     // When either way ends, both do, and both sockets are dropped in the middle of whatever they carried.

@@ -89,6 +89,23 @@ impl Mosquitto {
         child.wait().expect("it ends");
     }
 
+    /// Has it write all that it keeps, and waits until it has.
+    pub fn save(&self) {
+        let file = self.folder.path().join("mosquitto.db");
+        let written = || std::fs::metadata(&file).ok()?.modified().ok();
+        let before = written();
+        let child = self.child.as_ref().expect("it runs");
+        let signal = Command::new("kill").args(["-USR1", &child.id().to_string()]).status();
+        assert!(signal.expect("kill runs").success());
+        wait_for("mosquitto to save", PATIENCE, || (written() != before).then_some(()));
+    }
+
+    /// Forgets all that it kept. It must not be running.
+    pub fn forget(&self) {
+        assert!(self.child.is_none(), "it would write it again");
+        let _ = std::fs::remove_file(self.folder.path().join("mosquitto.db"));
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };

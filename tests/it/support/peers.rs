@@ -23,6 +23,13 @@ impl Peer {
         Peer::spawn(&python, Command::new(&python).arg(path).args(args))
     }
 
+    /// The same with `docs/examples/<script>`.
+    pub fn example(script: &str, args: &[String]) -> Peer {
+        let python = std::env::var("FIELDWAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples").join(script);
+        Peer::spawn(&python, Command::new(&python).arg(path).args(args))
+    }
+
     /// The same with Node.js; its packages are where `tests/run` installs them, or in `FIELDWAY_TEST_NODE_MODULES`.
     pub fn node(script: &str, args: &[String]) -> Peer {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -60,6 +67,13 @@ impl Peer {
             let status = self.child.try_wait();
             panic!("no line from the peer ({why}, {status:?}); ./tests/run installs what it needs")
         })
+    }
+}
+
+impl Peer {
+    /// Forgets the lines that it has printed so far.
+    pub fn skip_lines(&mut self) {
+        while self.lines.try_recv().is_ok() {}
     }
 }
 

@@ -1,0 +1,128 @@
+//! QoS 2: once at the cloud, whatever is cut and whoever dies, as long as the cloud keeps its session; and what happens when it does not.
+
+use fieldway::model::SessionLost;
+use fieldway::mqtt::{Ack, ConnAck, Packet, Reason};
+
+use super::*;
+use crate::support::cloud::{Cloud, Peer};
+use crate::support::cutting_proxy::CuttingProxy;
+use crate::support::mosquitto::{Mosquitto, Watcher};
+use crate::support::wait::{free_port, wait_for};
+
+fn numbered(range: std::ops::Range<u32>) -> impl Iterator<Item = Message> {
+    range.map(|n| message("out/readings", n.to_string(), QoS::ExactlyOnce))
+}
+
+fn welcome(session_present: bool) -> ConnAck {
+    ConnAck { session_present, ..ConnAck::new(Reason::SUCCESS) }
+}
+
+async fn pubrec(peer: &mut Peer, packet_id: u16) {
+    peer.send(Packet::PubRec(Ack::success(packet_id))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_message_arrives_once_and_in_order_when_the_link_cuts_in_mid_packet() {
+    for version in [Version::V5, Version::V311] {
+        let cloud = Mosquitto::start();
+        let watcher = Watcher::start(&cloud, "watcher", "out/#");
+        let proxy = CuttingProxy::start(cloud.port());
+        // In CONNECT, at once after it, and then in the middle of one packet or another.
+        let cuts = [5, 61, 333, 1_001, 2_222, 777, 5_003, 9_999, 4_321, 13_131];
+        proxy.cut_after(cuts);
+        let data = tempfile::tempdir().expect("a folder");
+        let mut north = North::start(data.path(), settings(proxy.address(), version)).await;
+        north.keep(numbered(0..3_000)).await;
+        let last = || watcher.lines().iter().any(|line| line == "out/readings 2999").then_some(());
+        tokio::task::block_in_place(|| wait_for("the last of them", PATIENCE, last));
+        north.until_drained().await;
+        let expected = (0..3_000).map(|n| format!("out/readings {n}"));
+        assert!(watcher.lines().iter().cloned().eq(expected), "each once, in order");
+        assert!(proxy.cuts() >= cuts.len() as u64 - 1, "{}", proxy.cuts());
+        north.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_crash_what_the_cloud_had_confirmed_is_released_and_not_published_again() {
+    for (session_present, session_lost) in
+        [(true, SessionLost::Resend), (false, SessionLost::Resend), (false, SessionLost::AssumeDelivered)]
+    {
+        let cloud = Cloud::listen().await;
+        let data = tempfile::tempdir().expect("a folder");
+        let settings = Settings { session_lost, ..settings(cloud.address(), Version::V5) };
+        let mut north = North::start(data.path(), settings.clone()).await;
+        north.keep(numbered(0..3)).await;
+        let (mut peer, _) = cloud.accept(welcome(false)).await;
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            let publish = peer.publish().await;
+            assert_eq!((publish.qos, publish.dup), (QoS::ExactlyOnce, false));
+            ids.push(publish.packet_id);
+        }
+        pubrec(&mut peer, ids[0]).await;
+        // It is on disk before PUBREL goes out.
+        assert_eq!(peer.read().await, Packet::PubRel(Ack::success(ids[0])));
+        north.task.abort();
+        north.store.close().await.expect("it closes");
+
+        let mut north = North::start(data.path(), settings).await;
+        let (mut peer, _) = cloud.accept(welcome(session_present)).await;
+        match (session_present, session_lost) {
+            (true, _) => assert_eq!(peer.read().await, Packet::PubRel(Ack::success(ids[0]))),
+            (false, SessionLost::Resend) => {
+                let publish = peer.publish().await;
+                assert_eq!((publish.packet_id, publish.dup), (ids[0], false));
+                pubrec(&mut peer, ids[0]).await;
+            }
+            (false, SessionLost::AssumeDelivered) => {}
+        }
+        for id in &ids[1..] {
+            let publish = peer.publish().await;
+            assert_eq!((publish.packet_id, publish.dup), (*id, session_present));
+            pubrec(&mut peer, *id).await;
+        }
+        let released =
+            if (session_present, session_lost) == (false, SessionLost::Resend) { &ids[..] } else { &ids[1..] };
+        for id in released {
+            assert_eq!(peer.read().await, Packet::PubRel(Ack::success(*id)));
+        }
+        for id in &ids {
+            peer.send(Packet::PubComp(Ack::success(*id))).await;
+        }
+        north.until("an empty queue", |status| status.queue.depth == 0 && status.connects == 1).await;
+        north.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cloud_that_takes_qos_1_at_most_gets_qos_1() {
+    let cloud = Cloud::listen().await;
+    let data = tempfile::tempdir().expect("a folder");
+    let mut north = North::start(data.path(), settings(cloud.address(), Version::V5)).await;
+    north.keep(numbered(0..1)).await;
+    let (mut peer, _) = cloud.accept(ConnAck { maximum_qos: QoS::AtLeastOnce, ..welcome(false) }).await;
+    let publish = peer.publish().await;
+    assert_eq!(publish.qos, QoS::AtLeastOnce);
+    peer.puback(publish.packet_id, Reason::SUCCESS).await;
+    north.until_drained().await;
+    north.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_a_3_1_1_broker_hangs_up_on_is_put_aside_and_the_others_arrive_in_order() {
+    let cloud = Mosquitto::with("allow_anonymous true\npersistence true\nmax_packet_size 1000\n", free_port());
+    let watcher = Watcher::start(&cloud, "watcher", "out/#");
+    let data = tempfile::tempdir().expect("a folder");
+    let settings = Settings { longest_delay: Duration::from_millis(100), ..settings(cloud.address(), Version::V311) };
+    let mut north = North::start(data.path(), settings).await;
+    north.keep(numbered(0..10)).await;
+    north.keep([message("out/readings", vec![b'x'; 3_000], QoS::AtLeastOnce)]).await;
+    north.keep(numbered(10..30)).await;
+    north.until("the message to be put aside", |status| status.queue.set_aside == 1).await;
+    north.until("an empty queue", |status| status.queue.depth == 0).await;
+    let last = || watcher.lines().iter().any(|line| line == "out/readings 29").then_some(());
+    tokio::task::block_in_place(|| wait_for("the last of them", PATIENCE, last));
+    assert!(watcher.lines().iter().cloned().eq((0..30).map(|n| format!("out/readings {n}"))));
+    north.stop().await;
+}

@@ -149,6 +149,13 @@ struct Places<'t> {
 }
 
 impl Places<'_> {
+    /// The bytes of a function's name; the parser knows where its parenthesis is.
+    fn of_function(&self, id: u64, name: &str) -> Range<usize> {
+        let at = self.of(id);
+        let before = self.text.get(..at.start).unwrap_or_default();
+        before.rfind(name).map_or(at, |start| start..start + name.len())
+    }
+
     /// The bytes of a node; those of the whole expression when that is not known.
     fn of(&self, id: u64) -> Range<usize> {
         let Some((first, last)) = self.info.offset_for(id) else { return 0..self.text.len() };
@@ -205,7 +212,14 @@ fn syntax(text: &str, errors: &::cel::ParseErrors) -> WhenError {
         rest.char_indices().nth(usize::try_from(column - 1).unwrap_or(0)).map_or(text.len(), |(at, _)| start + at);
     let to = text[from..].chars().next().map_or(from, |c| from + c.len_utf8());
     let said = first.msg.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
-    let error = WhenError::new(from..to, format!("this is not CEL: {said}"));
+    // What could have been there is a long list of everything.
+    let said = said.split(" expecting ").next().unwrap_or(said);
+    let what = match said.rsplit("input ").next() {
+        _ if said.contains("<EOF>") => "something is missing at its end".to_owned(),
+        Some(word) if said.contains("input ") => format!("{word} can't be here"),
+        _ => said.to_owned(),
+    };
+    let error = WhenError::new(from..to, format!("this is not CEL: {what}"));
     let next = text[from..].trim_start();
     if next.starts_with('=') && !next.starts_with("==") {
         return error.help("two values are compared with `==`");

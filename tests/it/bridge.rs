@@ -1,5 +1,6 @@
 //! Bridge rules: what they match, make and send, both ways, through the real gateway and real brokers.
 
+mod arbitrary;
 mod batches;
 mod cli;
 mod commands;

@@ -104,7 +104,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("bigdecimal", &["model/decimal.rs"]),
     ("chrono", &["model/time.rs", "route/cel"]),
     ("cel", &["route/cel"]),
-    ("zstd", &["route/compress.rs"]),
+    ("zstd", &["route/compress.rs", "cli/backup"]),
     ("tokio_modbus", &["driver/modbus/client", "cli/demo/simulator"]),
     ("tokio_serial", &["driver/stream", "cli/demo/simulator"]),
     ("serial2", &["driver/stream/serial.rs"]),

@@ -112,8 +112,7 @@ fn take<'a>(
 /// The condition, if there is one; an error when it is wrong and told.
 fn when(fields: &Fields<'_>, context: &Context<'_>, problems: &mut Problems) -> Result<Option<When>, ()> {
     let Some(entry) = fields.entry("when") else { return Ok(None) };
-    let wanted = Text { wanted: "a condition in CEL such as payload.values.flow > 60.0", max: 10_000 };
-    let text = fields.read("when", &wanted, problems).ok_or(())?;
+    let text = fields.read("when", &Condition, problems).ok_or(())?;
     When::new(&text).map(Some).map_err(|error| {
         let at = inside(&entry.value, &error.at, context.files);
         let meant = error.word.as_ref().and_then(|(word, known)| did_you_mean(word, known.iter().copied()));
@@ -124,6 +123,21 @@ fn when(fields: &Fields<'_>, context: &Context<'_>, problems: &mut Problems) -> 
             None => problem.maybe_help(error.help),
         });
     })
+}
+
+/// The text of a condition, which may have several lines.
+struct Condition;
+
+impl Read for Condition {
+    type Out = String;
+
+    fn wanted(&self) -> String {
+        "a condition in CEL such as payload.values.flow > 60.0".into()
+    }
+
+    fn read(&self, scalar: &Scalar) -> Result<String, Wrong> {
+        Ok(scalar.text.as_str().to_owned())
+    }
 }
 
 /// A list of filters, or a single one.

@@ -293,7 +293,8 @@ impl Checker<'_, '_> {
         };
         let known: Vec<&Function> = FUNCTIONS.iter().filter(|function| function.0 == name).collect();
         if known.is_empty() {
-            let error = WhenError::new(self.places.of(part.id), format!("there is no function `{name}`"));
+            let error =
+                WhenError::new(self.places.of_function(part.id, name), format!("there is no function `{name}`"));
             let names = FUNCTIONS.iter().map(|function| function.0).chain([
                 "has",
                 "all",
@@ -317,7 +318,10 @@ impl Checker<'_, '_> {
                 let found: Vec<&str> = types.iter().map(|found| found.as_str()).collect();
                 let found = if found.is_empty() { "nothing".to_owned() } else { found.join(" and ") };
                 let of = target.map(|target| format!(" of {}", target.as_str())).unwrap_or_default();
-                let error = WhenError::new(self.places.of(part.id), format!("`{name}`{of} does not take {found}"));
+                let error = WhenError::new(
+                    self.places.of_function(part.id, name),
+                    format!("`{name}`{of} does not take {found}"),
+                );
                 Err(error
                     .help(format!("it is {}", known.iter().map(|known| usage(known)).collect::<Vec<_>>().join(" or "))))
             }

@@ -422,6 +422,7 @@ fn a_store_of_the_first_version_opens_and_keeps_what_waits_in_it() {
     {
         sql(dir.path(), &format!("DROP TABLE {table}"));
     }
+    sql(dir.path(), "ALTER TABLE queues DROP COLUMN server");
     sql(dir.path(), "DELETE FROM _sqlx_migrations WHERE version > 1");
     block_on(async {
         let mut bench = Bench::open_with(dir.path(), vec![spec]).await;

@@ -113,7 +113,6 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("base64", &["cli/queue/export.rs", "web/guard.rs"]),
     ("tar", &["cli/backup/archive.rs"]),
     ("sha2", &["cli/backup/archive.rs"]),
-    ("zstd", &["cli/backup/archive.rs"]),
     ("axum", &["web/"]),
     ("hyper", &["web/"]),
     ("hyper_util", &["web/"]),

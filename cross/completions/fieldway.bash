@@ -19,6 +19,9 @@ _fieldway() {
             fieldway,backup)
                 cmd="fieldway__subcmd__backup"
                 ;;
+            fieldway,bridge)
+                cmd="fieldway__subcmd__bridge"
+                ;;
             fieldway,check)
                 cmd="fieldway__subcmd__check"
                 ;;
@@ -58,8 +61,35 @@ _fieldway() {
             fieldway,write)
                 cmd="fieldway__subcmd__write"
                 ;;
+            fieldway__subcmd__bridge,help)
+                cmd="fieldway__subcmd__bridge__subcmd__help"
+                ;;
+            fieldway__subcmd__bridge,import)
+                cmd="fieldway__subcmd__bridge__subcmd__import"
+                ;;
+            fieldway__subcmd__bridge,inspect)
+                cmd="fieldway__subcmd__bridge__subcmd__inspect"
+                ;;
+            fieldway__subcmd__bridge,test)
+                cmd="fieldway__subcmd__bridge__subcmd__test"
+                ;;
+            fieldway__subcmd__bridge__subcmd__help,help)
+                cmd="fieldway__subcmd__bridge__subcmd__help__subcmd__help"
+                ;;
+            fieldway__subcmd__bridge__subcmd__help,import)
+                cmd="fieldway__subcmd__bridge__subcmd__help__subcmd__import"
+                ;;
+            fieldway__subcmd__bridge__subcmd__help,inspect)
+                cmd="fieldway__subcmd__bridge__subcmd__help__subcmd__inspect"
+                ;;
+            fieldway__subcmd__bridge__subcmd__help,test)
+                cmd="fieldway__subcmd__bridge__subcmd__help__subcmd__test"
+                ;;
             fieldway__subcmd__help,backup)
                 cmd="fieldway__subcmd__help__subcmd__backup"
+                ;;
+            fieldway__subcmd__help,bridge)
+                cmd="fieldway__subcmd__help__subcmd__bridge"
                 ;;
             fieldway__subcmd__help,check)
                 cmd="fieldway__subcmd__help__subcmd__check"
@@ -100,6 +130,15 @@ _fieldway() {
             fieldway__subcmd__help,write)
                 cmd="fieldway__subcmd__help__subcmd__write"
                 ;;
+            fieldway__subcmd__help__subcmd__bridge,import)
+                cmd="fieldway__subcmd__help__subcmd__bridge__subcmd__import"
+                ;;
+            fieldway__subcmd__help__subcmd__bridge,inspect)
+                cmd="fieldway__subcmd__help__subcmd__bridge__subcmd__inspect"
+                ;;
+            fieldway__subcmd__help__subcmd__bridge,test)
+                cmd="fieldway__subcmd__help__subcmd__bridge__subcmd__test"
+                ;;
             fieldway__subcmd__help__subcmd__queue,export)
                 cmd="fieldway__subcmd__help__subcmd__queue__subcmd__export"
                 ;;
@@ -122,7 +161,7 @@ _fieldway() {
 
     case "${cmd}" in
         fieldway)
-            opts="-h -V --log-format --log-level --help --version run check plan queue read scan status backup restore templates write passwd demo help"
+            opts="-h -V --log-format --log-level --help --version run check plan queue read scan status backup restore templates write bridge passwd demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -151,6 +190,192 @@ _fieldway() {
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge)
+            opts="-h --log-format --log-level --help test inspect import help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --log-format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge__subcmd__help)
+            opts="test inspect import help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge__subcmd__help__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge__subcmd__help__subcmd__inspect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge__subcmd__help__subcmd__test)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge__subcmd__import)
+            opts="-h --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --log-format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge__subcmd__inspect)
+            opts="-h --config --json --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__bridge__subcmd__test)
+            opts="-h --config --topic --payload --direction --qos --retain --uplink --json --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --topic)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --payload)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --direction)
+                    COMPREPLY=($(compgen -W "up down" -- "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --uplink)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -222,7 +447,7 @@ _fieldway() {
             return 0
             ;;
         fieldway__subcmd__help)
-            opts="run check plan queue read scan status backup restore templates write passwd demo help"
+            opts="run check plan queue read scan status backup restore templates write bridge passwd demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -238,6 +463,62 @@ _fieldway() {
         fieldway__subcmd__help__subcmd__backup)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__help__subcmd__bridge)
+            opts="test inspect import"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__help__subcmd__bridge__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__help__subcmd__bridge__subcmd__inspect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldway__subcmd__help__subcmd__bridge__subcmd__test)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

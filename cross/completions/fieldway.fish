@@ -40,6 +40,7 @@ complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "backup" -d 'Copy 
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "restore" -d 'Put a backup in place'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "templates" -d 'List the devices that there are templates for, or show a template'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "write" -d 'Set a point of a running gateway and wait for the result'
+complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "bridge" -d 'Try bridge rules, show them with their counts, convert those of mosquitto'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "passwd" -d 'Make the hash of a password for a user of the broker'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "demo" -d 'Show the whole gateway at work on simulated devices; needs no hardware and no root'
 complete -c fieldway -n "__fish_fieldway_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -121,6 +122,41 @@ json\t'One JSON object a line'"
 complete -c fieldway -n "__fish_fieldway_using_subcommand write" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
 complete -c fieldway -n "__fish_fieldway_using_subcommand write" -l json -d 'Print the result to standard output as JSON'
 complete -c fieldway -n "__fish_fieldway_using_subcommand write" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and not __fish_seen_subcommand_from test inspect import help" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
+json\t'One JSON object a line'"
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and not __fish_seen_subcommand_from test inspect import help" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and not __fish_seen_subcommand_from test inspect import help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and not __fish_seen_subcommand_from test inspect import help" -f -a "test" -d 'Show what each rule would do with a message; sends nothing'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and not __fish_seen_subcommand_from test inspect import help" -f -a "inspect" -d 'Show the rules, with the counts of the running gateway'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and not __fish_seen_subcommand_from test inspect import help" -f -a "import" -d 'Print the bridges of a mosquitto.conf as uplinks'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and not __fish_seen_subcommand_from test inspect import help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l config -d 'The configuration' -r -F
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l topic -d 'The message\'s topic: a local one, or, down, one of the cloud' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l payload -d 'Its payload' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l direction -d 'up: from here to the cloud; down: from the cloud to here' -r -f -a "up\t''
+down\t''"
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l qos -d 'The QoS that it is published with' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l uplink -d 'Only this uplink' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
+json\t'One JSON object a line'"
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l retain -d 'It is published retained'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -l json -d 'Print to standard output as JSON'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from test" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from inspect" -l config -d 'The configuration' -r -F
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from inspect" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
+json\t'One JSON object a line'"
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from inspect" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from inspect" -l json -d 'Print to standard output as JSON'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from import" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
+json\t'One JSON object a line'"
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from import" -l log-level -d 'What is logged: error, warn, info, debug or trace, or a filter such as `fieldway::uplink=debug` [default: info, demo: error]' -r
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from help" -f -a "test" -d 'Show what each rule would do with a message; sends nothing'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from help" -f -a "inspect" -d 'Show the rules, with the counts of the running gateway'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from help" -f -a "import" -d 'Print the bridges of a mosquitto.conf as uplinks'
+complete -c fieldway -n "__fish_fieldway_using_subcommand bridge; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fieldway -n "__fish_fieldway_using_subcommand passwd" -l name -d 'Print a whole entry of `broker.users` for a user of this name' -r
 complete -c fieldway -n "__fish_fieldway_using_subcommand passwd" -l log-format -d 'How log lines look' -r -f -a "human\t'For people: the journal under systemd, else time of day (UTC), level, text and fields, in colour on a terminal'
 json\t'One JSON object a line'"
@@ -133,18 +169,22 @@ complete -c fieldway -n "__fish_fieldway_using_subcommand demo" -l log-level -d 
 complete -c fieldway -n "__fish_fieldway_using_subcommand demo" -l fast -d 'Tell the story in a quarter of a minute'
 complete -c fieldway -n "__fish_fieldway_using_subcommand demo" -l plain -d 'No colours'
 complete -c fieldway -n "__fish_fieldway_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "run" -d 'Run the gateway until it is stopped'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "check" -d 'Check a configuration and print everything that is wrong with it'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "plan" -d 'Show each request of each bus, and how much of the line\'s time it takes'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "queue" -d 'Show what waits for each uplink, or export it'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "read" -d 'Read points of one device once, and show them'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "scan" -d 'Ask every unit id of a bus who is there'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "status" -d 'Show how the running gateway is doing'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "backup" -d 'Copy a whole gateway into one file, also while it runs'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "restore" -d 'Put a backup in place'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "templates" -d 'List the devices that there are templates for, or show a template'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "write" -d 'Set a point of a running gateway and wait for the result'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "passwd" -d 'Make the hash of a password for a user of the broker'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "demo" -d 'Show the whole gateway at work on simulated devices; needs no hardware and no root'
-complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write passwd demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "run" -d 'Run the gateway until it is stopped'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "check" -d 'Check a configuration and print everything that is wrong with it'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "plan" -d 'Show each request of each bus, and how much of the line\'s time it takes'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "queue" -d 'Show what waits for each uplink, or export it'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "read" -d 'Read points of one device once, and show them'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "scan" -d 'Ask every unit id of a bus who is there'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "status" -d 'Show how the running gateway is doing'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "backup" -d 'Copy a whole gateway into one file, also while it runs'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "restore" -d 'Put a backup in place'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "templates" -d 'List the devices that there are templates for, or show a template'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "write" -d 'Set a point of a running gateway and wait for the result'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "bridge" -d 'Try bridge rules, show them with their counts, convert those of mosquitto'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "passwd" -d 'Make the hash of a password for a user of the broker'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "demo" -d 'Show the whole gateway at work on simulated devices; needs no hardware and no root'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and not __fish_seen_subcommand_from run check plan queue read scan status backup restore templates write bridge passwd demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fieldway -n "__fish_fieldway_using_subcommand help; and __fish_seen_subcommand_from queue" -f -a "export" -d 'Print the messages of an uplink\'s queue as JSON lines, those that were put aside too; nothing is taken out'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and __fish_seen_subcommand_from bridge" -f -a "test" -d 'Show what each rule would do with a message; sends nothing'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and __fish_seen_subcommand_from bridge" -f -a "inspect" -d 'Show the rules, with the counts of the running gateway'
+complete -c fieldway -n "__fish_fieldway_using_subcommand help; and __fish_seen_subcommand_from bridge" -f -a "import" -d 'Print the bridges of a mosquitto.conf as uplinks'

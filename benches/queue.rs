@@ -36,7 +36,11 @@ fn main() {
 async fn open(folder: &Path) -> Opened {
     let spec = QueueSpec {
         name: Name::new("cloud").expect("a name"),
-        limits: Limits { max_size: 16 << 30, max_age: Duration::from_secs(30 * 86_400), when_full: WhenFull::DropOldest },
+        limits: Limits {
+            max_size: 16 << 30,
+            max_age: Duration::from_secs(30 * 86_400),
+            when_full: WhenFull::DropOldest,
+        },
         durability: Durability::Full,
         commit_every: Duration::from_millis(250),
     };
@@ -56,7 +60,8 @@ async fn wear(folder: &Path, rate: u64, seconds: u64) {
     let before = bytes_written();
     let appends = opened.appends.clone();
     let feeding = tokio::spawn(async move {
-        let mut beat = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate.min(100)).expect("at most 100"));
+        let mut beat =
+            tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate.min(100)).expect("at most 100"));
         let mut fed = 0;
         let begin = Instant::now();
         while fed < messages {
@@ -107,7 +112,11 @@ async fn buffered(folder: &Path, messages: u64) {
     feeding.await.expect("it was all sent");
     let filled = begin.elapsed().as_secs_f64();
     let size = std::fs::metadata(folder.join("queue.db")).map_or(0, |file| file.len());
-    println!("filled {messages} messages in {filled:.1} s, {:.0} MB on disk; {} resident", size as f64 / 1e6, resident());
+    println!(
+        "filled {messages} messages in {filled:.1} s, {:.0} MB on disk; {} resident",
+        size as f64 / 1e6,
+        resident()
+    );
     opened.store.close().await.expect("it closes");
 
     let begin = Instant::now();
@@ -144,10 +153,14 @@ async fn buffered(folder: &Path, messages: u64) {
     );
     let begin = Instant::now();
     let length = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
-    while length("queue.db") > 1 << 20 && begin.elapsed() < Duration::from_secs(30) {
+    while length("queue.db") > 16 << 20 && begin.elapsed() < Duration::from_secs(30) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    println!("{:.1} s later, {} KB on disk", begin.elapsed().as_secs_f64(), (length("queue.db") + length("queue.db-wal")) / 1024);
+    println!(
+        "{:.1} s later, {} KB on disk",
+        begin.elapsed().as_secs_f64(),
+        (length("queue.db") + length("queue.db-wal")) / 1024
+    );
     opened.store.close().await.expect("it closes");
 }
 

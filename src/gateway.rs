@@ -186,11 +186,8 @@ impl Gateway {
 
     /// Has the board tell of the parts that `config` names.
     fn show(&self, config: &Config) {
-        self.board.show(Parts {
-            buses: self.buses.statuses(&config.buses),
-            uplinks: self.uplink_watches.clone(),
-            rules: self.keeping.tallies(),
-        });
+        let (uplinks, rules) = (self.uplink_watches.clone(), self.keeping.tallies());
+        self.board.show(Parts { buses: self.buses.statuses(&config.buses), uplinks, rules });
     }
 
     /// The configuration that it runs with. Its devices are not in it.

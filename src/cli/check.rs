@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Look, Place, Report};
 use crate::log::{self, Severity};
 use crate::model::Timestamp;
+use crate::uplink;
 
 /// Where the package installs its configuration.
 pub const DEFAULT_FILE: &str = "/etc/fieldway/gateway.yaml";
@@ -61,6 +62,7 @@ fn warnings(config: &Config, now: Timestamp) -> Vec<(Option<Place>, String)> {
         );
         (None, warning)
     }));
+    warnings.extend(uplink::certificate_warnings(&config.uplinks, now));
     warnings
 }
 

@@ -13,7 +13,7 @@ pub(super) fn inside(node: &Node, part: &Range<usize>, files: &Files) -> Span {
     let text: &str = &scalar.text;
     let found = match raw.chars().next() {
         Some('\'') if !scalar.plain => quoted(raw, part, |rest| if rest.starts_with("''") { 2 } else { width(rest) }),
-        Some('"') if !scalar.plain => quoted(raw, part, |rest| escape(rest)),
+        Some('"') if !scalar.plain => quoted(raw, part, escape),
         _ if raw.starts_with(text) => Some(part.clone()),
         _ => lines(raw, text, part),
     };

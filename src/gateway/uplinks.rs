@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::broker::{HubClosed, HubHandle, Memory, Outlet};
 use crate::clock::Clock;
@@ -104,6 +104,9 @@ impl Keeping {
         topics: &GatewayTopics,
         clock: Clock,
     ) -> Result<Keeping, StoreError> {
+        for (_, warning) in uplink::certificate_warnings(&config.uplinks, clock.wall()) {
+            warn!("{warning}");
+        }
         let specs: Vec<QueueSpec> = config.uplinks.iter().map(queue_spec).collect();
         let data_dir = &config.gateway.data_dir;
         let opened = match Store::open_with(data_dir, specs.clone(), bundle, clock).await {
@@ -244,6 +247,7 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
     let offline = forwarder.presence(&topics.state_message(false));
     let presence = online.zip(offline).map(|(online, offline)| Presence {
         topic: online.topic,
+        retain: online.retain,
         online: online.payload,
         offline: offline.payload,
     });

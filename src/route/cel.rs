@@ -113,7 +113,7 @@ impl When {
         let lookup = Lookup { subject, patterns, spent: AtomicU32::new(0) };
         let mut context = Context::with_env(env.clone());
         context.set_variable_resolver(&lookup);
-        let result = match Value::resolve_val(expression, &context) {
+        match Value::resolve_val(expression, &context) {
             Ok(value) => match value.downcast_ref::<CelBool>() {
                 Some(is) if *is.inner() => Verdict::Yes,
                 Some(_) => Verdict::No,
@@ -123,8 +123,7 @@ impl When {
                 )),
             },
             Err(error) => Verdict::Unclear(lookup.explain(&error)),
-        };
-        result
+        }
     }
 }
 
@@ -378,7 +377,7 @@ fn mixed(args: &Args<'_, '_>) -> Option<(f64, f64)> {
     };
     let ((left, left_is), (right, right_is)) = (number(&args[0])?, number(&args[1])?);
     let same_whole = !left_is && !right_is && args[0].get_type().name() == args[1].get_type().name();
-    (!same_whole && !(left_is && right_is)).then_some((left, right))
+    (!(same_whole || left_is && right_is)).then_some((left, right))
 }
 
 macro_rules! calculate {

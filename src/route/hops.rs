@@ -35,10 +35,10 @@ pub enum Round {
 pub fn path(properties: Option<&Properties>) -> Vec<&str> {
     let user = properties.map(|properties| properties.user.as_slice()).unwrap_or_default();
     let hops = user.iter().filter(|(name, _)| name == HOPS).flat_map(|(_, value)| value.split(' '));
-    let sender = user.iter().filter(|(name, _)| name == SENDER).map(|(_, value)| value.as_str());
+    let mut sender = user.iter().filter(|(name, _)| name == SENDER).map(|(_, value)| value.as_str());
     let mut path: Vec<&str> = hops.filter(|id| !id.is_empty()).collect();
     // The last of them: a gateway that passed one on left none of an earlier sender.
-    path.extend(sender.last());
+    path.extend(sender.next_back());
     path
 }
 

@@ -40,7 +40,19 @@ pub(super) fn absent(data_dir: &Path, queues: Vec<QueueSpec>, problem: String, c
         let Lane { epoch, done, recorded, last, rows, receipts } = normal;
         // Not fresh: the session at the cloud belongs to what is on disk.
         let fresh = false;
-        handles.push(Queue { name: spec.name, epoch, fresh, done, recorded, last, rows, receipts, high, status });
+        handles.push(Queue {
+            name: spec.name,
+            epoch,
+            fresh,
+            server: String::new(),
+            done,
+            recorded,
+            last,
+            rows,
+            receipts,
+            high,
+            status,
+        });
     }
     let (appends, mut appends_rx) = mpsc::channel::<Append>(MAX_ROWS);
     let (reports_tx, reports) = mpsc::channel(REPORTS_WAITING);

@@ -27,8 +27,8 @@ pub(super) struct Acknowledged {
     pub bytes: u64,
     /// Of these, rows that the cloud will never take, and why.
     pub aside: Vec<(u64, String)>,
-    /// The uplink has connected with a clean session.
-    pub seasoned: bool,
+    /// The uplink has connected with a clean session to this server.
+    pub seasoned: Option<String>,
     /// Every row at QoS 2 up to here has its PUBREC.
     pub recorded: u64,
     orders: u64,
@@ -45,7 +45,7 @@ pub(super) struct Claims {
     acknowledged: u64,
     deleted: u64,
     aside: Vec<(u64, String)>,
-    seasoned: bool,
+    seasoned: Option<String>,
     recorded: u64,
     /// The last order that was given.
     orders: u64,
@@ -135,9 +135,9 @@ impl Claims {
         self.aside.push((n, reason));
     }
 
-    /// The uplink has connected with a clean session: the queue is not fresh any more.
-    pub(super) fn season(&mut self) -> (u64, Wake) {
-        self.seasoned = true;
+    /// The uplink has connected with a clean session to this server: the queue is not fresh any more.
+    pub(super) fn season(&mut self, server: &str) -> (u64, Wake) {
+        self.seasoned = Some(server.to_owned());
         self.order()
     }
 
@@ -188,14 +188,14 @@ impl Claims {
         let bytes = self.held.iter().take_while(|(n, _)| *n <= through).map(|(_, bytes)| bytes).sum();
         let aside = self.aside.iter().filter(|(n, _)| *n <= through).cloned().collect();
         let (recorded, orders) = (self.recorded, self.orders);
-        Some(Acknowledged { through, bytes, aside, seasoned: self.seasoned, recorded, orders })
+        Some(Acknowledged { through, bytes, aside, seasoned: self.seasoned.clone(), recorded, orders })
     }
 
     /// The commit that deleted them is done.
     pub(super) fn deleted(&mut self, acknowledged: &Acknowledged) {
         self.deleted = acknowledged.through;
         self.aside.retain(|(n, _)| *n > acknowledged.through);
-        self.seasoned &= !acknowledged.seasoned;
+        self.seasoned.take_if(|server| acknowledged.seasoned.as_ref() == Some(server));
         self.on_disk = Marks { recorded: acknowledged.recorded, orders: acknowledged.orders };
         while let Some((_, bytes)) = self.held.pop_front_if(|(n, _)| *n <= acknowledged.through) {
             self.held_bytes -= bytes;
@@ -295,11 +295,11 @@ mod tests {
         assert_eq!(claims.record(9), Wake::Soon(true));
         assert_eq!(claims.reset_recorded(3), (1, Wake::Soon(true)));
         let commit = claims.acknowledged().expect("something to write");
-        assert_eq!(claims.season().0, 2);
+        assert_eq!(claims.season("cloud").0, 2);
         claims.deleted(&commit);
         assert_eq!(claims.marks(), Marks { recorded: 3, orders: 1 });
         let commit = claims.acknowledged().expect("the season");
-        assert!(commit.seasoned);
+        assert_eq!(commit.seasoned.as_deref(), Some("cloud"));
         claims.deleted(&commit);
         assert_eq!((claims.marks().orders, claims.acknowledged()), (2, None));
     }

@@ -184,7 +184,7 @@ pub(super) async fn start(
     };
     for (spec, [normal, high]) in queues.into_iter().zip(roster.records) {
         let (status_tx, status) = watch::channel(QueueStatus::default());
-        let fresh = normal.fresh;
+        let (fresh, server) = (normal.fresh, normal.server.clone());
         let (received, subscribed) = database.reception(normal.id).await?;
         receptions.push(inlets.add(normal.id, received, subscribed, bell.clone()));
         let sent = !fresh;
@@ -192,7 +192,7 @@ pub(super) async fn start(
         let (high, of_high) = open_lane(&mut database, &path, &spec, high, &bell, stamp, [first, sent]).await?;
         let Lane { epoch, done, recorded, last, rows, receipts } = normal;
         let name = spec.name.clone();
-        handles.push(Queue { name, epoch, fresh, done, recorded, last, rows, receipts, high, status });
+        handles.push(Queue { name, epoch, fresh, server, done, recorded, last, rows, receipts, high, status });
         let mut tenant = Tenant::new(spec, [of_normal, of_high], status_tx);
         tenant.refresh(&mut database).await?;
         tenant.publish(stamp, None);

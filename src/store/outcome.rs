@@ -49,7 +49,10 @@ impl Outcome {
             self.record.done = acknowledged.through;
             self.head_moved = true;
         }
-        self.record.fresh &= !acknowledged.seasoned;
+        if let Some(server) = &acknowledged.seasoned {
+            self.record.fresh = false;
+            self.record.server.clone_from(server);
+        }
         self.record.recorded = acknowledged.recorded;
         self.acknowledged = Some(acknowledged);
         Ok(())

@@ -25,6 +25,8 @@ pub struct Queue {
     /// Whether this queue has never been connected with a clean session: the cloud may hold a session that belongs to an
     /// earlier generation.
     pub fresh: bool,
+    /// What [`Receipts::season`] was last told; empty when it never was.
+    pub server: String,
     /// Every row up to here was acknowledged when the queue was opened.
     pub done: u64,
     /// Every row at QoS 2 up to here had its PUBREC then.
@@ -222,10 +224,10 @@ impl Receipts {
         order
     }
 
-    /// The uplink has connected with a clean session. Returns the number of this order; nothing may be sent before [`Marks::orders`] has
+    /// The uplink has connected with a clean session to this server. Returns the number of this order; nothing may be sent before [`Marks::orders`] has
     /// come to it, or a crash could have the session thrown away that has it.
-    pub fn season(&self) -> u64 {
-        let (order, wake) = self.0.claims().season();
+    pub fn season(&self, server: &str) -> u64 {
+        let (order, wake) = self.0.claims().season(server);
         self.0.wake(wake);
         order
     }

@@ -12,6 +12,8 @@ pub(super) struct Record {
     pub epoch: u32,
     /// Never connected with a clean session so far.
     pub fresh: bool,
+    /// Whose session `recorded` and the packet ids in flight belong to; empty while that is not known.
+    pub server: String,
     /// The next row's number.
     pub next_n: u64,
     /// Every row up to here is acknowledged and deleted.

@@ -37,8 +37,8 @@ pub(super) async fn salvage(wreck: &Path, database: &mut Database) -> Result<(),
     }
     let known: Vec<Record> = known.unwrap_or_default();
     // The queues of removed uplinks were being deleted.
-    for old in known.iter().filter(|record| roster::owner(&record.name).is_some()).cloned() {
-        let copied = copy(&mut wreck, &old, database).await;
+    for old in known.iter().filter(|record| roster::owner(&record.name).is_some()) {
+        let copied = copy(&mut wreck, old, database).await;
         if let Err(problem) = copied {
             wreck.close().await;
             return Err(problem);

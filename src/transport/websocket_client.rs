@@ -94,9 +94,30 @@ fn refusal(error: Error) -> NoUpgrade {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    proptest! {
+        /// Whatever a server answers, it ends, and is no WebSocket unless it says so.
+        #[test]
+        fn any_answer_is_survived(begin in prop::bool::ANY, bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let answer = [if begin { &b"HTTP/1.1 101 Switching Protocols\r\n"[..] } else { b"" }, &bytes].concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (ours, mut theirs) = tokio::io::duplex(4096);
+            let connected = runtime.block_on(async {
+                let server = async {
+                    let _ = theirs.write_all(&answer).await;
+                    let _ = theirs.shutdown().await;
+                    while theirs.read(&mut [0; 256]).await.is_ok_and(|read| read > 0) {}
+                };
+                let client = async { connect(ours, "broker", "/mqtt", 1_000).await.map(drop) };
+                tokio::join!(client, server).0
+            });
+            prop_assert!(connected.is_err());
+        }
+    }
 
     /// What becomes of an upgrade that is answered with `answer`, and what was asked.
     async fn answered(answer: &str) -> (Result<(), NoUpgrade>, String) {

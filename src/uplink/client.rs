@@ -238,7 +238,7 @@ fn connect_packet(settings: &Settings, password: Option<&Secret>, client_id: &st
 }
 
 fn will(presence: &Presence) -> Will {
-    let message = Message::new(presence.topic.clone(), presence.offline.clone(), QoS::AtLeastOnce, true);
+    let message = Message::new(presence.topic.clone(), presence.offline.clone(), QoS::AtLeastOnce, presence.retain);
     Will { message, delay_s: 0 }
 }
 

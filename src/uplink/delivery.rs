@@ -97,6 +97,8 @@ pub(super) struct Delivery {
     lane: Lane,
     /// Read ahead, not sent.
     waiting: VecDeque<Entry>,
+    /// There is nothing more to be read.
+    drained: bool,
     /// Rows up to here may have been sent before this process started.
     suspect: u64,
     /// Those at QoS 2 up to here had their PUBREC then.
@@ -136,6 +138,7 @@ impl Delivery {
             outbound: Outbound::new(window.min(many), ids),
             lane: Lane::new(done, recorded),
             waiting: VecDeque::new(),
+            drained: false,
             // Acknowledgements come in any order and are recorded late, but no row can have been sent whose id still belonged to another.
             suspect: last.min(done + u64::from(many)),
             recorded_before: recorded,
@@ -191,6 +194,7 @@ impl Delivery {
     /// Events stay: a row that was put aside is not in flight any more.
     pub(super) fn disconnected(&mut self, by_cloud: bool) -> u64 {
         self.waiting.clear();
+        self.drained = false;
         if self.is_in_question() && self.suspicion.ended(by_cloud, self.taken, self.lane.passed()) == Finding::Oldest {
             let oldest = self
                 .outbound
@@ -217,7 +221,13 @@ impl Delivery {
 
     /// Rows that were read, in order.
     pub(super) fn offer(&mut self, entries: Vec<Entry>) {
+        self.drained = false;
         self.waiting.extend(entries);
+    }
+
+    /// There are no more rows than those that were offered.
+    pub(super) fn nothing_left(&mut self) {
+        self.drained = true;
     }
 
     /// Rows that wait to be sent.
@@ -235,7 +245,15 @@ impl Delivery {
                 self.suspicion.settled(row.n);
                 self.settled(row.n)
             }
-            Acked::Unknown => Progress::Nothing,
+            Acked::Unknown => match self.outbound.refused(ack.packet_id) {
+                // A broker that has no QoS 2 and no way to say so (RabbitMQ, 3.1.1) answers as if it had been QoS 1: it has the message.
+                Acked::Message(row) => {
+                    self.downgraded = true;
+                    self.suspicion.settled(row.n);
+                    self.settled(row.n)
+                }
+                Acked::Unknown => Progress::Nothing,
+            },
         }
     }
 

@@ -19,7 +19,7 @@ impl Uplink {
         let Some(presence) = &self.settings.presence else { return Ok(()) };
         self.pace.sent(1, self.clock.now());
         let (payload, id) = if online { (&presence.online, ONLINE_ID) } else { (&presence.offline, OFFLINE_ID) };
-        let message = Message::new(presence.topic.clone(), payload.clone(), QoS::AtLeastOnce, true);
+        let message = Message::new(presence.topic.clone(), payload.clone(), QoS::AtLeastOnce, presence.retain);
         Ok(self.delivery.write_plain(&connection.codec, &message, id, &mut connection.outbox)?)
     }
 

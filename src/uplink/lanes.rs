@@ -69,6 +69,11 @@ impl Lanes {
         self.lanes[class as usize].offer(entries);
     }
 
+    /// A queue has no more rows than those that were offered.
+    pub(super) fn nothing_left(&mut self, class: Priority) {
+        self.lanes[class as usize].nothing_left();
+    }
+
     /// Rows of a queue that wait to be sent.
     pub(super) fn waiting(&self, class: Priority) -> usize {
         self.lane(class).waiting()

@@ -17,6 +17,7 @@
 
 mod accept;
 mod backoff;
+mod certificates;
 mod client;
 mod delivery;
 mod echoes;
@@ -47,6 +48,7 @@ use crate::model::{Name, Pulse, SessionLost, Topic};
 use crate::mqtt::Version;
 
 pub use accept::{ACCEPTED_WAITING, Accept, Accepted, Outcome, Settled, Subscription, Ticket};
+pub use certificates::certificate_warnings;
 pub use task::run;
 
 /// Where an uplink connects, and as whom.
@@ -95,11 +97,13 @@ impl Settings {
     pub const LONGEST_DELAY: Duration = Duration::from_secs(60);
 }
 
-/// A retained message for as long as the gateway is connected, another one when it is not.
+/// A message when the gateway is connected, another one when it is not.
 #[derive(Debug, Clone)]
 pub struct Presence {
     /// Where both go.
     pub topic: Topic,
+    /// Whether the cloud keeps the last of them, for those who come later.
+    pub retain: bool,
     /// Published after each CONNACK.
     pub online: Bytes,
     /// The will, and published before an orderly DISCONNECT.

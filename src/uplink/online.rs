@@ -247,7 +247,11 @@ impl Uplink {
         match fetched {
             Ok(entries) => {
                 link.read_again = None;
-                self.delivery.offer(class, entries);
+                if self.prefetch[class as usize].is_at_end() {
+                    self.delivery.nothing_left(class);
+                } else {
+                    self.delivery.offer(class, entries);
+                }
             }
             Err(problem) => self.cannot_read(link, &problem),
         }

@@ -60,6 +60,11 @@ impl Prefetch {
         }
     }
 
+    /// Whether everything that is committed was read.
+    pub(super) fn is_at_end(&self) -> bool {
+        matches!(self.0, State::Waiting(_))
+    }
+
     /// Lets a read come to its end and forgets what it brought. The caller gives those rows back, so there is something to read.
     pub(super) async fn settle(&mut self) {
         if let State::Busy(_) = self.0 {

@@ -59,7 +59,10 @@ pub(super) struct Uplink {
     pub queue: Option<watch::Receiver<QueueStatus>>,
     /// The configured one, or the one that the cloud gave us.
     client_id: String,
+    /// The next session has to begin clean, whatever the server has.
     fresh: bool,
+    /// Whose session it is that counts; empty while that is not known.
+    session_of: String,
     /// An order of [`Receipts`] that has to be on disk before anything is sent.
     pub hold: [Option<u64>; 2],
     /// The log was told that the cloud takes QoS 1 at most.
@@ -118,6 +121,7 @@ pub async fn run(
         queue: Some(queue.status),
         client_id: settings.client_id.clone(),
         fresh: queue.fresh,
+        session_of: queue.server,
         hold: [None, None],
         told_downgraded: false,
         settings: Arc::new(settings),
@@ -147,7 +151,9 @@ impl Uplink {
     async fn run(&mut self) {
         loop {
             let (settings, clock, turn) = (self.settings.clone(), self.clock, self.rota.current());
-            let (client_id, clean_start) = (self.client_id.clone(), self.fresh);
+            // Another server has another session of ours, if any, and its packet ids stand for other messages.
+            let elsewhere = !self.session_of.is_empty() && self.session_of != self.session(turn);
+            let (client_id, clean_start) = (self.client_id.clone(), self.fresh || elsewhere);
             let attempt = async move {
                 Connection::open(&settings, &settings.servers[turn], &client_id, clean_start, clock).await
             };
@@ -156,6 +162,7 @@ impl Uplink {
                 None => return,
                 Some(Ok((connection, connack))) => {
                     let since = self.clock.now();
+                    self.fresh = clean_start;
                     let end = self.connected(connection, connack).await;
                     let passed = self.delivery.disconnected(matches!(end, End::Closed(_)));
                     self.settle_last_words();
@@ -189,6 +196,11 @@ impl Uplink {
         }
     }
 
+    /// What tells the session at this server from those at others, and of other clients.
+    fn session(&self, turn: usize) -> String {
+        format!("{} {}", self.settings.servers[turn].authority().to_lowercase(), self.settings.client_id)
+    }
+
     /// Which server it is about, where there are several.
     fn of_server(&self, turn: usize, why: String) -> String {
         let servers = &self.settings.servers;
@@ -200,8 +212,9 @@ impl Uplink {
             self.client_id.clone_from(assigned);
         }
         if std::mem::take(&mut self.fresh) {
+            self.session_of = self.session(self.rota.current());
             let [normal, _] = &self.receipts;
-            self.hold[Priority::Normal as usize] = Some(normal.season());
+            self.hold[Priority::Normal as usize] = Some(normal.season(&self.session_of));
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {

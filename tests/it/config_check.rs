@@ -89,3 +89,27 @@ fn hostile_files_are_refused_in_bounded_memory() {
         assert!(text(&output.stderr).starts_with("error: "), "{name}: {}", text(&output.stderr));
     }
 }
+
+#[test]
+fn a_certificate_of_an_uplink_that_ran_out_and_a_key_for_everybody_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rcgen::{CertificateParams, date_time_ymd};
+
+    use crate::support::certificates::{Authority, named};
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = Authority::new(folder.path(), "ca");
+    let mut params = named("plant-7", CertificateParams::default());
+    params.not_after = date_time_ymd(2020, 2, 3);
+    let (_, key) = authority.sign("old", &params);
+    fs::set_permissions(key, fs::Permissions::from_mode(0o644)).expect("ours");
+    let file = folder.path().join("gateway.yaml");
+    let text_of = "gateway: { id: a }\nuplinks:\n  cloud: { url: mqtts://b, ca: ca.pem, certificate: old.pem, private_key: old.key, forward: [{ topic: '#' }] }\n";
+    fs::write(&file, text_of).expect("written");
+    let output = check(&[file.to_str().expect("a path")]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    let place = format!("warning: {}:3:3: ", file.display());
+    assert_eq!(said.lines().filter(|line| line.starts_with(&place)).count(), 2, "{said}");
+    assert!(said.contains("of uplink cloud: it expired on 2020-02-0") && said.contains("chmod o-r"), "{said}");
+}

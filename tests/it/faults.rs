@@ -63,7 +63,7 @@ fn a_queue_stops_growing_before_the_disk_is_full_and_drops_by_its_policy() {
         assert_eq!(status.depth + status.dropped, ticket);
         let used: u64 =
             ["queue.db", "queue.db-wal"].map(|name| fs::metadata(disk.path().join(name)).unwrap().len()).iter().sum();
-        assert!(used < 20 << 20, "{used} bytes of 32 MiB");
+        assert!(used < 24 << 20, "{used} bytes of 32 MiB, of which the reserve has 8");
         assert!(disk.path().join("queue.reserve").exists());
         opened.store.close().await.unwrap();
         let mut opened = open(disk.path(), vec![spec()]).await;

@@ -100,6 +100,14 @@ fn the_sample_that_packages_install_runs_as_it_is_and_says_nothing_worse_than_in
 #[test]
 fn every_configuration_in_the_documentation_loads() {
     let folder = tempfile::tempdir().unwrap();
+    // What they name beside them.
+    fs::create_dir(folder.path().join("tls")).unwrap();
+    for name in ["plant-7.pem", "plant-7.key"] {
+        fs::write(folder.path().join("tls").join(name), read(&format!("tests/golden/config/good-uplinks/tls/{name}")))
+            .unwrap();
+    }
+    fs::write(folder.path().join("tls/ca.pem"), read("tests/golden/config/good-uplinks/tls/plant-7.pem")).unwrap();
+    fs::write(folder.path().join("cloud.password"), "for the tests only\n").unwrap();
     let mut count = 0;
     for page in pages() {
         for (info, text) in blocks(&read(&page)) {

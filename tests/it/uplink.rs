@@ -4,6 +4,7 @@ mod accept;
 mod consumer;
 mod exactly_once;
 mod failover;
+mod interop;
 mod mosquitto;
 mod refusals;
 mod stand_in;
@@ -53,6 +54,7 @@ fn settings(cloud: SocketAddr, version: Version) -> Settings {
 fn presence() -> Presence {
     Presence {
         topic: Topic::new("plant-7/gateway/state").expect("a topic"),
+        retain: true,
         online: Bytes::from_static(b"online"),
         offline: Bytes::from_static(b"offline"),
     }

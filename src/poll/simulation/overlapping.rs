@@ -202,5 +202,7 @@ fn a_line_that_takes_several_requests_has_them() {
     let mut line = Line::new(4, &[device("a", &points)]);
     line.run(10_000, |_, _| (Any::Good, 20));
     let rounds = line.events.iter().filter(|event| matches!(event, Event::Round(round) if round.readings.len() == 8));
-    assert_eq!((line.most, rounds.count()), (4, 10));
+    // The first at once, then one a second wherever its grid lies.
+    assert_eq!(line.most, 4);
+    assert!((10..=11).contains(&rounds.count()));
 }

@@ -22,6 +22,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "uplinks", include_str!("../../../migrations/0003_uplinks.sql")),
     (4, "clocks", include_str!("../../../migrations/0004_clocks.sql")),
     (5, "pieces", include_str!("../../../migrations/0005_pieces.sql")),
+    (6, "servers", include_str!("../../../migrations/0006_servers.sql")),
 ];
 
 /// The version of the last migration.
@@ -327,6 +328,8 @@ pub(super) fn record(row: &SqliteRow) -> Result<Record, sqlx::Error> {
         name: row.try_get("name")?,
         epoch: u32::try_from(number("epoch")?).unwrap_or(0),
         fresh: number("fresh")? != 0,
+        // A wreck may be of a version that had no such column.
+        server: row.try_get("server").unwrap_or_default(),
         next_n: number("next_n")?,
         done: number("done")?,
         recorded: number("recorded")?,

@@ -111,10 +111,11 @@ impl Transaction<'_> {
         let untold = record.untold;
         let time = |ts: Option<Timestamp>| ts.map_or(0, |ts| ts.0);
         sqlx::query(
-            "UPDATE queues SET fresh = ?, next_n = ?, done = ?, recorded = ?, depth = ?, bytes = ?, dropped = ?, set_aside = ?, \
+            "UPDATE queues SET fresh = ?, server = ?, next_n = ?, done = ?, recorded = ?, depth = ?, bytes = ?, dropped = ?, set_aside = ?, \
              gap_rows = ?, gap_from = ?, gap_to = ?, gap_reason = ? WHERE id = ?",
         )
         .bind(record.fresh)
+        .bind(&record.server)
         .bind(signed(record.next_n))
         .bind(signed(record.done))
         .bind(signed(record.recorded))

@@ -153,7 +153,8 @@ impl Delivery {
             id = candidate(self);
         }
         let Some(id) = id else {
-            if behind > 0 {
+            // Perhaps it is being read.
+            if behind > 0 && (self.drained || behind >= OTHERS) {
                 self.suspicion.nobody_there();
             }
             return;

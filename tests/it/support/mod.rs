@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod kept;
 pub mod mosquitto;
 pub mod mqtt;
+pub mod other_brokers;
 pub mod peers;
 pub mod small_disk;
 pub mod wait;

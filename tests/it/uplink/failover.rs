@@ -1,6 +1,6 @@
 //! Several servers for one uplink, and several uplinks side by side.
 
-use fieldway::mqtt::{ConnAck, Reason};
+use fieldway::mqtt::{ConnAck, Packet, Reason};
 
 use super::*;
 use crate::support::cloud::Cloud;
@@ -59,5 +59,148 @@ async fn a_server_that_accepts_and_drops_is_left_for_the_next_one() {
     drop(fickle.accept(ConnAck::new(Reason::SUCCESS)).await);
     let (_peer, _) = steady.accept(ConnAck::new(Reason::SUCCESS)).await;
     north.until("a connection", |status| status.state == UplinkState::Online && status.connects == 2).await;
+    north.stop().await;
+}
+
+/// A session of another server is none: what it holds under our packet ids are other messages.
+#[tokio::test]
+async fn at_another_server_the_session_begins_anew_also_after_a_restart() {
+    let (first, second) = (Cloud::listen().await, Cloud::listen().await);
+    let clouds = [first.address(), second.address()];
+    let data = tempfile::tempdir().expect("a folder");
+    let mut north = North::start(data.path(), among(&clouds, Version::V5)).await;
+    north.keep(numbered(0..1)).await;
+    let (mut peer, connect) = first.accept(ConnAck::new(Reason::SUCCESS)).await;
+    assert!(connect.clean_start, "a new queue");
+    peer.publish().await;
+    // Not acknowledged: the first server is no good.
+    drop(peer);
+    let (mut peer, connect) = second.accept(ConnAck::new(Reason::SUCCESS)).await;
+    assert!(connect.clean_start, "whatever session there is, it is not ours");
+    let publish = peer.publish().await;
+    assert!(!publish.dup, "it never had this message");
+    peer.puback(publish.packet_id, Reason::SUCCESS).await;
+    north.until_drained().await;
+    drop(peer);
+    let (peer, connect) = second.accept(ConnAck { session_present: true, ..ConnAck::new(Reason::SUCCESS) }).await;
+    assert!(!connect.clean_start, "now it is");
+    north.until("a connection", |status| status.state == UplinkState::Online).await;
+    drop(peer);
+    north.stop().await;
+
+    // After a restart the first of the list is called first, and it is another one than the last.
+    let mut north = North::start(data.path(), among(&clouds, Version::V5)).await;
+    let (_peer, connect) = first.accept(ConnAck::new(Reason::SUCCESS)).await;
+    assert!(connect.clean_start);
+    north.until("a connection", |status| status.state == UplinkState::Online).await;
+    north.stop().await;
+    let north = North::start(data.path(), among(&clouds, Version::V5)).await;
+    let (_peer, connect) = first.accept(ConnAck::new(Reason::SUCCESS)).await;
+    assert!(!connect.clean_start, "the same as before the restart");
+    north.stop().await;
+    // So it is when the configuration names another one.
+    let north = North::start(data.path(), among(&clouds[1..], Version::V311)).await;
+    let (mut peer, connect) = second.accept(ConnAck::new(Reason::SUCCESS)).await;
+    assert!(connect.clean_start);
+    assert!(matches!(peer.read().await, Packet::Disconnect(_)), "in 3.1.1 a clean session ends with its connection");
+    let (_peer, connect) = second.accept(ConnAck::new(Reason::SUCCESS)).await;
+    assert!(!connect.clean_start);
+    north.stop().await;
+}
+
+/// The whole program with four uplinks: one is well, and nothing of what happens to the others reaches it.
+#[test]
+fn uplinks_that_are_away_or_silent_or_full_hold_up_nobody_else() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use crate::support::gateway::GatewayProcess;
+    use crate::support::mosquitto::{Mosquitto, Watcher};
+    use crate::support::wait::wait_for;
+
+    const MESSAGES: usize = 2_000;
+    let cloud = Mosquitto::start();
+    let watcher = Watcher::start(&cloud, "watcher", "line/#");
+    // It takes connections, and never says a word.
+    let black_hole = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let (hole, closed, mqtt) = (black_hole.local_addr().expect("it is bound").port(), free_port(), free_port());
+    let folder = tempfile::tempdir().expect("a folder");
+    let forward = "forward: [{ topic: 'line/#' }]";
+    let yaml = format!(
+        "gateway: {{ id: plant-7, data_dir: data }}\nbroker: {{ listeners: ['mqtt://127.0.0.1:{mqtt}'] }}\nuplinks:\n\
+         \x20 silent: {{ url: 'mqtt://127.0.0.1:{hole}', {forward} }}\n\
+         \x20 refused: {{ url: 'mqtt://127.0.0.1:{closed}', {forward} }}\n\
+         \x20 full: {{ url: 'mqtt://no-such-host.invalid', queue: {{ max_size: 1MiB }}, {forward} }}\n\
+         \x20 well: {{ url: 'mqtt://127.0.0.1:{}', window: 1000, {forward} }}\n",
+        cloud.port()
+    );
+    let gateway = GatewayProcess::start(folder.path(), &yaml, mqtt);
+    let begin = Instant::now();
+    let mut publisher = Command::new("mosquitto_pub")
+        .args(["-h", "127.0.0.1", "-p", &mqtt.to_string(), "-V", "5", "-q", "1", "-t", "line/1", "-l"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("mosquitto_pub is needed; ./tests/run installs it");
+    let mut lines = publisher.stdin.take().expect("it is piped");
+    for n in 0..MESSAGES {
+        // 2 MB: more than the third one's queue holds.
+        writeln!(lines, "{n:01000}").expect("it reads");
+    }
+    drop(lines);
+    assert!(publisher.wait().expect("it ends").success());
+    wait_for("everything at the one that is well", PATIENCE, || (watcher.lines().len() >= MESSAGES).then_some(()));
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    let numbers = watcher.lines();
+    assert!(numbers.iter().enumerate().all(|(n, line)| line == &format!("line/1 {n:01000}")), "whole and in order");
+    drop(numbers);
+    let (status, log) = gateway.stop();
+    assert!(status.success(), "{log}");
+    for told in ["uplink=refused", "uplink=full"] {
+        assert!(log.contains(told), "{told} is not in\n{log}");
+    }
+    assert!(!log.lines().any(|line| line.contains("WARN") && line.contains("uplink=well")), "{log}");
+}
+
+/// As many as fit into any second, live and from the queue, and no faster on a new connection.
+#[tokio::test]
+async fn a_rate_limit_is_kept_while_a_backlog_drains_and_afterwards() {
+    use std::time::Instant;
+    let cloud = Cloud::listen().await;
+    let data = tempfile::tempdir().expect("a folder");
+    let rate_limit = Some(fieldway::config::Rate { messages: 50, per: Duration::from_secs(1) });
+    let mut north = North::start(data.path(), Settings { rate_limit, ..settings(cloud.address(), Version::V5) }).await;
+    north.keep(numbered(0..60)).await;
+    let mut came = Vec::new();
+    let begin = Instant::now();
+    let (mut peer, _) = cloud.accept(ConnAck::new(Reason::SUCCESS)).await;
+    while came.len() < 30 {
+        let publish = peer.publish().await;
+        came.push(begin.elapsed());
+        if publish.qos == QoS::AtLeastOnce {
+            peer.puback(publish.packet_id, Reason::SUCCESS).await;
+        }
+        if came.len() == 10 {
+            for _ in 0..5 {
+                north.live.send(message("live", "now", QoS::AtMostOnce)).await.expect("the uplink runs");
+            }
+        }
+    }
+    drop(peer);
+    let (mut peer, _) = cloud.accept(ConnAck::new(Reason::SUCCESS)).await;
+    while north.status.borrow().acknowledged < 60 {
+        let publish = peer.publish().await;
+        came.push(begin.elapsed());
+        peer.puback(publish.packet_id, Reason::SUCCESS).await;
+        tokio::task::yield_now().await;
+        if came.len() >= 60 && peer.is_silent(Duration::from_millis(100)).await {
+            break;
+        }
+    }
+    for (n, first) in came.iter().enumerate() {
+        let within = came[n..].iter().take_while(|at| **at - *first < Duration::from_secs(1)).count();
+        assert!(within <= 53, "{within} in a second");
+    }
+    assert!(came.last().is_some_and(|last| *last > Duration::from_millis(1_000)), "{came:?}");
     north.stop().await;
 }

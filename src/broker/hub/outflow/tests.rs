@@ -257,6 +257,7 @@ proptest! {
             world.answer(&mut tested, 0);
         }
         prop_assert!(world.disk.is_empty() && world.recorded.is_empty());
+        tested.look_again();
         world.ask_page(&mut tested, 3);
         world.page_came(&mut tested);
         prop_assert!(tested.entries.is_empty() && tested.away == 0 && tested.holes == 0, "{:?}", tested);

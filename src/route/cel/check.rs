@@ -21,10 +21,10 @@ enum Type {
     Null,
     Time,
     Duration,
-    OfType,
+    Meta,
 }
 
-use Type::{Any, Bool, Bytes, Decimal, Duration, List, Map, Null, OfType, Text, Time, Whole};
+use Type::{Any, Bool, Bytes, Decimal, Duration, List, Map, Null, Meta, Text, Time, Whole};
 
 impl Type {
     fn as_str(self) -> &'static str {
@@ -40,7 +40,7 @@ impl Type {
             Null => "null",
             Time => "a time",
             Duration => "a duration",
-            OfType => "a type",
+            Meta => "a type",
         }
     }
 
@@ -82,7 +82,7 @@ const FUNCTIONS: &[Function] = &[
     ("bytes", None, &[&[Text, Bytes]], 0, Bytes),
     ("bool", None, &[&[Bool, Text]], 0, Bool),
     ("dyn", None, &[ANY], 0, Any),
-    ("type", None, &[ANY], 0, OfType),
+    ("type", None, &[ANY], 0, Meta),
     ("timestamp", None, &[&[Text, Time, Whole]], 0, Time),
     ("duration", None, &[&[Text, Duration]], 0, Duration),
     ("getFullYear", Some(&[Time]), &[TEXT], 1, Whole),
@@ -176,7 +176,7 @@ impl Checker<'_, '_> {
             "qos" => Whole,
             "retain" => Bool,
             "ts" => Time,
-            "int" | "uint" | "double" | "string" | "bytes" | "bool" | "list" | "map" | "null_type" => OfType,
+            "int" | "uint" | "double" | "string" | "bytes" | "bool" | "list" | "map" | "null_type" => Meta,
             unknown => {
                 let error = WhenError::new(self.places.of(part.id), format!("`{unknown}` is not known here"));
                 return Err(error
@@ -239,7 +239,7 @@ impl Checker<'_, '_> {
                 operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
                 &[left, right],
             ) => {
-                let is_ordered = |t: Type| !matches!(t, List | Map | Null | OfType);
+                let is_ordered = |t: Type| !matches!(t, List | Map | Null | Meta);
                 if !left.compares(right) || !is_ordered(left) || !is_ordered(right) {
                     let (left, right) = (left.as_str(), right.as_str());
                     return self.wrong(part, format!("{left} is neither more nor less than {right}"));
@@ -263,7 +263,7 @@ impl Checker<'_, '_> {
                     return self
                         .wrong(part, format!("{} has no place that {} names", container.as_str(), index.as_str()));
                 }
-                Ok(if call.args.first().is_some_and(|list| is_levels(list)) { Text } else { Any })
+                Ok(if call.args.first().is_some_and(is_levels) { Text } else { Any })
             }
             (operators::NEGATE, &[number]) => {
                 if !number.is_number() && number != Duration {
@@ -358,7 +358,7 @@ fn sum(operator: &str, left: Type, right: Type) -> Option<Type> {
     if left == Any || right == Any {
         let other = if left == Any { right } else { left };
         return match other {
-            Bool | Null | Map | OfType => None,
+            Bool | Null | Map | Meta => None,
             Whole | Decimal => Some(Decimal),
             Text => Some(Text),
             _ => Some(Any),

@@ -105,10 +105,13 @@ impl Diff {
                 buses.changed.push(bus.name.clone());
             }
         }
-        let uplinks = Changes::between(&old.uplinks, &new.uplinks, |uplink| uplink.name.clone(), |a, b| a == b);
+        let uplinks = Changes::between(&old.uplinks, &new.uplinks, |uplink| uplink.name.clone(), same_uplink);
         let of = |config: &Config, name: &Name| config.uplinks.iter().find(|uplink| uplink.name == *name).cloned();
         let only_rules = |name: &&Name| match (of(old, name), of(new, name)) {
-            (Some(before), Some(after)) => UplinkConfig { forward: after.forward.clone(), ..before } == after,
+            (Some(before), Some(after)) => {
+                let (forward, accept) = (after.forward.clone(), after.accept.clone());
+                same_uplink(&UplinkConfig { forward, accept, ..before }, &after)
+            }
             _ => false,
         };
         let rules = uplinks.changed.iter().filter(only_rules).cloned().collect();
@@ -170,6 +173,12 @@ fn fixed(old: &Config, new: &Config) -> Vec<Fixed> {
     let all = keys.into_iter().zip(of(old)).zip(of(new));
     let different = all.filter(|((_, running), wanted)| running != wanted);
     different.map(|((key, running), wanted)| Fixed { key, running, wanted }).collect()
+}
+
+/// Whether they say the same, wherever it stands.
+fn same_uplink(a: &UplinkConfig, b: &UplinkConfig) -> bool {
+    let unplaced = |uplink: &UplinkConfig| UplinkConfig { place: None, ..uplink.clone() };
+    unplaced(a) == unplaced(b)
 }
 
 fn same_listener(a: &ListenerConfig, b: &ListenerConfig) -> bool {

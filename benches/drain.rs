@@ -47,7 +47,7 @@ async fn run(messages: u64, window: u16) {
             let message = Message::new(topic.clone(), vec![b'x'; PAYLOAD], QoS::AtLeastOnce, false);
             let append = Append {
                 ticket: Ticket(n),
-                what: Work::Message { queue: QueueId(0), message },
+                what: Work::Message { queue: QueueId::normal(0), message },
                 urgency: Urgency::Batched,
             };
             appends.send(append).await.expect("the writer runs");

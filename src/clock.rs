@@ -7,9 +7,10 @@ mod alarm;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-use crate::model::{Monotonic, Stamp, Timestamp};
+use crate::model::{BootId, Monotonic, SinceBoot, Stamp, Timestamp};
 
 pub use alarm::Alarm;
 
@@ -20,12 +21,14 @@ const YOUNGEST_PLAUSIBLE_MS: i64 = 1_767_225_600_000;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
+    boot: Option<BootId>,
 }
 
 impl Clock {
     /// Starts the monotonic clock at zero.
     pub fn start() -> Clock {
-        Clock { origin: Instant::now() }
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        Clock { origin: Instant::now(), boot: boot.as_deref().and_then(BootId::parse) }
     }
 
     /// Now, on the monotonic clock.
@@ -42,10 +45,17 @@ impl Clock {
         Timestamp(since_epoch)
     }
 
-    /// Both clocks at once, for a reading.
+    /// All clocks at once, for a reading.
     pub fn stamp(&self) -> Stamp {
         let wall = self.wall();
-        Stamp { monotonic: self.now(), wall, synced: is_plausible(wall) }
+        Stamp { monotonic: self.now(), since_boot: self.since_boot(), wall, synced: is_plausible(wall) }
+    }
+
+    /// How long the machine has run; it goes on while the machine sleeps, and nobody sets it.
+    fn since_boot(&self) -> Option<SinceBoot> {
+        let boot = self.boot?;
+        let uptime = clock_gettime(ClockId::Boottime);
+        Some(SinceBoot { boot, uptime_ms: uptime.tv_sec.saturating_mul(1000) + uptime.tv_nsec / 1_000_000 })
     }
 
     /// Whether the wall clock has been set since the machine started.

@@ -5,6 +5,7 @@
 //! say goodbye; the broker; the store, which commits what it has.
 
 mod buses;
+mod bridge;
 mod commands;
 mod control;
 mod intake;
@@ -67,6 +68,7 @@ pub struct Gateway {
     /// What it runs with; its devices are beside it.
     config: Config,
     devices: Vec<Arc<Device>>,
+    accepts: Stage,
 }
 
 impl Gateway {
@@ -77,7 +79,7 @@ impl Gateway {
         let topics = GatewayTopics::new(root).context("gateway.topic_root is too long")?;
         let router = ReadingRouter::new(root, devices.iter()).context("gateway.topic_root is too long")?;
 
-        let mut keeping = Keeping::open(&config, &topics, clock).await?;
+        let mut keeping = Keeping::open(&config, &devices, &topics, clock).await?;
         let Ends { outlets, appends, reports, memory } = keeping.broker_ends();
         let limits = Limits::from(&config.broker.limits);
         let broker = match Broker::start(&config.broker, limits, outlets, appends, reports, memory, clock) {
@@ -90,6 +92,8 @@ impl Gateway {
         let board = StatusBoard::new(config.gateway.id.clone(), clock, broker.clone());
         let hub = broker.hub();
 
+        let mut accepts = Stage::new("what comes by uplink");
+        keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
         let uplink_watches = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
 
@@ -129,6 +133,7 @@ impl Gateway {
             uplink_watches,
             config,
             devices,
+            accepts,
         };
         if let Err(error) = gateway.announce(hub, clock).await {
             gateway.stop().await;
@@ -212,6 +217,7 @@ impl Gateway {
             error = self.commands.ended() => error,
             error = self.reports.ended() => error,
             error = self.uplinks.ended() => error,
+            error = self.accepts.ended() => error,
         }
     }
 
@@ -227,6 +233,7 @@ impl Gateway {
             warn!(%error, "could not tell the local clients that the gateway goes");
         }
         self.uplinks.stop().await;
+        self.accepts.stop().await;
         // The board holds the broker for its numbers; the web pages and the control socket hold the board.
         if let Some((control, cancel)) = self.control {
             cancel.cancel();

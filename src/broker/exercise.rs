@@ -141,7 +141,7 @@ impl World {
 
     fn hub(limits: Limits) -> Hub {
         let select = |message: &Message| message.topic.starts_with("up").then(|| message.clone());
-        Hub::new(limits, vec![(QueueId(0), Box::new(select))])
+        Hub::new(limits, vec![(QueueId::normal(0), Box::new(select))])
     }
 
     fn set_wall(&mut self) {

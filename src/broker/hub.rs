@@ -9,6 +9,7 @@
 mod intake;
 mod kept;
 mod outflow;
+mod outlets;
 mod publishing;
 mod seats;
 mod sessions;
@@ -27,22 +28,21 @@ use super::durable::{AckTo, Durable, Owner};
 use super::local_room::LocalRoom;
 use super::retained::Retained;
 use super::routing::{Routes, Subscription};
+use super::selector::Outgoing;
 use super::sys::Sys;
 use super::words::{Admission, FromClient, Key, Published, Seat, ToClient};
 use crate::model::{Filter, Message, Monotonic, Publisher, QoS, Timestamp, Topic};
 use crate::mqtt::Reason;
-use crate::store::{Append, BrokerWrite, Intake, QueueId, Refusal, SessionId, Urgency, Work};
+use crate::store::{Append, BrokerWrite, Intake, Refusal, SessionId, Urgency, Work};
 
 use outflow::Bounds;
+use outlets::Outlet;
 use publishing::{Job, Match, Origin};
 use seats::{Endpoint, LocalSeat, Seats, Turn};
 use subscriptions::Request;
 
 /// Room that a client's list keeps when it is empty.
 const LIST_KEPT: usize = 256;
-
-/// Chooses what an outlet gets of a message.
-pub type Select = Box<dyn Fn(&Message) -> Option<Message> + Send>;
 
 /// The hub's state.
 pub(super) struct Hub {
@@ -59,6 +59,8 @@ pub(super) struct Hub {
     /// Seconds that a session may outlive its connection; `None` when there is no store to keep it.
     session_expiry_s: Option<u32>,
     last_session: SessionId,
+    /// When what was on disk was taken up.
+    began: Monotonic,
     /// Sessions without a connection, by when they end.
     ending: BTreeSet<(Monotonic, Seat)>,
     /// Wills of clients that are away, by when they are due.
@@ -70,7 +72,7 @@ pub(super) struct Hub {
     sys_asked: bool,
     /// An outlet wants some of them.
     sys_forwarded: bool,
-    outlets: Vec<(QueueId, Select)>,
+    outlets: Vec<Outlet>,
     durable: Durable,
     /// Clients with retained messages to come and room for them.
     feeding: VecDeque<Key>,
@@ -89,6 +91,7 @@ pub(super) struct Hub {
     /// Scratch of [`Hub::publish`]: who matched, by seat, and what is to be written.
     matched: Vec<Match>,
     jobs: Vec<Job>,
+    outgoing: Vec<Outgoing>,
     epoch: u64,
     /// What the owner has to carry out.
     pub out: Outputs,
@@ -146,12 +149,12 @@ pub(super) struct PageWanted {
 
 impl Hub {
     /// Nobody connected, nothing retained, and no session is kept until [`Hub::restore`].
-    pub fn new(limits: Limits, outlets: Vec<(QueueId, Select)>) -> Hub {
+    pub fn new(limits: Limits, mut outlets: Vec<Outlet>) -> Hub {
         Hub {
             limits,
             sys: Sys::default(),
             sys_asked: false,
-            sys_forwarded: sys::is_forwarded(&outlets),
+            sys_forwarded: sys::is_forwarded(&mut outlets),
             bounds: kept::bounds(&limits, 0),
             seats: Seats::default(),
             clients: HashMap::new(),
@@ -160,6 +163,7 @@ impl Hub {
             expired: 0,
             session_expiry_s: None,
             last_session: SessionId(0),
+            began: Monotonic::default(),
             ending: BTreeSet::new(),
             wills: BTreeSet::new(),
             routes: Routes::default(),
@@ -176,20 +180,10 @@ impl Hub {
             wall: None,
             matched: Vec::new(),
             jobs: Vec::new(),
+            outgoing: Vec::new(),
             epoch: 0,
             out: Outputs::default(),
         }
-    }
-
-    /// The uplinks, to be given back by [`Hub::set_outlets`].
-    pub fn take_outlets(&mut self) -> Vec<(QueueId, Select)> {
-        std::mem::take(&mut self.outlets)
-    }
-
-    /// From now on these are the uplinks.
-    pub fn set_outlets(&mut self, outlets: Vec<(QueueId, Select)>) {
-        self.sys_forwarded = sys::is_forwarded(&outlets);
-        self.outlets = outlets;
     }
 
     /// From now on these limits hold, and so many seconds at most for sessions, where any are kept. What is held already stays, also where it is
@@ -279,7 +273,7 @@ impl Hub {
         let session = self.ending.first().map(|(at, _)| *at);
         let will = self.wills.first().map(|(at, _)| *at);
         let sys = self.sys.next_due(self.is_sys_watched());
-        [self.retained.next_expiry(), session, will, self.again_at, sys].into_iter().flatten().min()
+        [self.retained.next_expiry(), session, will, self.again_at, sys, self.outlets_due()].into_iter().flatten().min()
     }
 
     /// Forgets retained messages and sessions that have expired, publishes wills whose time has come, and tries again what was refused.
@@ -288,6 +282,7 @@ impl Hub {
             self.write(BrokerWrite::Unretained(topic), Urgency::Batched, AckTo::Nobody);
         }
         self.publish_due_wills(now);
+        self.tick_outlets(now);
         while let Some((at, seat)) = self.ending.first().copied()
             && at <= now
         {

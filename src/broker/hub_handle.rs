@@ -71,6 +71,24 @@ impl HubHandle {
         outcome.await.map_err(|_| HubClosed)?.map_err(PublishError::Refused)
     }
 
+    /// Hands in what came from elsewhere, in order, without waiting for what becomes of it; at QoS 2 with the id that is to be kept in the
+    /// commit of all that it causes.
+    pub async fn submit(&self, by: Publisher, message: Message, once: Option<Intake>) -> Result<Submitted, HubClosed> {
+        let (done, outcome) = oneshot::channel();
+        let input = match once {
+            Some(intake) => Input::PublishOnce { by, message, intake, done },
+            None => Input::Publish { by, message, done: Some(done) },
+        };
+        self.inputs.send(input).await.map_err(|_| HubClosed)?;
+        Ok(Submitted(outcome))
+    }
+
+    /// Offers what is retained to an uplink, which its index among the outlets names: the cloud may not have it. `old`, only what was
+    /// retained before this start.
+    pub async fn offer_retained(&self, outlet: usize, old: bool) -> Result<(), HubClosed> {
+        self.inputs.send(Input::OfferRetained { outlet, old }).await.map_err(|_| HubClosed)
+    }
+
     /// Subscribes to what is published from now on, with the retain flag as it was published. Ends when the subscription is dropped.
     pub async fn subscribe(&self, filter: Filter) -> Result<Subscription, HubClosed> {
         let (sender, messages) = mpsc::channel(SUBSCRIPTION_ROOM);
@@ -92,6 +110,17 @@ impl HubHandle {
         let (done, ready) = oneshot::channel();
         self.inputs.send(Input::Subscribe { filters, reader, done }).await.map_err(|_| HubClosed)?;
         ready.await.map_err(|_| HubClosed)
+    }
+}
+
+/// A message that was handed in.
+#[derive(Debug)]
+pub struct Submitted(oneshot::Receiver<Result<(), Refusal>>);
+
+impl Submitted {
+    /// What became of it: everything durable that depends on it has it, or not.
+    pub async fn outcome(self) -> Result<(), PublishError> {
+        self.0.await.map_err(|_| HubClosed)?.map_err(PublishError::Refused)
     }
 }
 

@@ -19,9 +19,11 @@ use tracing::{debug, error};
 
 use super::counters::Counters;
 use super::durable::{Owner, Unsettled};
-use super::hub::{Hub, Select};
+use super::hub::Hub;
 use super::local_reader::LocalReader;
+use super::reload::OutletChange;
 use super::outbox::Outbox;
+use super::selector::Selector;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
 use crate::model::{Filter, Message, Monotonic, Publisher, Pulse, Timestamp};
@@ -35,29 +37,12 @@ const BATCH: usize = 64;
 pub struct Outlet {
     /// The queue for what it wants at QoS 1 or 2.
     pub queue: QueueId,
-    /// The message as the uplink is to get it, or nothing. Called for every message, so it must not block.
-    pub select: Select,
+    /// What it is to get. Asked for every message, so it must not block.
+    pub select: Box<dyn Selector>,
     /// For what it wants at QoS 0: now or never.
     pub live: mpsc::Sender<Message>,
     /// Counts what `live` had no room for.
     pub live_dropped: Arc<AtomicU64>,
-}
-
-/// An uplink at a change of the uplinks.
-pub enum OutletChange {
-    /// The one with this queue stays as it is.
-    Keep(QueueId),
-    /// A new one, or one that wants other messages than before.
-    Put(Outlet),
-}
-
-impl std::fmt::Debug for OutletChange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            OutletChange::Keep(queue) => write!(f, "Keep({queue:?})"),
-            OutletChange::Put(outlet) => write!(f, "Put({:?})", outlet.queue),
-        }
-    }
 }
 
 /// What the store keeps for the broker beside queues. Without it no session outlives its connection and no retained message the process.
@@ -95,6 +80,10 @@ pub(super) enum Input {
         intake: Intake,
         done: oneshot::Sender<Result<(), Refusal>>,
     },
+    OfferRetained {
+        outlet: usize,
+        old: bool,
+    },
     Subscribe {
         filters: Vec<Filter>,
         reader: LocalReader,
@@ -105,11 +94,8 @@ pub(super) enum Input {
         limits: Box<super::Limits>,
         session_expiry_s: u32,
     },
-    /// From now on these are the uplinks, in this order.
-    Outlets {
-        outlets: Vec<OutletChange>,
-        done: oneshot::Sender<()>,
-    },
+    /// From now on this is the uplink with that index; none takes it away.
+    Outlet(Box<OutletChange>),
 }
 
 /// The end of a connection.
@@ -262,6 +248,7 @@ impl HubTask {
         while let Ok(input) = inputs.try_recv() {
             self.input(input, self.clock.now());
         }
+        self.hub.flush_outlets(self.clock.now());
         self.flush();
         self.append(&mut reports).await;
         debug!("the hub has stopped");
@@ -292,6 +279,7 @@ impl HubTask {
                 let token = self.token(done);
                 self.hub.publish_once(&by, message, token, intake, now);
             }
+            Input::OfferRetained { outlet, old } => self.hub.offer_retained(outlet, old, now),
             Input::Subscribe { filters, reader, done } => {
                 for filter in filters {
                     let key = self.hub.subscribe_local(filter, reader.room());
@@ -301,10 +289,7 @@ impl HubTask {
                 let _ = done.send(());
             }
             Input::Configure { limits, session_expiry_s } => self.hub.configure(*limits, session_expiry_s),
-            Input::Outlets { outlets, done } => {
-                self.change_outlets(outlets);
-                let _ = done.send(());
-            }
+            Input::Outlet(change) => self.change_outlet(*change, now),
         }
     }
 

@@ -102,6 +102,11 @@ impl Retained {
         on_disk
     }
 
+    /// All messages, in the order of their topics.
+    pub fn messages(&self) -> impl Iterator<Item = Arc<Published>> {
+        self.by_topic.values().map(|kept| kept.published.clone())
+    }
+
     /// When the next message expires.
     pub fn next_expiry(&self) -> Option<Monotonic> {
         self.expiring.first().map(|(at, _)| *at)

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::model::{Device, Fault, NotSent, Sample, Stamp, WriteEnd, Written};
+use crate::model::{Device, Fault, NotSent, Sample, Stamp, WriteEnd, Written, mark_unsynced};
 
 /// The status in a result (`DESIGN.md` §5). The worst of several is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,7 +152,10 @@ pub fn result(id: Option<&str>, whole: &Outcome, points: Option<&[(&str, Outcome
         object(&mut out, "errors", errors);
     }
     put(&mut out, format_args!(",\"ts\":\"{}\"", stamp.wall));
-    out.push_str(if stamp.synced { "}" } else { ",\"clock\":\"unsynced\"}" });
+    if !stamp.synced {
+        mark_unsynced(&mut out, stamp.since_boot);
+    }
+    out.push('}');
     out
 }
 
@@ -231,7 +234,12 @@ mod tests {
 
     #[test]
     fn a_result_is_json_and_says_what_there_is_to_say() {
-        let stamp = |synced| Stamp { monotonic: Monotonic::default(), wall: Timestamp(1_795_187_045_123), synced };
+        let stamp = |synced| Stamp {
+            monotonic: Monotonic::default(),
+            since_boot: None,
+            wall: Timestamp(1_795_187_045_123),
+            synced,
+        };
         let done = Outcome { status: Status::Done, value: Some("45.0".into()), error: None };
         assert_eq!(
             result(Some("\"a\""), &done, None, stamp(true)),

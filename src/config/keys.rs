@@ -1,10 +1,12 @@
 //! Every key that there is, where it belongs, and whether its feature is there yet.
 
+mod bridge;
 mod broker;
 mod telegram;
 
 use super::suggest::did_you_mean;
 
+pub(super) use bridge::{ACCEPT, AGGREGATE, BATCH, FORWARD};
 pub(super) use broker::{BROKER, LIMITS, LISTENER, USER};
 pub(super) use telegram::{FRAME, FRAME_CHECKSUM, FRAME_LENGTH, NMEA};
 
@@ -336,8 +338,8 @@ pub(super) static UPLINK: Shape = Shape {
         key("rate_limit"),
         key("queue"),
         key("forward"),
+        key("accept"),
         later("session_lost", "messages go with QoS 1: what the cloud has not acknowledged is sent again"),
-        later("accept", "messages go up only"),
     ],
     foreign: &[
         ("host", "url"),
@@ -372,6 +374,7 @@ pub(super) static UPLINK: Shape = Shape {
         ("max_rate", "rate_limit"),
         ("buffer", "queue"),
         ("topics", "forward"),
+        ("subscribe", "accept"),
     ],
 };
 
@@ -383,33 +386,8 @@ pub(super) static QUEUE: Shape = Shape {
     foreign: &[("size", "max_size"), ("age", "max_age"), ("limit", "max_size")],
 };
 
-pub(super) static FORWARD: Shape = Shape {
-    what: "a forward rule",
-    example: "{ topic: \"fieldway/#\" }",
-    depth: 4,
-    keys: &[
-        key("topic"),
-        key("except"),
-        key("to"),
-        key("qos"),
-        key("retain"),
-        later("when", "every message on `topic` is forwarded; `except` takes topics out"),
-        later("batch", "each message is sent by itself"),
-    ],
-    foreign: &[("from", "topic"), ("filter", "topic"), ("local", "topic"), ("remote", "to"), ("exclude", "except")],
-};
-
-/// Only for hints: `batch` as a whole is not there yet.
-static BATCH: Shape = Shape {
-    what: "`batch` of a forward rule",
-    example: "{ messages: 100 }",
-    depth: 5,
-    keys: &[key("messages"), key("delay"), key("compress")],
-    foreign: &[],
-};
-
 /// In the order in which a hint names them when several have a key.
-pub(super) static ALL: [&Shape; 20] = [
+pub(super) static ALL: [&Shape; 22] = [
     &TOP,
     &GATEWAY,
     &BROKER,
@@ -430,4 +408,6 @@ pub(super) static ALL: [&Shape; 20] = [
     &SCALE_FROM,
     &WRITE,
     &BATCH,
+    &AGGREGATE,
+    &ACCEPT,
 ];

@@ -15,6 +15,7 @@ mod compose;
 mod diff;
 mod fields;
 mod files;
+mod inside;
 mod keys;
 mod problem;
 mod report;

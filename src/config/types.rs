@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::{Bus, Device, Filter, Name, Topic};
 pub use crate::model::{Durability, WhenFull};
 use crate::password::PasswordHash;
-use crate::route::ForwardRule;
+use crate::route::{AcceptRule, ForwardRule};
 
 /// A whole, checked configuration. Names are unique, references exist, numbers are in range.
 #[derive(Debug, Clone)]
@@ -213,6 +213,8 @@ pub struct UplinkConfig {
     pub queue: QueueConfig,
     /// `forward:`, in the order of the file; the first that matches wins.
     pub forward: Vec<ForwardRule>,
+    /// `accept:`, likewise.
+    pub accept: Vec<AcceptRule>,
     /// Where the file has it.
     pub place: Option<Place>,
 }

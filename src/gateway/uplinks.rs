@@ -1,22 +1,25 @@
 //! What is kept: the store, with one queue an uplink and the broker's sessions and retained messages, and the uplinks' tasks.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tracing::{error, warn};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
 
-use crate::broker::{Memory, Outlet, Select};
+use crate::broker::{HubClosed, HubHandle, Memory, Outlet};
 use crate::clock::Clock;
 use crate::config::{Config, MqttVersion, UplinkConfig};
-use crate::model::{Message, Name, Pulse, UplinkStatus};
+use crate::model::{Device, Filter, Message, Name, Pulse, QoS, Topic, UplinkStatus};
 use crate::mqtt::Version;
-use crate::route::{Forwarder, GatewayTopics};
-use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Reception, Store, StoreError};
-use crate::uplink::{self, Accept, Presence, Settings};
+use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Tally};
+use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
+use crate::uplink::{self, Accept, Accepted, Presence, Settings, Settled, Subscription};
 
+use super::bridge::{self, Accepting, Returns, Rules};
 use super::progress::Progress;
 use super::stage::Stage;
 use super::status::UplinkWatch;
@@ -30,6 +33,8 @@ pub struct Keeping {
     gaps: Option<mpsc::Receiver<Gap>>,
     ends: Option<Ends>,
     pending: Vec<Pending>,
+    intakes: Vec<Intake>,
+    tallies: Vec<Tallies>,
 }
 
 /// The hub's side.
@@ -44,34 +49,103 @@ pub struct Ends {
 struct Pending {
     settings: Settings,
     queue: Queue,
-    reception: Reception,
+    accept: Accept,
     live: mpsc::Receiver<Message>,
     overflowed: Arc<AtomicU64>,
 }
 
+/// The other end of an uplink's [`Accept`], whose task has not started yet.
+struct Intake {
+    uplink: Name,
+    accepter: Accepter,
+    accepted: mpsc::Receiver<Accepted>,
+    settled: mpsc::Sender<Settled>,
+    returns: Returns,
+    forgotten: Arc<Notify>,
+    /// The queue was made by this process, so nothing of what was retained before is in it.
+    is_new: bool,
+    /// The queue has never been connected.
+    is_first: bool,
+}
+
+/// The counters of an uplink's rules.
+#[derive(Debug, Clone)]
+pub struct Tallies {
+    /// The uplink.
+    pub uplink: Name,
+    /// Of its forward rules, in their order.
+    pub forward: Vec<Arc<Tally>>,
+    /// Of its accept rules.
+    pub accept: Vec<Arc<Tally>>,
+}
+
+impl Tallies {
+    /// The counters now: of `forward`, and of `accept`.
+    pub fn counts(&self) -> [Vec<Counts>; 2] {
+        [&self.forward, &self.accept].map(|tallies| tallies.iter().map(|tally| tally.counts()).collect())
+    }
+}
+
 impl Keeping {
     /// Opens the store, and prepares each uplink's rules, queue and settings.
-    pub async fn open(config: &Config, topics: &GatewayTopics, clock: Clock) -> Result<Keeping, StoreError> {
+    pub async fn open(
+        config: &Config,
+        devices: &[Arc<Device>],
+        topics: &GatewayTopics,
+        clock: Clock,
+    ) -> Result<Keeping, StoreError> {
         let specs = config.uplinks.iter().map(queue_spec).collect();
         let opened = Store::open(&config.gateway.data_dir, specs, clock).await?;
-        let (mut outlets, mut pending) = (Vec::new(), Vec::new());
+        let (mut outlets, mut pending, mut intakes, mut tallies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let kept = opened.queues.into_iter().zip(opened.receptions);
         for (index, (uplink, (queue, reception))) in config.uplinks.iter().zip(kept).enumerate() {
-            let forwarder = Forwarder::new(uplink.forward.clone(), &config.gateway.id, topics.state.clone());
+            let around = Surroundings {
+                gateway: config.gateway.id.clone(),
+                root: config.gateway.topic_root.clone(),
+                presence: topics.state.clone(),
+                uplink: uplink.name.clone(),
+            };
+            let forwarder = Forwarder::new(uplink.forward.clone(), around, 1);
+            let devices = devices.iter().map(|device| device.name.clone()).collect::<HashSet<_>>();
+            let gateway = &config.gateway;
+            let accepter = Accepter::new(
+                uplink.accept.clone(),
+                uplink.name.clone(),
+                gateway.id.clone(),
+                gateway.topic_root.clone(),
+                devices,
+            );
+            tallies.push(Tallies {
+                uplink: uplink.name.clone(),
+                forward: forwarder.tallies(),
+                accept: accepter.tallies(),
+            });
+            let returns = Returns::default();
+            let (accept, accepted, settled) = Accept::new(reception, subscriptions(&uplink.accept));
+            intakes.push(Intake {
+                uplink: uplink.name.clone(),
+                accepter,
+                accepted,
+                settled,
+                returns: returns.clone(),
+                forgotten: accept.forgotten.clone(),
+                is_new: queue.last == 0,
+                is_first: queue.fresh,
+            });
             let settings = settings(uplink, &config.gateway.id, &forwarder, topics);
             let (live_sender, live) = mpsc::channel(LIVE_WAITING);
             let overflowed = Arc::new(AtomicU64::new(0));
             outlets.push(Outlet {
-                queue: QueueId(index),
-                select: select(forwarder, uplink.name.clone()),
+                queue: QueueId::normal(index),
+                select: Box::new(Rules::new(forwarder, returns)),
                 live: live_sender,
                 live_dropped: overflowed.clone(),
             });
-            pending.push(Pending { settings, queue, reception, live, overflowed });
+            pending.push(Pending { settings, queue, accept, live, overflowed });
         }
         let memory = Some(Memory { state: opened.broker, reader: opened.sessions });
         let ends = Some(Ends { outlets, appends: opened.appends, reports: opened.reports, memory });
-        Ok(Keeping { store: opened.store, gaps: Some(opened.gaps), ends, pending })
+        Ok(Keeping { store: opened.store, gaps: Some(opened.gaps), ends, pending, intakes, tallies })
     }
 
     /// What the hub needs; to be taken once.
@@ -88,18 +162,43 @@ impl Keeping {
     pub fn start_uplinks(&mut self, stage: &mut Stage, progress: &Progress, clock: Clock) -> Vec<UplinkWatch> {
         progress.watch("the store".into(), self.store.pulse(), Duration::ZERO, clock.now());
         let mut watches = Vec::new();
-        for Pending { settings, queue, reception, live, overflowed } in self.pending.drain(..) {
+        for Pending { settings, queue, accept, live, overflowed } in self.pending.drain(..) {
             let name = settings.name.clone();
             let (status, watched) = watch::channel(UplinkStatus::starting(name.clone()));
             watches.push((watched, overflowed));
             progress.watch(format!("uplink {name}"), settings.pulse.clone(), Duration::ZERO, clock.now());
             let cancel = stage.cancel_token();
             stage.spawn(&name, async move {
-                uplink::run(settings, queue, live, Accept::nothing(reception), clock, status, cancel).await;
+                uplink::run(settings, queue, live, accept, clock, status, cancel).await;
                 Ok::<(), Infallible>(())
             });
         }
         watches
+    }
+
+    /// The counters of all rules.
+    pub fn tallies(&self) -> &[Tallies] {
+        &self.tallies
+    }
+
+    /// Starts taking what the uplinks bring: before they start. `root` is where results of commands are published below.
+    pub async fn start_intakes(
+        &mut self,
+        stage: &mut Stage,
+        hub: &HubHandle,
+        root: &Topic,
+        clock: Clock,
+    ) -> Result<(), HubClosed> {
+        for (outlet, intake) in self.intakes.drain(..).enumerate() {
+            let Intake { uplink, accepter, accepted, settled, returns, forgotten, is_new, is_first } = intake;
+            let results = hub.subscribe_kept(bridge::result_filters(root)).await?;
+            let name = uplink.clone();
+            let accepting = Accepting { uplink, accepter, accepted, settled, returns, hub: hub.clone(), clock };
+            stage.spawn(&name, accepting.run(results));
+            let births = births(outlet, forgotten, [is_first, is_new], hub.clone(), stage.cancel_token());
+            stage.spawn(&name, births);
+        }
+        Ok(())
     }
 
     /// Commits what the store was given and closes it.
@@ -150,16 +249,37 @@ fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics
     }
 }
 
-/// What the hub asks for every message. A topic that a rule makes too long is told once an uplink, and not forwarded.
-fn select(forwarder: Forwarder, uplink: Name) -> Select {
-    let told = AtomicBool::new(false);
-    Box::new(move |message| match forwarder.forward(message)? {
-        Ok(shaped) => Some(shaped),
-        Err((rule, error)) => {
-            if !told.swap(true, Ordering::Relaxed) {
-                warn!(%uplink, rule, topic = %message.topic, %error, "a forward rule can't make a topic for a message; it stays here");
-            }
-            None
+/// What the cloud is asked for: each rule's filter once, at the highest QoS that a rule wants of it.
+fn subscriptions(rules: &[AcceptRule]) -> Vec<Subscription> {
+    let mut asked: Vec<Subscription> = Vec::new();
+    for rule in rules {
+        let (filter, qos): (&Filter, QoS) = (&rule.take.topic, rule.take.qos);
+        match asked.iter_mut().find(|asked| asked.filter == *filter) {
+            Some(asked) => asked.qos = asked.qos.max(qos),
+            None => asked.push(Subscription { filter: filter.clone(), qos, no_local: true }),
         }
-    })
+    }
+    asked
+}
+
+/// Offers what is retained to an uplink whose cloud has no session of ours: it may have lost what it retained. At the very first
+/// connection everything since the start is in the queue already.
+async fn births(
+    outlet: usize,
+    forgotten: Arc<Notify>,
+    [is_first, is_new]: [bool; 2],
+    hub: HubHandle,
+    cancel: CancellationToken,
+) -> Result<(), HubClosed> {
+    let mut is_first = is_first;
+    loop {
+        tokio::select! {
+            () = forgotten.notified() => {}
+            () = cancel.cancelled() => return Ok(()),
+        }
+        let was_first = std::mem::take(&mut is_first);
+        if !was_first || is_new {
+            hub.offer_retained(outlet, was_first).await?;
+        }
+    }
 }

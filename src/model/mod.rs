@@ -3,6 +3,7 @@
 //! Plain data and pure functions. Nothing here opens a file or a socket, asks the time or logs, and nothing
 //! here imports another module of ours. Every other module speaks in these types.
 
+mod boot;
 mod bus;
 mod command;
 mod decimal;
@@ -22,6 +23,7 @@ mod time;
 mod topic;
 mod value;
 
+pub use boot::{BootId, SinceBoot, correct, mark_unsynced};
 pub use bus::{Bus, DataBits, MaxGap, Network, Parity, Protocol, SerialLine, StopBits, Transport};
 pub use command::{NotSent, Order, OrderReport, Publisher, WriteEnd, Written};
 pub use decimal::{Decimal, DecimalError};
@@ -32,7 +34,7 @@ pub use naming::{BitNames, Bits, EnumNames, Naming};
 pub use pattern::{Pattern, PatternError};
 pub use point::{Deadband, Point, Report, ReportMode, Sentinel, Source, Write};
 pub use pulse::Pulse;
-pub use queue::{Durability, WhenFull};
+pub use queue::{Durability, Priority, WhenFull};
 pub use reading::{Reading, Round, Stamp};
 pub use register::{ByteOrder, Encoding, Half, PointType, RegisterSource, RegisterTable};
 pub use status::{

@@ -9,6 +9,21 @@ pub enum WhenFull {
     DropNewest,
 }
 
+/// Which of an uplink's two queues a message waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Priority {
+    /// In its turn.
+    #[default]
+    Normal,
+    /// Before everything that is [`Priority::Normal`] (`priority: high` of a forward rule).
+    High,
+}
+
+impl Priority {
+    /// Both, in the order of their numbers.
+    pub const ALL: [Priority; 2] = [Priority::Normal, Priority::High];
+}
+
 /// What a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {

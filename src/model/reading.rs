@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Device, Monotonic, Sample, Timestamp};
+use super::{Device, Monotonic, Sample, SinceBoot, Timestamp};
 
 /// When a response arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Orders readings; never jumps.
     pub monotonic: Monotonic,
+    /// The same for whoever has to make the wall time right later, also after a restart of this process; `None` where the system does not say.
+    pub since_boot: Option<SinceBoot>,
     /// What payloads print.
     pub wall: Timestamp,
     /// Whether the wall clock had been set by then. A Raspberry Pi has no clock of its own and starts in the past.

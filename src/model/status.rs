@@ -121,6 +121,8 @@ pub struct BrokerStatus {
 pub struct QueueStatus {
     /// Messages waiting for their acknowledgement.
     pub depth: u64,
+    /// Those of them that go before the others.
+    pub high: u64,
     /// Their bytes as accounted against `max_size`.
     pub bytes: u64,
     /// When the oldest of them was queued.

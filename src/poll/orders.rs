@@ -363,7 +363,7 @@ mod tests {
     }
 
     fn stamp(ms: u64) -> Stamp {
-        Stamp { monotonic: at(ms), wall: Timestamp(ms.cast_signed()), synced: true }
+        Stamp { monotonic: at(ms), since_boot: None, wall: Timestamp(ms.cast_signed()), synced: true }
     }
 
     /// An order that sets each point to 45 with a request of its own, and reads all of them back with one.

@@ -1,144 +1,396 @@
-//! Forward rules: which local messages an uplink gets, and in which form.
+//! The forward rules of one uplink: what leaves of each message, now or later. A pure machine.
+//!
+//! Rules are asked in their order; the first that takes a message is the last that sees it, unless it says `continue`. What waits here
+//! (the latest of `every`, windows of `aggregate`) is in memory; pieces of batches are handed out at once, to be kept.
 
-use crate::model::{Filter, Message, QoS, Topic, TopicError};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-use super::Template;
+use bytes::Bytes;
 
-/// One entry of `forward:`.
+use super::compress;
+use super::fold::Window;
+use super::format::{Content, Format};
+use super::hops;
+use super::json::Json;
+use super::rule::{ForwardRule, Miss};
+use super::subject::{Subject, TIMES};
+use super::tally::Tally;
+use crate::model::{Message, Monotonic, Name, Publisher, QoS, Stamp, Topic};
+
+/// Something that leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForwardRule {
-    /// Messages on these topics.
-    pub topic: Filter,
-    /// But not on these.
-    pub except: Vec<Filter>,
-    /// Where they go.
-    pub to: Template,
-    /// 0 goes out when the uplink is online, else it is dropped and counted; 1 is queued.
-    pub qos: QoS,
-    /// What becomes of the retain flag.
-    pub retain: RetainRule,
+pub enum Leaving {
+    /// At QoS 0: now or never.
+    Live(Message),
+    /// To be queued.
+    Queued {
+        /// As it leaves.
+        message: Message,
+        /// Before what is queued without.
+        is_urgent: bool,
+    },
+    /// A piece of a batch, to be kept until the batch closes.
+    Piece {
+        /// The batch; numbers rise.
+        batch: u64,
+        /// How its pieces are put together; see [`super::bundle`].
+        bundle: u8,
+        /// Whether the batch is urgent.
+        is_urgent: bool,
+        /// Topic, QoS and retain flag of the batch, and this piece as payload.
+        message: Message,
+    },
+    /// The batch has all its pieces.
+    Close {
+        /// Which.
+        batch: u64,
+    },
 }
 
-/// What becomes of a message's retain flag on its way up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RetainRule {
-    /// As the publisher set it.
-    #[default]
-    Keep,
-    /// Cleared.
-    Never,
-    /// Set.
-    Always,
-}
-
-impl ForwardRule {
-    /// Whether this rule takes messages on `topic`.
-    pub fn takes(&self, topic: &str) -> bool {
-        self.topic.matches(topic) && !self.except.iter().any(|except| except.matches(topic))
-    }
-
-    /// The message as it leaves, or why it can't: a template can make a topic that is too long for MQTT.
-    pub fn shape(&self, message: &Message, gateway: &str) -> Result<Message, TopicError> {
-        let topic = self.to.apply(&message.topic, &self.topic, gateway)?;
-        let retain = match self.retain {
-            RetainRule::Keep => message.retain,
-            RetainRule::Never => false,
-            RetainRule::Always => true,
-        };
-        Ok(Message { topic, qos: self.qos, retain, ..message.clone() })
-    }
-}
-
-/// The forward rules of one uplink.
+/// What the rules have to know of the gateway.
 #[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The gateway's id.
+    pub gateway: Name,
+    /// The topics of its readings begin with this.
+    pub root: Topic,
+    /// The topic of its state. Presence reaches the cloud as will and birth. Queued, an old `offline` could arrive after the new `online`.
+    pub presence: Topic,
+    /// The uplink.
+    pub uplink: Name,
+}
+
+/// Topics that one rule thins out, folds or compares at a time. Messages on more are forwarded as they come, and not folded.
+const MAX_TOPICS: usize = 10_000;
+/// Batches that one uplink has open at a time; a further one closes the oldest.
+const MAX_BATCHES: usize = 256;
+
+/// The rules of one uplink, and what waits in them.
+#[derive(Debug)]
 pub struct Forwarder {
-    rules: Vec<ForwardRule>,
-    gateway: String,
-    /// Presence reaches the cloud as will and birth. Queued, an old `offline` could arrive after the new `online`.
-    presence: Topic,
+    rules: Vec<(ForwardRule, Arc<Tally>)>,
+    around: Surroundings,
+    timers: BTreeSet<(Monotonic, Timer)>,
+    held: HashMap<(usize, Topic), Held>,
+    windows: HashMap<(usize, Topic), Window>,
+    /// What left last, by rule and topic.
+    last: HashMap<(usize, u64), u64>,
+    batches: HashMap<BatchKey, Open>,
+    next_batch: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Held(usize, Topic),
+    Window(usize, Topic),
+    Batch(u64),
+}
+
+/// A rule that thins out has sent something of this topic, and perhaps has something newer.
+#[derive(Debug)]
+struct Held {
+    newer: Option<Message>,
+}
+
+type BatchKey = (usize, Topic);
+
+#[derive(Debug)]
+struct Open {
+    batch: u64,
+    pieces: usize,
+    bytes: usize,
+    until: Monotonic,
 }
 
 impl Forwarder {
-    /// The rules, the gateway's id for `{gateway}`, and the local topic of the gateway's state, which is never queued.
-    pub fn new(rules: Vec<ForwardRule>, gateway: &str, presence: Topic) -> Forwarder {
-        Forwarder { rules, gateway: gateway.into(), presence }
+    /// Nothing waits yet. `first_batch` is above the number of any batch that was ever kept.
+    pub fn new(rules: Vec<ForwardRule>, around: Surroundings, first_batch: u64) -> Forwarder {
+        let rules = rules.into_iter().map(|rule| (rule, Arc::default())).collect();
+        Forwarder {
+            rules,
+            around,
+            timers: BTreeSet::new(),
+            held: HashMap::new(),
+            windows: HashMap::new(),
+            last: HashMap::new(),
+            batches: HashMap::new(),
+            next_batch: first_batch,
+        }
     }
 
-    /// The message as it leaves by the first rule that takes it; `None` when no rule does.
-    ///
-    /// The inner error names the rule's index and why its template made no topic for this message.
-    pub fn forward(&self, message: &Message) -> Option<Result<Message, (usize, TopicError)>> {
-        if message.topic == self.presence {
-            return None;
+    /// Whether a rule is about this topic.
+    pub fn wants(&self, topic: &str) -> bool {
+        self.rules.iter().any(|(rule, _)| rule.take.topic.matches(topic))
+    }
+
+    /// The counters of each rule, in their order.
+    pub fn tallies(&self) -> Vec<Arc<Tally>> {
+        self.rules.iter().map(|(_, tally)| tally.clone()).collect()
+    }
+
+    /// Whether this uplink may have a message at all.
+    fn is_for_us(&self, by: &Publisher, message: &Message) -> bool {
+        let came_here = matches!(by, Publisher::Uplink(name) if *name == self.around.uplink);
+        !came_here
+            && message.topic != self.around.presence
+            && !hops::has_been_at(&self.around.gateway, &self.around.uplink, message)
+    }
+
+    /// A message was published here.
+    pub fn take(&mut self, by: &Publisher, message: &Message, at: Stamp, out: &mut Vec<Leaving>) {
+        if !self.is_for_us(by, message) {
+            return;
         }
-        self.shape(message)
+        let around = self.around.clone();
+        let subject = Subject::new(message, &around.root, at.synced.then_some(at.wall));
+        for index in 0..self.rules.len() {
+            match self.offer(index, &subject, at, out) {
+                Ok(()) => {
+                    let (rule, tally) = &self.rules[index];
+                    tally.take();
+                    if !rule.take.goes_on {
+                        return;
+                    }
+                }
+                Err(miss) => self.rules[index].1.miss(&miss),
+            }
+        }
+    }
+
+    /// Gives a message to one rule.
+    fn offer(&mut self, index: usize, subject: &Subject<'_>, at: Stamp, out: &mut Vec<Leaving>) -> Result<(), Miss> {
+        let (rule, _) = &self.rules[index];
+        let gateway = self.around.gateway.clone();
+        let topic = rule.take.judge(subject, &gateway)?;
+        let content = rule.content(subject, &gateway)?;
+        let source = &subject.message.topic;
+        if let Some(aggregate) = &rule.aggregate {
+            let window = aggregate.window;
+            return self.fold(index, &content, source, at, window);
+        }
+        let message = shape(rule, &content, topic)?;
+        if rule.pace.on_change && !self.is_news(index, &content) {
+            return Ok(());
+        }
+        let rule = &self.rules[index].0;
+        let Some(every) = rule.pace.every else {
+            self.emit(index, message, at.monotonic, out);
+            return Ok(());
+        };
+        let key = (index, source.clone());
+        if let Some(held) = self.held.get_mut(&key) {
+            held.newer = Some(message);
+            return Ok(());
+        }
+        if self.held.len() < MAX_TOPICS {
+            self.timers.insert((at.monotonic + every, Timer::Held(index, source.clone())));
+            self.held.insert(key, Held { newer: None });
+        }
+        self.emit(index, message, at.monotonic, out);
+        Ok(())
+    }
+
+    fn fold(
+        &mut self,
+        index: usize,
+        content: &Content<'_, '_>,
+        source: &Topic,
+        at: Stamp,
+        window: std::time::Duration,
+    ) -> Result<(), Miss> {
+        let json = content.json().ok_or(Miss::Nothing)?;
+        let key = (index, source.clone());
+        let is_new = !self.windows.contains_key(&key);
+        if is_new && self.windows.len() >= MAX_TOPICS {
+            return Err(Miss::Nothing);
+        }
+        let open = self.windows.entry(key.clone()).or_default();
+        if !open.take(json, &at.wall.to_string()) {
+            if is_new {
+                self.windows.remove(&key);
+            }
+            return Err(Miss::Nothing);
+        }
+        if is_new {
+            self.timers.insert((at.monotonic + window, Timer::Window(index, source.clone())));
+        }
+        Ok(())
+    }
+
+    /// Whether this differs, in more than its time, from what left last of its topic.
+    fn is_news(&mut self, index: usize, content: &Content<'_, '_>) -> bool {
+        let hash = |feed: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            feed(&mut hasher);
+            hasher.finish()
+        };
+        let topic = hash(&|hasher| content.subject.message.topic.hash(hasher));
+        let what = match content.json() {
+            Some(Json::Object(members)) => {
+                let kept = members.iter().filter(|(key, _)| !TIMES.contains(&key.as_ref()));
+                let kept = Json::Object(kept.cloned().collect()).to_string();
+                hash(&|hasher| kept.hash(hasher))
+            }
+            _ => hash(&|hasher| content.subject.message.payload.hash(hasher)),
+        };
+        if self.last.len() >= 10 * MAX_TOPICS {
+            // Told once more rather than never.
+            self.last.clear();
+        }
+        self.last.insert((index, topic), what) != Some(what)
+    }
+
+    /// Lets a message go by a rule: alone, or into a batch.
+    fn emit(&mut self, index: usize, message: Message, now: Monotonic, out: &mut Vec<Leaving>) {
+        let (rule, tally) = &self.rules[index];
+        let is_urgent = rule.is_urgent;
+        let Some(limits) = rule.batch else {
+            tally.leave();
+            out.push(match message.qos {
+                QoS::AtMostOnce => Leaving::Live(message),
+                _ => Leaving::Queued { message, is_urgent },
+            });
+            return;
+        };
+        let bundle = rule.format.bundle().code(rule.compress);
+        let key = (index, message.topic.clone());
+        let bytes = message.payload.len();
+        if self.batches.get(&key).is_some_and(|open| open.bytes + bytes > limits.size) {
+            self.close(&key, out);
+        }
+        if !self.batches.contains_key(&key) {
+            if self.batches.len() >= MAX_BATCHES {
+                let oldest = self.batches.iter().min_by_key(|(_, open)| open.batch).map(|(key, _)| key.clone());
+                oldest.into_iter().for_each(|oldest| self.close(&oldest, out));
+            }
+            let until = now + limits.delay;
+            self.timers.insert((until, Timer::Batch(self.next_batch)));
+            self.batches.insert(key.clone(), Open { batch: self.next_batch, pieces: 0, bytes: 0, until });
+            self.next_batch += 1;
+        }
+        let Some(open) = self.batches.get_mut(&key) else { return };
+        open.pieces += 1;
+        open.bytes += bytes;
+        let is_full = open.pieces >= limits.messages || open.bytes >= limits.size;
+        out.push(Leaving::Piece { batch: open.batch, bundle, is_urgent, message });
+        if is_full {
+            self.close(&key, out);
+        }
+    }
+
+    fn close(&mut self, key: &BatchKey, out: &mut Vec<Leaving>) {
+        let Some(open) = self.batches.remove(key) else { return };
+        self.timers.remove(&(open.until, Timer::Batch(open.batch)));
+        self.rules[key.0].1.leave();
+        out.push(Leaving::Close { batch: open.batch });
+    }
+
+    /// When something leaves for no other reason than the time.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Lets go what is due.
+    pub fn tick(&mut self, at: Stamp, out: &mut Vec<Leaving>) {
+        while let Some((due, _)) = self.timers.first()
+            && *due <= at.monotonic
+            && let Some((due, timer)) = self.timers.pop_first()
+        {
+            self.expire(due, timer, at, out);
+        }
+    }
+
+    fn expire(&mut self, due: Monotonic, timer: Timer, at: Stamp, out: &mut Vec<Leaving>) {
+        match timer {
+            Timer::Held(index, topic) => {
+                let key = (index, topic.clone());
+                let Some(held) = self.held.get_mut(&key) else { return };
+                match held.newer.take() {
+                    Some(message) => {
+                        let every = self.rules[index].0.pace.every.unwrap_or_default();
+                        // On its grid, unless that was long ago.
+                        let next = if at.monotonic.since(due) < every { due + every } else { at.monotonic + every };
+                        self.timers.insert((next, Timer::Held(index, topic)));
+                        self.emit(index, message, at.monotonic, out);
+                    }
+                    None => {
+                        self.held.remove(&key);
+                    }
+                }
+            }
+            Timer::Window(index, topic) => {
+                if let Some(window) = self.windows.remove(&(index, topic.clone())) {
+                    self.conclude(index, topic, window, at, out);
+                }
+            }
+            Timer::Batch(batch) => {
+                let key = self.batches.iter().find(|(_, open)| open.batch == batch).map(|(key, _)| key.clone());
+                key.into_iter().for_each(|key| self.close(&key, out));
+            }
+        }
+    }
+
+    /// What a window comes to leaves as if it had been published on the window's topic.
+    fn conclude(&mut self, index: usize, topic: Topic, window: Window, at: Stamp, out: &mut Vec<Leaving>) {
+        let (rule, tally) = &self.rules[index];
+        let Some(aggregate) = &rule.aggregate else { return };
+        let json = window.close(&aggregate.values);
+        let message = Message::new(topic, Bytes::new(), rule.take.qos, false);
+        let around = self.around.clone();
+        let subject = Subject::new(&message, &around.root, at.synced.then_some(at.wall));
+        let to = rule.take.to.apply(&message.topic, &rule.take.topic, &around.gateway, subject.place);
+        let content = Content { subject: &subject, shaped: Some(json), gateway: &around.gateway };
+        let shaped = to.map_err(Miss::from).and_then(|to| shape(rule, &content, to));
+        match shaped {
+            Ok(message) => self.emit(index, message, at.monotonic, out),
+            Err(miss) => tally.miss(&miss),
+        }
+    }
+
+    /// Lets everything go that waits: the gateway stops, or its rules change.
+    pub fn flush(&mut self, at: Stamp, out: &mut Vec<Leaving>) {
+        for (due, timer) in std::mem::take(&mut self.timers) {
+            self.expire(due, timer, at, out);
+        }
+        let open: Vec<BatchKey> = self.batches.keys().cloned().collect();
+        open.iter().for_each(|key| self.close(key, out));
+        self.timers.clear();
+        self.held.clear();
     }
 
     /// The gateway's state as the cloud sees it, for will and birth; `None` when no rule forwards it.
     pub fn presence(&self, state: &Message) -> Option<Message> {
-        self.shape(state).and_then(Result::ok)
+        let subject = Subject::new(state, &self.around.root, None);
+        self.rules.iter().find_map(|(rule, _)| {
+            let topic = rule.take.judge(&subject, &self.around.gateway).ok()?;
+            Some(Message { topic, ..state.clone() })
+        })
     }
+}
 
-    fn shape(&self, message: &Message) -> Option<Result<Message, (usize, TopicError)>> {
-        let (index, rule) = self.rules.iter().enumerate().find(|(_, rule)| rule.takes(&message.topic))?;
-        Some(rule.shape(message, &self.gateway).map_err(|error| (index, error)))
+/// The message that a rule makes of a payload: alone, or as a piece of its batch.
+pub(super) fn shape(rule: &ForwardRule, content: &Content<'_, '_>, topic: Topic) -> Result<Message, Miss> {
+    let original = content.subject.message;
+    let (qos, retain) = (rule.take.qos, rule.take.retain);
+    if rule.batch.is_some() {
+        let payload = content.piece(rule.format, rule.names_topics())?;
+        // Many messages with flags of their own: only `always` says it for all.
+        return Ok(Message::new(topic, payload, qos, retain == super::RetainRule::Always));
     }
+    let payload = content.encode(rule.format)?;
+    let payload = if rule.compress { compress::zstd(&payload).into() } else { payload };
+    let properties = hops::leaving(original.properties.clone()).map(|mut properties| {
+        // What the payload was before says nothing of what it is now.
+        if rule.compress || rule.format != Format::Json {
+            properties.payload_is_utf8 = false;
+            properties.content_type = None;
+        }
+        properties
+    });
+    Ok(Message { topic, payload, qos, retain: retain.of(original.retain), properties })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::route::Template;
-
-    fn rule(topic: &str, except: &[&str], to: &str, qos: QoS, retain: RetainRule) -> ForwardRule {
-        let topic = Filter::new(topic).unwrap();
-        let except = except.iter().map(|text| Filter::new(text).unwrap()).collect();
-        ForwardRule { to: Template::parse(to, &topic).unwrap(), topic, except, qos, retain }
-    }
-
-    fn message(topic: &str, retain: bool) -> Message {
-        Message::new(Topic::new(topic).unwrap(), "x", QoS::AtMostOnce, retain)
-    }
-
-    fn forwarder() -> Forwarder {
-        let rules = vec![
-            rule("fw/+/alarm", &[], "alarms/{1}", QoS::AtLeastOnce, RetainRule::Always),
-            rule("fw/#", &["fw/+/+/set"], "up/{rest}", QoS::AtLeastOnce, RetainRule::Keep),
-            rule("raw/#", &[], "{gateway}/{topic}", QoS::AtMostOnce, RetainRule::Never),
-        ];
-        Forwarder::new(rules, "p7", Topic::new("fw/gateway/state").unwrap())
-    }
-
-    fn forwarded(topic: &str, retain: bool) -> Option<(String, QoS, bool)> {
-        let shaped = forwarder().forward(&message(topic, retain))?.unwrap();
-        Some((shaped.topic.to_string(), shaped.qos, shaped.retain))
-    }
-
-    #[test]
-    fn the_first_rule_that_matches_decides_topic_qos_and_retain() {
-        assert_eq!(forwarded("fw/boiler/alarm", false), Some(("alarms/boiler".into(), QoS::AtLeastOnce, true)));
-        assert_eq!(forwarded("fw/boiler", true), Some(("up/boiler".into(), QoS::AtLeastOnce, true)));
-        assert_eq!(forwarded("raw/a/b", true), Some(("p7/raw/a/b".into(), QoS::AtMostOnce, false)));
-        assert_eq!(forwarded("other", true), None);
-    }
-
-    #[test]
-    fn what_a_rule_excepts_is_left_to_the_rules_after_it() {
-        assert_eq!(forwarded("fw/boiler/setpoint/set", false), None);
-    }
-
-    #[test]
-    fn the_gateways_state_is_never_queued_but_has_its_topic_for_will_and_birth() {
-        assert_eq!(forwarded("fw/gateway/state", true), None);
-        let presence = forwarder().presence(&message("fw/gateway/state", true)).unwrap();
-        assert_eq!(presence.topic.as_str(), "up/gateway/state");
-    }
-
-    #[test]
-    fn a_topic_that_grows_too_long_is_an_error_and_not_a_cut() {
-        let long = format!("fw/{}", "x".repeat(65_530));
-        let long_prefix = rule("fw/#", &[], "a/long/prefix/{rest}", QoS::AtLeastOnce, RetainRule::Keep);
-        let forwarder = Forwarder::new(vec![long_prefix], "p7", Topic::new("s").unwrap());
-        assert!(matches!(forwarder.forward(&message(&long, false)), Some(Err((0, TopicError::TooLong(_))))));
-    }
-}
+mod tests;

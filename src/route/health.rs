@@ -105,9 +105,9 @@ fn of_uplink(status: &UplinkStatus) -> Value {
 }
 
 fn of_queue(status: &QueueStatus) -> Value {
-    let QueueStatus { depth, bytes, oldest, queued, dropped, set_aside, error } = status;
+    let QueueStatus { depth, high, bytes, oldest, queued, dropped, set_aside, error } = status;
     let mut out = json!({
-        "depth": depth, "bytes": bytes, "oldest": oldest.map(|at| at.to_string()),
+        "depth": depth, "high": high, "bytes": bytes, "oldest": oldest.map(|at| at.to_string()),
         "queued": queued, "dropped": dropped, "set_aside": set_aside,
     });
     if let Some(error) = error {

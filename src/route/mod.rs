@@ -1,18 +1,44 @@
 //! What leaves, where to and in which form: topics, payloads, forward rules. Pure, and free of anything but [`crate::model`].
 
+mod accept;
+mod bundle;
+mod cbor;
+pub mod cel;
+mod compress;
+mod feedback;
+mod fields;
+mod fold;
+mod format;
 mod forward;
 mod gateway_topics;
 mod health;
+pub mod hops;
+mod influx;
+pub mod json;
 mod payload;
 mod readings;
 mod report;
+mod rule;
+pub mod subject;
+mod tally;
 mod template;
+mod trial;
 mod verdict;
 
-pub use forward::{ForwardRule, Forwarder, RetainRule};
+pub use accept::{Accepted, Accepter, Refused, result_topic};
+pub use bundle::{Bundle, bundle};
+pub use compress::unzstd;
+pub use feedback::{Circle, Side, circle};
+pub use fields::Fields;
+pub use fold::Fold;
+pub use format::Format;
+pub use forward::{Forwarder, Leaving, Surroundings};
 pub use gateway_topics::GatewayTopics;
 pub use health::{HealthReport, health};
 pub use payload::point as point_payload;
 pub use readings::ReadingRouter;
-pub use template::{Template, TemplateError};
+pub use rule::{AcceptRule, Aggregate, BatchRule, ForwardRule, Miss, Pace, RetainRule, Take};
+pub use tally::{Counts, Tally};
+pub use template::{Misfit, NAMES as TEMPLATE_NAMES, Template, TemplateError, Unfilled};
+pub use trial::{Tried, down as try_down, up as try_up};
 pub use verdict::Verdict;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{Fault, Name, Sample, Stamp, Value};
+use crate::model::{Fault, Name, Sample, Stamp, Value, mark_unsynced};
 
 /// `{"ts":…,"values":{…},"bad":{…}}`: every point of a device as last read. Both objects are always there.
 pub(super) fn snapshot<'a>(stamp: Stamp, points: impl Iterator<Item = (&'a Name, &'a Sample)> + Clone) -> String {
@@ -51,7 +51,7 @@ pub fn point(stamp: Stamp, sample: &Sample, unit: Option<&str>) -> String {
 fn write_stamp(out: &mut String, stamp: Stamp) {
     put(out, format_args!("{{\"ts\":\"{}\"", stamp.wall));
     if !stamp.synced {
-        out.push_str(",\"clock\":\"unsynced\"");
+        mark_unsynced(out, stamp.since_boot);
     }
 }
 
@@ -93,7 +93,12 @@ mod tests {
     use super::*;
     use crate::model::{Monotonic, Timestamp};
 
-    const AT: Stamp = Stamp { monotonic: Monotonic::from_millis(1), wall: Timestamp(1_795_187_045_123), synced: true };
+    const AT: Stamp = Stamp {
+        monotonic: Monotonic::from_millis(1),
+        since_boot: None,
+        wall: Timestamp(1_795_187_045_123),
+        synced: true,
+    };
 
     #[test]
     fn a_snapshot_holds_good_values_and_the_faults_of_the_others() {

@@ -208,7 +208,8 @@ mod tests {
     }
 
     fn reading(point: usize, ms: u64, sample: Sample) -> Reading {
-        let stamp = Stamp { monotonic: Monotonic::from_millis(ms), wall: Timestamp(ms as i64), synced: true };
+        let stamp =
+            Stamp { monotonic: Monotonic::from_millis(ms), since_boot: None, wall: Timestamp(ms as i64), synced: true };
         Reading { point, sample, stamp }
     }
 

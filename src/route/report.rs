@@ -87,7 +87,7 @@ mod tests {
     }
 
     fn reading(ms: u64, sample: Sample) -> Reading {
-        let stamp = Stamp { monotonic: Monotonic::from_millis(ms), wall: Timestamp(0), synced: true };
+        let stamp = Stamp { monotonic: Monotonic::from_millis(ms), since_boot: None, wall: Timestamp(0), synced: true };
         Reading { point: 0, sample, stamp }
     }
 

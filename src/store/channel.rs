@@ -5,11 +5,33 @@
 
 use super::reception::Intake;
 use super::state::BrokerWrite;
-use crate::model::Message;
+use crate::model::{Message, Priority};
 
-/// Which queue of the store: an index into the list that the store was opened with.
+/// Which queue of the store: an uplink's, and which of its two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct QueueId(pub usize);
+pub struct QueueId {
+    /// An index into the list that the store was opened with.
+    pub uplink: usize,
+    /// Messages of high priority have a table, numbers and packet ids of their own.
+    pub class: Priority,
+}
+
+impl QueueId {
+    /// The queue of an uplink for what waits its turn.
+    pub const fn normal(uplink: usize) -> QueueId {
+        QueueId { uplink, class: Priority::Normal }
+    }
+
+    /// Its queue for what goes before that.
+    pub const fn high(uplink: usize) -> QueueId {
+        QueueId { uplink, class: Priority::High }
+    }
+
+    /// The queue of the same uplink for this class.
+    pub const fn of(self, class: Priority) -> QueueId {
+        QueueId { class, ..self }
+    }
+}
 
 /// The number of one append, rising by at least one from each to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

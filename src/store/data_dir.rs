@@ -43,6 +43,16 @@ impl DataDir {
         }
     }
 
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database's log.
+    pub(super) fn log(&self) -> PathBuf {
+        with_suffix(&self.database(), "-wal")
+    }
+
     /// The database file.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("queue.db")

@@ -16,6 +16,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(3600);
 pub enum GapReason {
     /// The queue was at `max_size`.
     QueueFull,
+    /// The disk had no room for more.
+    DiskFull,
+    /// They were larger than `max_size`.
+    TooLarge,
     /// They had waited longer than `max_age`.
     TooOld,
     /// They were put aside: refused by the cloud for good, or damaged on disk.
@@ -25,10 +29,14 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    const COUNT: usize = 6;
+
     /// The word in payloads and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             GapReason::QueueFull => "queue_full",
+            GapReason::DiskFull => "disk_full",
+            GapReason::TooLarge => "too_large",
             GapReason::TooOld => "too_old",
             GapReason::SetAside => "set_aside",
             GapReason::Damaged => "damaged",
@@ -41,6 +49,8 @@ impl GapReason {
             GapReason::TooOld => 1,
             GapReason::SetAside => 2,
             GapReason::Damaged => 3,
+            GapReason::DiskFull => 4,
+            GapReason::TooLarge => 5,
         }
     }
 
@@ -49,6 +59,8 @@ impl GapReason {
             1 => GapReason::TooOld,
             2 => GapReason::SetAside,
             3 => GapReason::Damaged,
+            4 => GapReason::DiskFull,
+            5 => GapReason::TooLarge,
             _ => GapReason::QueueFull,
         }
     }
@@ -87,11 +99,12 @@ fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 pub(super) struct Episode {
     untold: Option<Loss>,
     running: Option<Running>,
+    /// When each reason occurred last: two that take turns are each in the log once.
+    last: [Option<Monotonic>; GapReason::COUNT],
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Running {
-    reason: GapReason,
     last: Monotonic,
     told: Monotonic,
 }
@@ -99,7 +112,7 @@ struct Running {
 impl Episode {
     /// Takes up a loss that an earlier process did not get to report.
     pub(super) fn resume(untold: Option<Loss>) -> Episode {
-        Episode { untold, running: None }
+        Episode { untold, ..Episode::default() }
     }
 
     /// Notes a loss. True when an episode begins with it: say so in the log. A finished episode of another reason has to be
@@ -109,9 +122,10 @@ impl Episode {
             Some(untold) => untold.add(&loss),
             None => self.untold = Some(loss),
         }
-        let begins = self.running.is_none_or(|running| running.reason != loss.reason);
+        let last = self.last[loss.reason as usize].replace(now);
+        let begins = last.is_none_or(|last| now.since(last) >= QUIET);
         let told = self.running.map_or(now, |running| running.told);
-        self.running = Some(Running { reason: loss.reason, last: now, told });
+        self.running = Some(Running { last: now, told });
         begins
     }
 
@@ -139,7 +153,7 @@ impl Episode {
             Some(untold) => untold.add(&loss),
             None => self.untold = Some(loss),
         }
-        self.running.get_or_insert(Running { reason: loss.reason, last: now, told: now }).last = now;
+        self.running.get_or_insert(Running { last: now, told: now }).last = now;
     }
 
     /// When [`Episode::due`] wants to be asked again.
@@ -159,6 +173,14 @@ impl Episode {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn two_reasons_that_take_turns_are_each_logged_once() {
+        let mut episode = Episode::default();
+        let reasons = [GapReason::QueueFull, GapReason::TooLarge];
+        let begun = (0..120).filter(|n| episode.note(s(*n), loss(1, 1, reasons[*n as usize % 2])));
+        assert_eq!(begun.count(), 2);
+    }
+
     use super::*;
 
     fn loss(dropped: u64, at: i64, reason: GapReason) -> Loss {

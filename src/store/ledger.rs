@@ -29,6 +29,8 @@ pub(super) struct Ledger {
     /// What deliveries and retained messages are accounted with.
     bytes: u64,
     max_bytes: u64,
+    /// What they may take on the disk beyond that.
+    room: u64,
     /// Sessions that are gone and still have deliveries: those go a portion a commit.
     dying: BTreeSet<SessionId>,
     /// What has still to be taken away: a commit that should have done it has failed.
@@ -64,6 +66,11 @@ impl Ledger {
         !self.dying.is_empty() || !self.carried.is_empty()
     }
 
+    /// Tells how many bytes more there is room for on the disk.
+    pub(super) fn set_room(&mut self, room: u64) {
+        self.room = room;
+    }
+
     /// What a group commit has to do for `works`, in their order. Those of the `excluded` tickets are left out, and so are those
     /// that can't be: the refusals say which and why.
     pub(super) fn plan<'a>(
@@ -74,8 +81,9 @@ impl Ledger {
         let mut plan = Plan::after(self.carried.clone());
         let mut refused = Vec::new();
         let mut bytes = self.bytes;
+        let most = self.max_bytes.min(self.bytes.saturating_add(self.room));
         for (ticket, write) in works.iter().filter(|(ticket, _)| !excluded.contains(ticket)) {
-            match self.admit(&plan, write, &mut bytes) {
+            match self.admit(&plan, write, &mut bytes, most) {
                 Ok(on_disk) => plan.apply(write, on_disk),
                 Err(refusal) => refused.push((*ticket, refusal)),
             }
@@ -84,14 +92,14 @@ impl Ledger {
     }
 
     /// Whether a write can be; and if so, whether what it takes away may be on disk.
-    fn admit(&self, plan: &Plan, write: &BrokerWrite, bytes: &mut u64) -> Result<bool, Refusal> {
+    fn admit(&self, plan: &Plan, write: &BrokerWrite, bytes: &mut u64, most: u64) -> Result<bool, Refusal> {
         let known = |session: &SessionId| self.sessions.get(session).filter(|_| !plan.removals.gone.contains(session));
         let exists = |session: &SessionId| {
             let made_now = plan.additions.sessions.get(session).is_some_and(|adding| adding.record.is_some());
             if made_now || known(session).is_some() { Ok(()) } else { Err(storage("there is no such session")) }
         };
         let mut take = |more: u64| {
-            let fits = *bytes + more <= self.max_bytes;
+            let fits = *bytes + more <= most;
             *bytes += if fits { more } else { 0 };
             if fits { Ok(()) } else { Err(Refusal::QueueFull) }
         };

@@ -1,6 +1,6 @@
 //! The store: messages on disk until whoever they are for has acknowledged them.
 //!
-//! One SQLite database, `queue.db`, with a queue for each uplink and the broker's sessions and retained messages; one task that writes, in group
+//! One SQLite database, `queue.db`, with two queues for each uplink, by priority, and the broker's sessions and retained messages; one task that writes, in group
 //! commits; a handle for each queue's reader, and one for what waits for sessions. What was reported as committed is there after
 //! `kill -9`, and with `durability: full` after a power cut.
 //! Rows go when they are acknowledged, or by the queue's policy, which counts, logs and reports what it drops.
@@ -9,23 +9,29 @@
 //! - [`Queue`]: the uplink's side: read ahead, acknowledge, put aside. [`Reception`]: what came down through it
 //! - [`BrokerWrite`] in, [`BrokerState`] out at the start, [`SessionReader`]: what the broker keeps for itself (`state`)
 //! - `plan`, `ranges`: the net effect of many writes; pure. `ledger`: what is on disk of the broker, and which writes can be
-//! - `policy`, `batch`, `episode`, `claims`: what is dropped, when to commit, what is told, what is in flight; pure
-//! - `row`, `broker_row`, `properties`: what a row holds, and its checksum
-//! - `slot`, `writer`: one queue's part of a group commit, and the task
+//! - `policy`, `age`, `batch`, `episode`, `claims`: what is dropped, when to commit, what is told, what is in flight; pure
+//! - `row`, `broker_row`, `properties`, `correction`: what a row holds, its checksum, and times that are made right when it is read
+//! - `slot`, `outcome`, `tenant`, `writer`: a queue's part of a group commit, an uplink's two queues, and the task
+//! - `open`, `roster`, `data_dir`, `salvage`: opening and closing, and what is done with a damaged file
 //! - [`backup`]: copies that are taken and put back
-//! - `open`, `data_dir`, `salvage`: opening and closing, and what is done with a damaged file
+//! - `space`, `disk`, `upkeep`: how much room there is, the reserve file, and when files are made smaller
 //! - `sqlite`: the only folder that names sqlx
 
 pub mod backup;
+
+mod age;
 mod batch;
 mod broker_row;
 mod channel;
 mod claims;
+mod correction;
 mod data_dir;
+mod disk;
 mod episode;
 mod error;
 mod ledger;
 mod open;
+mod outcome;
 mod plan;
 mod policy;
 mod properties;
@@ -33,20 +39,24 @@ mod queue;
 mod ranges;
 mod reception;
 mod record;
+mod roster;
 mod row;
 mod salvage;
 mod session_reader;
 mod slot;
+mod space;
 mod sqlite;
 mod state;
+mod tenant;
+mod upkeep;
 mod writer;
 
 pub use channel::{Append, CommitReport, QueueId, Refusal, Ticket, Urgency, Work};
 pub use episode::{GapReason, Loss};
 pub use error::StoreError;
-pub use open::{Gap, Opened, QueueSpec, Store};
+pub use open::{Gap, NewQueue, Opened, QueueSpec, Store};
 pub use policy::{Limits, ROW_OVERHEAD};
-pub use queue::{Marks, Queue, Receipts, Rows};
+pub use queue::{Lane, Marks, Queue, Receipts, Rows};
 pub use reception::{Intake, Reception};
 pub use row::{Entry, Row};
 pub use session_reader::{Page, SessionReader};

@@ -4,27 +4,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::channel::{Append, CommitReport};
+use super::correction::{ClockWatch, Corrections};
 use super::data_dir::{self, DataDir};
 use super::episode::Loss;
 use super::ledger::Ledger;
 use super::policy::Limits;
-use super::queue::{Bell, Queue, Receipts, Rows, Shared};
+use super::queue::{Bell, Lane, Queue, Receipts, Rows, Shared};
 use super::reception::{Reception, Receptions};
 use super::record::Record;
+use super::roster::{self, Roster};
 use super::salvage::salvage;
 use super::slot::Slot;
 use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
-use super::writer::Writer;
+use super::tenant::Tenant;
+use super::writer::{Opening, Writer};
 use super::{BrokerState, SessionReader, StoreError, batch};
 use crate::clock::Clock;
-use crate::model::{Durability, Name, Pulse, QueueStatus};
-use crate::random;
+use crate::model::{Durability, Name, Pulse, QueueStatus, Stamp};
 
 /// A database that was not closed is read through and checked up to this size: about 0.2 s on an SSD, 2 s on a card.
 const CHECKED_BYTES: u64 = 64 << 20;
@@ -35,6 +37,9 @@ const BROKER_BYTES: u64 = 1 << 30;
 
 /// Reports of lost messages that may wait to be collected.
 const GAPS_WAITING: usize = 16;
+
+/// Uplinks that may wait for their queues.
+const OPENINGS_WAITING: usize = 4;
 
 /// Reports of commits that may wait; when the hub is behind, they are merged.
 const REPORTS_WAITING: usize = 64;
@@ -84,8 +89,19 @@ pub struct Opened {
     pub gaps: mpsc::Receiver<Gap>,
 }
 
+/// An uplink's queues that were opened while the store was at work.
+pub struct NewQueue {
+    /// Its index: [`QueueId`](super::QueueId) has it.
+    pub uplink: usize,
+    /// Its rows.
+    pub queue: Queue,
+    /// What came through it.
+    pub reception: Reception,
+}
+
 /// The writer task, until it is closed.
 pub struct Store {
+    openings: mpsc::Sender<Opening>,
     writer: JoinHandle<Result<(), DbError>>,
     cancel: CancellationToken,
     pulse: Pulse,
@@ -106,8 +122,18 @@ impl Store {
         let dir = DataDir::take(data_dir)?;
         let path = dir.database();
         let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Full);
-        let (database, records) = open_or_replace(&dir, durability, &queues, clock).await?;
-        start(dir, database, records, queues, BROKER_BYTES, clock).await.map_err(|e| in_database(&path, &e))
+        let (mut database, roster) = open_or_replace(&dir, durability, &queues, clock).await?;
+        database.limit(accounted(queues.iter())).await.map_err(|e| in_database(&path, &e))?;
+        start(dir, database, roster, queues, BROKER_BYTES, clock).await.map_err(|e| in_database(&path, &e))
+    }
+
+    /// Opens an uplink's queues while the store is at work. When it has them already, whoever read them has to have ended: they begin anew, with
+    /// these bounds. They are never closed before the store is; those of an uplink that is gone are removed when it is next opened.
+    pub async fn open_queue(&self, spec: QueueSpec) -> Result<NewQueue, StoreError> {
+        let (done, opened) = oneshot::channel();
+        self.openings.send(Opening { spec, done }).await.map_err(|_| StoreError::Closed)?;
+        let opened = opened.await.map_err(|_| StoreError::Closed)?;
+        opened.map_err(|problem| StoreError::Database { path: self.database.clone(), problem })
     }
 
     /// Beats while the writer makes progress.
@@ -133,43 +159,27 @@ impl Store {
 pub(super) async fn start(
     dir: DataDir,
     mut database: Database,
-    records: Vec<Record>,
+    roster: Roster,
     queues: Vec<QueueSpec>,
     broker_bytes: u64,
     clock: Clock,
 ) -> Result<Opened, DbError> {
     let path = dir.database();
     let bell = Arc::new(Bell::default());
-    let mut slots = Vec::new();
+    let mut tenants = Vec::new();
     let mut handles = Vec::new();
     let (mut receptions, mut inlets) = (Vec::new(), Receptions::default());
-    for (spec, record) in queues.into_iter().zip(records) {
-        let shared = Arc::new(Shared::new(record.done, record.recorded, bell.clone()));
-        let (received, subscribed) = database.reception(record.id).await?;
-        receptions.push(inlets.add(record.id, received, subscribed, bell.clone()));
-        let (committed_tx, committed) = watch::channel(record.next_n - 1);
-        let (status_tx, status) = watch::channel(QueueStatus::default());
-        handles.push(Queue {
-            name: spec.name.clone(),
-            epoch: record.epoch,
-            fresh: record.fresh,
-            done: record.done,
-            recorded: record.recorded,
-            last: record.next_n - 1,
-            rows: Rows {
-                database: path.clone(),
-                reader: database.reader(record.id),
-                shared: shared.clone(),
-                committed,
-                most_bytes: spec.limits.max_size / 4,
-            },
-            receipts: Receipts(shared.clone()),
-            status,
-        });
-        let mut slot = Slot::new(spec, record, shared, committed_tx, status_tx);
-        slot.refresh(&mut database).await?;
-        slot.publish(clock.stamp(), None);
-        slots.push(slot);
+    let stamp = clock.stamp();
+    let first = match stamp.since_boot {
+        Some(since) => database.enter_boot(since.boot).await?,
+        None => true,
+    };
+    for (spec, [normal, high]) in queues.into_iter().zip(roster.records) {
+        let (received, subscribed) = database.reception(normal.id).await?;
+        receptions.push(inlets.put(tenants.len(), normal.id, received, subscribed, bell.clone()));
+        let (queue, tenant) = move_in(&mut database, &path, spec, [normal, high], &bell, stamp, first).await?;
+        handles.push(queue);
+        tenants.push(tenant);
     }
 
     let (ledger, broker) = Ledger::load(&mut database, broker_bytes).await?;
@@ -178,11 +188,77 @@ pub(super) async fn start(
     let (reports_tx, reports) = mpsc::channel(REPORTS_WAITING);
     let (gaps_tx, gaps) = mpsc::channel(GAPS_WAITING);
     let cancel = CancellationToken::new();
-    let writer = Writer::new(dir, database, slots, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx);
+    let writer =
+        Writer::new(dir, database, tenants, roster.dying, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx);
     let pulse = writer.pulse.clone();
-    let writer = tokio::spawn(writer.run(cancel.clone()));
-    let store = Store { writer, cancel, pulse, database: path };
+    let (openings, wanted) = mpsc::channel(OPENINGS_WAITING);
+    let writer = tokio::spawn(writer.run(wanted, cancel.clone()));
+    let store = Store { openings, writer, cancel, pulse, database: path };
     Ok(Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps })
+}
+
+/// Both ends of an uplink's queues. `first`: no other process has had them since the machine started.
+pub(super) async fn move_in(
+    database: &mut Database,
+    path: &Path,
+    spec: QueueSpec,
+    [normal, high]: [Record; 2],
+    bell: &Arc<Bell>,
+    stamp: Stamp,
+    first: bool,
+) -> Result<(Queue, Tenant), DbError> {
+    let (status_tx, status) = watch::channel(QueueStatus::default());
+    let fresh = normal.fresh;
+    let sent = !fresh;
+    let (normal, of_normal) = open_lane(database, path, &spec, normal, bell, stamp, [first, sent]).await?;
+    let (high, of_high) = open_lane(database, path, &spec, high, bell, stamp, [first, sent]).await?;
+    let Lane { epoch, done, recorded, last, rows, receipts } = normal;
+    let name = spec.name.clone();
+    let queue = Queue { name, epoch, fresh, done, recorded, last, rows, receipts, high, status };
+    let mut tenant = Tenant::new(spec, [of_normal, of_high], status_tx);
+    tenant.refresh(database).await?;
+    tenant.publish(stamp, None);
+    Ok((queue, tenant))
+}
+
+/// What the database may take on the disk with these queues: rows that do not fill their pages take up to twice what they are accounted with.
+pub(super) fn accounted<'a>(queues: impl Iterator<Item = &'a QueueSpec>) -> u64 {
+    queues.map(|queue| queue.limits.max_size).fold(BROKER_BYTES, u64::saturating_add).saturating_mul(2)
+}
+
+/// A queue's two ends: the reader's, and the writer's. `first`: no other process has had it since the machine started; `sent`: some of it may
+/// have been sent.
+async fn open_lane(
+    database: &mut Database,
+    path: &Path,
+    spec: &QueueSpec,
+    record: Record,
+    bell: &Arc<Bell>,
+    stamp: Stamp,
+    [first, sent]: [bool; 2],
+) -> Result<(Lane, Slot), DbError> {
+    let last = record.next_n - 1;
+    let boot = stamp.since_boot.map(|since| since.boot);
+    if let (0, Some(boot)) = (record.depth, boot) {
+        database.forget_clocks(record.id, boot).await?;
+    }
+    let corrections: Corrections = database.clocks(record.id).await?.into_iter().collect();
+    // A clock that is set and was before leaves nothing to be made right.
+    let is_known = boot.is_none_or(|boot| corrections.contains_key(&boot));
+    let nothing = stamp.synced && (first || record.depth == 0);
+    let watch = ClockWatch::new(is_known || nothing, first, sent, record.done, last);
+    let shared = Arc::new(Shared::new(record.done, record.recorded, corrections, bell.clone()));
+    let (committed_tx, committed) = watch::channel(last);
+    let rows = Rows {
+        database: path.to_owned(),
+        reader: database.reader(record.id),
+        shared: shared.clone(),
+        committed,
+        most_bytes: spec.limits.max_size / 4,
+    };
+    let receipts = Receipts(shared.clone());
+    let lane = Lane { epoch: record.epoch, done: record.done, recorded: record.recorded, last, rows, receipts };
+    Ok((lane, Slot::new(spec.clone(), record, shared, committed_tx, watch)))
 }
 
 fn in_database(path: &Path, error: &DbError) -> StoreError {
@@ -194,7 +270,7 @@ async fn open_or_replace(
     durability: Durability,
     queues: &[QueueSpec],
     clock: Clock,
-) -> Result<(Database, Vec<Record>), StoreError> {
+) -> Result<(Database, Roster), StoreError> {
     let path = dir.database();
     let refuse = |error| match error {
         OpenError::Newer { theirs, ours } => StoreError::Newer { path: path.clone(), theirs, ours },
@@ -239,45 +315,15 @@ pub(super) async fn open_all(
     durability: Durability,
     check: bool,
     queues: &[QueueSpec],
-) -> Result<(Database, Vec<Record>), OpenError> {
+) -> Result<(Database, Roster), OpenError> {
     let mut database = Database::open(path, durability, check).await?;
-    match records(&mut database, queues).await {
-        Ok(records) => Ok((database, records)),
+    match roster::call(&mut database, queues).await {
+        Ok(roster) => Ok((database, roster)),
         Err(error) => {
             database.abandon().await;
             Err(OpenError::Db(error))
         }
     }
-}
-
-/// One record a queue that is named, made if need be. Queues that nobody names any more are removed when they are empty.
-async fn records(database: &mut Database, queues: &[QueueSpec]) -> Result<Vec<Record>, DbError> {
-    let known = database.records().await?;
-    for queue in queues.iter().filter(|queue| !known.iter().any(|record| record.name == queue.name.as_str())) {
-        database.create_queue(&queue.name, random::generation()).await?;
-    }
-    for record in known.iter().filter(|record| !queues.iter().any(|queue| queue.name.as_str() == record.name)) {
-        if record.depth == 0 {
-            database.drop_queue(record.id).await?;
-            info!(uplink = %record.name, "its queue was empty and is removed: no uplink has this name any more");
-        } else {
-            warn!(
-                uplink = %record.name,
-                messages = record.depth,
-                "messages wait in queue.db for an uplink that is not in the configuration any more; they are kept until it is back"
-            );
-        }
-    }
-    let mut opened = Vec::new();
-    let known = database.records().await?;
-    for queue in queues {
-        let found = known.iter().find(|record| record.name == queue.name.as_str());
-        let mut record = found.cloned().ok_or_else(|| DbError::damaged("a queue that was just made is not there"))?;
-        // They are written in one transaction; should they still disagree, no number may be given out twice.
-        record.next_n = record.next_n.max(database.highest(record.id).await? + 1).max(record.done + 1);
-        opened.push(record);
-    }
-    Ok(opened)
 }
 
 #[cfg(test)]
@@ -290,7 +336,7 @@ mod tests {
         let message = Message::new(Topic::new("t").expect("a topic"), vec![7; 4000], QoS::AtLeastOnce, false);
         let append = Append {
             ticket: Ticket(ticket),
-            what: Work::Message { queue: QueueId(0), message },
+            what: Work::Message { queue: QueueId::normal(0), message },
             urgency: Urgency::Awaited,
         };
         opened.appends.send(append).await.expect("the writer runs");
@@ -307,10 +353,10 @@ mod tests {
         let name = Name::new("cloud").expect("a name");
         let commit_every = Duration::from_millis(1);
         let specs = vec![QueueSpec { name, limits, durability: Durability::Full, commit_every }];
-        let (mut database, records) =
+        let (mut database, roster) =
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         database.fill_disk(4).await.expect("limited");
-        let mut opened = start(dir, database, records, specs, BROKER_BYTES, Clock::start()).await.expect("it starts");
+        let mut opened = start(dir, database, roster, specs, BROKER_BYTES, Clock::start()).await.expect("it starts");
         let status = opened.queues[0].status.clone();
 
         let mut kept = 0;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::episode::GapReason;
 use crate::model::{Message, Timestamp, WhenFull};
 
 /// What a row costs beside its topic, payload and properties: its number, flags, time and checksum, and SQLite's headers. Measured:
@@ -19,6 +20,17 @@ pub struct Limits {
     pub max_age: Duration,
     /// What goes when there is no room.
     pub when_full: WhenFull,
+}
+
+/// What a queue may hold in one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Bytes that its rows may take; less than [`Limits::max_size`] when others have a part of it, or the disk.
+    pub max_size: u64,
+    /// What goes when there is no room.
+    pub when_full: WhenFull,
+    /// What sets the bound.
+    pub reason: GapReason,
 }
 
 /// A stored row that is not in flight, as the policy sees it.
@@ -63,7 +75,7 @@ pub fn message_bytes(message: &Message, properties: usize) -> u64 {
 }
 
 /// How many bytes of candidates [`admit`] needs to see, at most, for arrivals of these sizes.
-pub fn shortfall(limits: &Limits, stored_bytes: u64, arriving: &[u64]) -> u64 {
+pub fn shortfall(limits: &Bound, stored_bytes: u64, arriving: &[u64]) -> u64 {
     match limits.when_full {
         WhenFull::DropNewest => 0,
         WhenFull::DropOldest => {
@@ -73,11 +85,29 @@ pub fn shortfall(limits: &Limits, stored_bytes: u64, arriving: &[u64]) -> u64 {
     }
 }
 
+/// How many bytes of stored rows are above the bound and go, if the oldest go.
+pub fn surplus(limits: &Bound, stored_bytes: u64) -> u64 {
+    match limits.when_full {
+        WhenFull::DropNewest => 0,
+        WhenFull::DropOldest => stored_bytes.saturating_sub(limits.max_size),
+    }
+}
+
+/// How many of the candidates, oldest first, make up `needed` bytes; all of them, if they do not.
+pub fn give_up(needed: u64, candidates: &[Candidate]) -> usize {
+    let mut bytes = 0;
+    let enough = candidates.iter().position(|candidate| {
+        bytes += candidate.bytes;
+        bytes >= needed
+    });
+    enough.map_or(candidates.len(), |last| last + 1)
+}
+
 /// Decides, as if the arrivals came one by one, which are kept and which stored rows make room for them.
 ///
 /// `stored_bytes` counts all rows of the queue, those in flight included. `candidates` are the oldest rows that may go: all
 /// of them, or as many as [`shortfall`] asks for.
-pub fn admit(limits: &Limits, stored_bytes: u64, candidates: &[Candidate], arriving: &[u64]) -> Admission {
+pub fn admit(limits: &Bound, stored_bytes: u64, candidates: &[Candidate], arriving: &[u64]) -> Admission {
     let mut admission = Admission { drop_stored: 0, arrivals: Vec::with_capacity(arriving.len()) };
     let mut bytes = stored_bytes;
     // The oldest arrival that is still kept; those before it are overtaken or refused.
@@ -104,15 +134,15 @@ pub fn admit(limits: &Limits, stored_bytes: u64, candidates: &[Candidate], arriv
     admission
 }
 
-/// How many of the candidates, oldest first, are too old at `now`.
+/// How many of the candidates, oldest first, are too old; `now` is the time to hold against a row's.
 ///
 /// A row from before the clock was set has no age of its own; it is older than any row behind it.
-pub fn expired(limits: &Limits, now: Timestamp, candidates: &[Candidate]) -> usize {
+pub fn expired(limits: &Limits, now: impl Fn(u64) -> Timestamp, candidates: &[Candidate]) -> usize {
     let max_age_ms = i64::try_from(limits.max_age.as_millis()).unwrap_or(i64::MAX);
     let mut expired = 0;
     for (i, candidate) in candidates.iter().enumerate() {
         match candidate.queued {
-            Some(queued) if now.0.saturating_sub(queued.0) > max_age_ms => expired = i + 1,
+            Some(queued) if now(candidate.n).0.saturating_sub(queued.0) > max_age_ms => expired = i + 1,
             Some(_) => break,
             None => {}
         }
@@ -127,8 +157,8 @@ mod tests {
 
     use super::*;
 
-    fn limits(max_size: u64, when_full: WhenFull) -> Limits {
-        Limits { max_size, max_age: Duration::from_secs(60), when_full }
+    fn limits(max_size: u64, when_full: WhenFull) -> Bound {
+        Bound { max_size, when_full, reason: GapReason::QueueFull }
     }
 
     fn candidates(sizes: &[u64]) -> Vec<Candidate> {
@@ -164,11 +194,11 @@ mod tests {
     fn rows_older_than_the_bound_go_and_a_row_without_a_time_goes_with_the_older_ones_behind_it() {
         let at = |n, queued: Option<i64>| Candidate { n, bytes: 1, queued: queued.map(Timestamp) };
         let rows = [at(1, None), at(2, Some(1_000)), at(3, None), at(4, Some(50_000))];
-        let limits = limits(100, WhenFull::DropOldest);
-        assert_eq!(expired(&limits, Timestamp(61_000), &rows), 0);
-        assert_eq!(expired(&limits, Timestamp(61_001), &rows), 2);
-        assert_eq!(expired(&limits, Timestamp(200_000), &rows), 4);
-        assert_eq!(expired(&limits, Timestamp(200_000), &[at(1, None)]), 0, "nothing says that it is old");
+        let limits = Limits { max_size: 100, max_age: Duration::from_secs(60), when_full: WhenFull::DropOldest };
+        assert_eq!(expired(&limits, |_| Timestamp(61_000), &rows), 0);
+        assert_eq!(expired(&limits, |_| Timestamp(61_001), &rows), 2);
+        assert_eq!(expired(&limits, |_| Timestamp(200_000), &rows), 4);
+        assert_eq!(expired(&limits, |_| Timestamp(200_000), &[at(1, None)]), 0, "nothing says that it is old");
     }
 
     proptest! {

@@ -8,13 +8,14 @@ use tokio::sync::{Notify, watch};
 
 use super::StoreError;
 use super::claims::{Claims, Wake};
+use super::correction::{Corrections, Known, make_right};
 use super::data_dir;
 use super::policy::row_bytes;
 use super::row::Entry;
 use super::sqlite::{DbError, DbErrorKind, Reader};
-use crate::model::{Name, QueueStatus};
+use crate::model::{BootId, Name, QueueStatus};
 
-/// A queue, as its one reader gets it.
+/// A queue, as its one reader gets it: what waits its turn, and [`Queue::high`].
 pub struct Queue {
     /// The uplink's name.
     pub name: Name,
@@ -34,8 +35,26 @@ pub struct Queue {
     pub rows: Rows,
     /// What became of them.
     pub receipts: Receipts,
+    /// What goes before these rows.
+    pub high: Lane,
     /// How it is doing; it changes with every commit.
     pub status: watch::Receiver<QueueStatus>,
+}
+
+/// An uplink's queue for messages of high priority: numbers of its own, in a generation of its own, read and acknowledged apart.
+pub struct Lane {
+    /// See [`Queue::epoch`]; another one than that.
+    pub epoch: u32,
+    /// See [`Queue::done`].
+    pub done: u64,
+    /// See [`Queue::recorded`].
+    pub recorded: u64,
+    /// See [`Queue::last`].
+    pub last: u64,
+    /// Its rows, to be read in order.
+    pub rows: Rows,
+    /// What became of them.
+    pub receipts: Receipts,
 }
 
 /// The rows of a queue, in order, each handed out once.
@@ -66,6 +85,7 @@ pub struct Marks {
 #[derive(Debug)]
 pub(super) struct Shared {
     claims: Mutex<Claims>,
+    corrections: Mutex<Arc<Corrections>>,
     marks: watch::Sender<Marks>,
     bell: Arc<Bell>,
 }
@@ -79,10 +99,20 @@ pub(super) struct Bell {
 }
 
 impl Shared {
-    pub(super) fn new(done: u64, recorded: u64, bell: Arc<Bell>) -> Shared {
+    pub(super) fn new(done: u64, recorded: u64, corrections: Corrections, bell: Arc<Bell>) -> Shared {
         let claims = Claims::new(done, recorded);
         let (marks, _) = watch::channel(claims.marks());
-        Shared { claims: Mutex::new(claims), marks, bell }
+        Shared { claims: Mutex::new(claims), corrections: Mutex::new(Arc::new(corrections)), marks, bell }
+    }
+
+    fn corrections(&self) -> Arc<Corrections> {
+        self.corrections.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When a boot began is known now.
+    pub(super) fn correct(&self, boot: BootId, known: Known) {
+        let mut corrections = self.corrections.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut corrections).insert(boot, known);
     }
 
     /// Tells the reader what is on disk now.
@@ -132,7 +162,12 @@ impl Rows {
             return Ok(Vec::new());
         }
         drop(claims);
-        Ok(found.into_iter().map(super::row::Columns::check).collect())
+        let corrections = self.shared.corrections();
+        let entries = found.into_iter().map(super::row::Columns::check);
+        if corrections.is_empty() {
+            return Ok(entries.collect());
+        }
+        Ok(entries.map(|entry| make_right(&corrections, entry)).collect())
     }
 
     /// Waits for the next commit after the last [`Rows::read`]. Fails when the store is closed.

@@ -8,8 +8,10 @@ use tracing::{error, warn};
 
 use super::episode::{GapReason, Loss};
 use super::record::Record;
+use super::roster;
 use super::row::{Columns, Entry, Stored};
 use super::sqlite::{Database, DbError, Wreck};
+use crate::model::Priority;
 use crate::random;
 
 /// Rows that are copied in one transaction; where a page among them can't be read, fewer and fewer.
@@ -32,7 +34,8 @@ pub(super) async fn salvage(wreck: &Path, database: &mut Database) -> Result<(),
     if let Err(problem) = &known {
         nothing(problem);
     }
-    for old in known.unwrap_or_default() {
+    // The queues of removed uplinks were being deleted.
+    for old in known.unwrap_or_default().into_iter().filter(|record| roster::owner(&record.name).is_some()) {
         let copied = copy(&mut wreck, &old, database).await;
         if let Err(problem) = copied {
             wreck.close().await;
@@ -80,7 +83,11 @@ async fn copy(wreck: &mut Wreck, old: &Record, database: &mut Database) -> Resul
     let mut tx = database.begin().await?;
     tx.save(&record).await?;
     tx.commit().await?;
-    warn!(uplink = %old.name, messages = record.depth, lost, "messages were salvaged from the damaged database");
+    let (uplink, class) = roster::owner(&old.name).unwrap_or((&old.name, Priority::Normal));
+    if class == Priority::High && old.depth == 0 {
+        return Ok(());
+    }
+    warn!(uplink, messages = record.depth, lost, "messages were salvaged from the damaged database");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! One queue as the writer has it, and its part of a group commit.
+//! One queue as the writer has it, and its part of a group commit. An uplink has two of them: [`Tenant`](super::tenant::Tenant).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,16 +7,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::age::Ages;
 use super::channel::Ticket;
-use super::claims::Acknowledged;
+use super::correction::ClockWatch;
 use super::episode::{Episode, GapReason, Loss};
 use super::open::QueueSpec;
-use super::policy::{self, Arrival, Candidate};
+use super::outcome::Outcome;
+use super::policy::{self, Arrival, Bound, Candidate};
 use super::queue::Shared;
 use super::record::Record;
 use super::row::Stored;
 use super::sqlite::{Database, DbError, Transaction};
-use crate::model::{Monotonic, QueueStatus, Stamp, Timestamp};
+use crate::model::{Monotonic, Stamp, Timestamp};
 
 /// Candidates for dropping are looked at so many at a time.
 const CANDIDATES: u32 = 256;
@@ -45,25 +47,12 @@ pub(super) struct Slot {
     /// Rows from this number on came with a commit that was reported as failed.
     refused_from: Option<u64>,
     committed: watch::Sender<u64>,
-    status: watch::Sender<QueueStatus>,
+    ages: Ages,
+    pub clock_watch: ClockWatch,
     /// When the first row was queued: `None` for no row, `Some(None)` for a row from before the clock was set.
     head: Option<Option<Timestamp>>,
     check_age_at: Option<Monotonic>,
     queued: u64,
-}
-
-/// What a queue's part of a transaction comes to. It counts once the transaction is committed.
-pub(super) struct Outcome {
-    /// Tickets that were not kept.
-    pub refused: Vec<Ticket>,
-    /// Losses whose episode ended because another began.
-    pub told: Vec<Loss>,
-    record: Record,
-    episode: Episode,
-    begun: Vec<GapReason>,
-    acknowledged: Option<Acknowledged>,
-    kept: u64,
-    head_moved: bool,
 }
 
 impl Slot {
@@ -72,7 +61,7 @@ impl Slot {
         record: Record,
         shared: Arc<Shared>,
         committed: watch::Sender<u64>,
-        status: watch::Sender<QueueStatus>,
+        clock_watch: ClockWatch,
     ) -> Slot {
         let episode = Episode::resume(record.untold);
         Slot {
@@ -84,7 +73,8 @@ impl Slot {
             dirty: false,
             refused_from: None,
             committed,
-            status,
+            ages: Ages::default(),
+            clock_watch,
             head: None,
             check_age_at: None,
             queued: 0,
@@ -119,48 +109,41 @@ impl Slot {
     /// Whether a commit now has something to do here.
     pub(super) fn has_work(&self, stamp: Stamp) -> bool {
         let waits = !self.arriving.is_empty() || self.dirty || self.refused_from.is_some();
+        let waits = waits || self.clock_watch.pending().is_some();
         waits || self.wants_age_check(stamp) || self.shared.claims().has_acknowledged()
     }
 
-    /// Does this queue's part of a transaction, without the messages of `excluded` tickets; `None` when it has none. Nothing of the slot
-    /// changes but that rows may be marked as being dropped, which [`Slot::settle`] or [`Slot::undo`] ends.
-    pub(super) async fn write(
-        &mut self,
-        tx: &mut Transaction<'_>,
-        stamp: Stamp,
-        excluded: &HashSet<Ticket>,
-    ) -> Result<Option<Outcome>, DbError> {
-        if !self.has_work(stamp) {
-            return Ok(None);
-        }
+    /// Does the first half of this queue's part of a transaction: everything that goes by itself. Nothing of the slot changes but that
+    /// rows may be marked as being dropped, which [`Slot::settle`] or [`Slot::undo`] ends.
+    pub(super) async fn reclaim(&mut self, tx: &mut Transaction<'_>, stamp: Stamp) -> Result<Outcome, DbError> {
         let acknowledged = self.shared.claims().acknowledged();
-        let check_age = self.wants_age_check(stamp);
-        let mut outcome = Outcome {
-            refused: Vec::new(),
-            told: Vec::new(),
-            record: self.record.clone(),
-            episode: self.episode.clone(),
-            begun: Vec::new(),
-            acknowledged,
-            kept: 0,
-            head_moved: self.head.is_none(),
-        };
+        let mut outcome = Outcome::new(self.record.clone(), self.episode.clone(), acknowledged, self.head.is_none());
         self.delete_refused(&mut outcome, tx).await?;
         outcome.delete_acknowledged(tx, stamp).await?;
-        if check_age {
+        if self.wants_age_check(stamp) {
             self.drop_too_old(&mut outcome, tx, stamp).await?;
         }
-        self.append(&mut outcome, tx, stamp, excluded).await?;
+        Ok(outcome)
+    }
+
+    /// The end of its part: watermarks and counters, if they have changed.
+    pub(super) async fn save(&self, outcome: &mut Outcome, tx: &mut Transaction<'_>) -> Result<(), DbError> {
         outcome.record.untold = outcome.episode.untold();
-        tx.save(&outcome.record).await?;
-        Ok(Some(outcome))
+        if let Some((boot, known)) = self.clock_watch.pending() {
+            tx.save_clock(self.record.id, boot, known).await?;
+        }
+        if outcome.record == self.record && !self.dirty {
+            return Ok(());
+        }
+        tx.save(&outcome.record).await
     }
 
     async fn drop_too_old(&self, outcome: &mut Outcome, tx: &mut Transaction<'_>, stamp: Stamp) -> Result<(), DbError> {
         for _ in 0..AGE_ROUNDS {
             let floor = self.shared.claims().floor();
             let candidates = tx.candidates(self.record.id, floor, CANDIDATES).await?;
-            let expired = policy::expired(&self.spec.limits, stamp.wall, &candidates);
+            let now = |n| self.ages.now_for(n, stamp.wall);
+            let expired = policy::expired(&self.spec.limits, now, &candidates);
             if expired == 0 || !self.begin_drop(&candidates[..expired]) {
                 return Ok(());
             }
@@ -186,37 +169,65 @@ impl Slot {
         Ok(())
     }
 
+    /// What the messages that wait for this commit are accounted with, as far as each of them fits into `most`.
+    pub(super) fn arriving_bytes(&self, excluded: &HashSet<Ticket>, most: u64) -> u64 {
+        let arriving = self.arriving.iter().filter(|(ticket, _)| !excluded.contains(ticket));
+        arriving.map(|(_, stored)| stored.bytes).filter(|bytes| *bytes <= most).sum()
+    }
+
+    /// Gives rows up, oldest first, until the queue is within `bound`: its room is wanted by others.
+    pub(super) async fn yield_room(
+        &self,
+        outcome: &mut Outcome,
+        tx: &mut Transaction<'_>,
+        stamp: Stamp,
+        bound: &Bound,
+    ) -> Result<(), DbError> {
+        let needed = policy::surplus(bound, outcome.record.bytes);
+        if needed == 0 {
+            return Ok(());
+        }
+        loop {
+            let candidates = self.candidates(tx, needed).await?;
+            let going = policy::give_up(needed, &candidates);
+            if self.begin_drop(&candidates[..going]) {
+                return outcome.drop_stored(tx, &candidates[..going], stamp.monotonic, bound.reason).await;
+            }
+        }
+    }
+
     /// Makes room by the policy, and appends what is kept.
-    async fn append(
+    pub(super) async fn append(
         &self,
         outcome: &mut Outcome,
         tx: &mut Transaction<'_>,
         stamp: Stamp,
         excluded: &HashSet<Ticket>,
+        bound: &Bound,
     ) -> Result<(), DbError> {
         let arriving: Vec<_> = self.arriving.iter().filter(|(ticket, _)| !excluded.contains(ticket)).collect();
         if arriving.is_empty() {
             return Ok(());
         }
-        let limits = &self.spec.limits;
         let sizes: Vec<u64> = arriving.iter().map(|(_, stored)| stored.bytes).collect();
-        let needed = policy::shortfall(limits, outcome.record.bytes, &sizes);
+        let needed = policy::shortfall(bound, outcome.record.bytes, &sizes);
         let (candidates, verdict) = loop {
             let candidates = self.candidates(tx, needed).await?;
-            let verdict = policy::admit(limits, outcome.record.bytes, &candidates, &sizes);
+            let verdict = policy::admit(bound, outcome.record.bytes, &candidates, &sizes);
             // The reader may have taken some of them meanwhile: then they are in flight, and others have to go.
             if verdict.drop_stored == 0 || self.begin_drop(&candidates[..verdict.drop_stored]) {
                 break (candidates, verdict);
             }
         };
-        outcome.drop_stored(tx, &candidates[..verdict.drop_stored], stamp.monotonic, GapReason::QueueFull).await?;
+        outcome.drop_stored(tx, &candidates[..verdict.drop_stored], stamp.monotonic, bound.reason).await?;
 
         let mut rows = Vec::with_capacity(arriving.len());
         for ((ticket, stored), arrival) in arriving.into_iter().zip(&verdict.arrivals) {
             if *arrival != Arrival::Keep {
                 let queued = (stored.ts != 0).then_some(Timestamp(stored.ts));
-                let loss = Loss { dropped: 1, from: queued, to: queued, reason: GapReason::QueueFull };
-                outcome.lose(stamp.monotonic, loss);
+                let too_large = stored.bytes > self.spec.limits.max_size;
+                let reason = if too_large { GapReason::TooLarge } else { bound.reason };
+                outcome.lose(stamp.monotonic, Loss { dropped: 1, from: queued, to: queued, reason });
             }
             if *arrival == Arrival::Refuse {
                 outcome.refused.push(*ticket);
@@ -263,10 +274,21 @@ impl Slot {
             claims.deleted(acknowledged);
         }
         claims.end_drop();
+        if let Some((boot, known)) = self.clock_watch.kept(claims.cursor()) {
+            self.shared.correct(boot, known);
+        }
         drop(claims);
         self.shared.announce();
         for reason in outcome.begun {
             match reason {
+                GapReason::DiskFull => warn!(
+                    uplink = %self.spec.name,
+                    "the disk is nearly full: the queue does not grow any more, and messages are dropped as when_full says; free some space"
+                ),
+                GapReason::TooLarge => warn!(
+                    uplink = %self.spec.name,
+                    "a message is larger than the whole queue may be and is dropped; raise queue.max_size, or forward something smaller"
+                ),
                 GapReason::QueueFull => warn!(
                     uplink = %self.spec.name,
                     "the queue is full and messages are dropped, as when_full says; raise queue.max_size, or find out why the uplink is slow or away"
@@ -311,8 +333,10 @@ impl Slot {
         Ok(())
     }
 
-    /// Tells whoever watches how the queue is doing, and when its age is to be looked at.
-    pub(super) fn publish(&mut self, stamp: Stamp, error: Option<&str>) {
+    /// Looks when its age is to be looked at, and whether the wall clock was set.
+    pub(super) fn look_at_clock(&mut self, stamp: Stamp) {
+        self.ages.observe(stamp, self.record.next_n - 1);
+        self.clock_watch.look(stamp, self.shared.claims().cursor());
         if self.record.depth == 0 {
             self.head = None;
             self.check_age_at = None;
@@ -325,66 +349,15 @@ impl Slot {
             });
             self.check_age_at = Some(stamp.monotonic + left.max(soonest).min(AGE_CHECK.2));
         }
-        self.status.send_replace(QueueStatus {
-            depth: self.record.depth,
-            bytes: self.record.bytes,
-            oldest: self.head.flatten(),
-            queued: self.queued,
-            dropped: self.record.dropped,
-            set_aside: self.record.set_aside,
-            error: error.map(str::to_owned),
-        });
-    }
-}
-
-impl Outcome {
-    async fn delete_acknowledged(&mut self, tx: &mut Transaction<'_>, stamp: Stamp) -> Result<(), DbError> {
-        let Some(acknowledged) = self.acknowledged.take() else { return Ok(()) };
-        for (n, reason) in &acknowledged.aside {
-            tx.set_aside(self.record.id, *n, reason).await?;
-            self.record.set_aside += 1;
-            let queued = stamp.synced.then_some(stamp.wall);
-            self.note(stamp.monotonic, Loss { dropped: 1, from: queued, to: queued, reason: GapReason::SetAside });
-        }
-        if acknowledged.through > self.record.done {
-            let rows = tx.delete(self.record.id, self.record.done + 1, acknowledged.through).await?;
-            self.record.remove(rows, acknowledged.bytes);
-            self.record.done = acknowledged.through;
-            self.head_moved = true;
-        }
-        self.record.fresh &= !acknowledged.seasoned;
-        self.record.recorded = acknowledged.recorded;
-        self.acknowledged = Some(acknowledged);
-        Ok(())
     }
 
-    async fn drop_stored(
-        &mut self,
-        tx: &mut Transaction<'_>,
-        rows: &[Candidate],
-        now: Monotonic,
-        reason: GapReason,
-    ) -> Result<(), DbError> {
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
-        let deleted = tx.delete(self.record.id, first.n, last.n).await?;
-        self.record.remove(deleted, rows.iter().map(|row| row.bytes).sum());
-        self.head_moved = true;
-        let mut times = rows.iter().filter_map(|row| row.queued);
-        let from = times.next();
-        self.lose(now, Loss { dropped: deleted, from, to: times.next_back().or(from), reason });
-        Ok(())
+    /// When the oldest row was queued, if it is known and its clock was set.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.head.flatten()
     }
 
-    /// Counts messages that the policy gave up.
-    fn lose(&mut self, now: Monotonic, loss: Loss) {
-        self.record.dropped += loss.dropped;
-        self.note(now, loss);
-    }
-
-    fn note(&mut self, now: Monotonic, loss: Loss) {
-        self.told.extend(self.episode.due(now, Some(loss.reason)));
-        if self.episode.note(now, loss) {
-            self.begun.push(loss.reason);
-        }
+    /// Messages queued since the start.
+    pub(super) fn queued(&self) -> u64 {
+        self.queued
     }
 }

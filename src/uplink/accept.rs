@@ -2,7 +2,9 @@
 //!
 //! The uplink answers the cloud's PUBLISH with PUBACK or PUBREC when its [`Ticket`] has come back, and not before.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
 
 use crate::model::{Filter, Message, QoS};
 use crate::mqtt::{RetainHandling, SubscribeOptions};
@@ -82,6 +84,8 @@ pub struct Accept {
     pub messages: mpsc::Sender<Accepted>,
     /// What became of it. It is read at all times.
     pub settled: mpsc::Receiver<Settled>,
+    /// Told when the cloud turns out to have no session of ours: it may have lost what it retained, too.
+    pub forgotten: Arc<Notify>,
 }
 
 impl Accept {
@@ -92,7 +96,8 @@ impl Accept {
     ) -> (Accept, mpsc::Receiver<Accepted>, mpsc::Sender<Settled>) {
         let (messages, accepted) = mpsc::channel(ACCEPTED_WAITING);
         let (outcomes, settled) = mpsc::channel(ACCEPTED_WAITING);
-        (Accept { reception, subscriptions, messages, settled }, accepted, outcomes)
+        let forgotten = Arc::new(Notify::new());
+        (Accept { reception, subscriptions, messages, settled, forgotten }, accepted, outcomes)
     }
 
     /// For an uplink that takes nothing: what the cloud sends all the same is acknowledged and dropped.

@@ -8,17 +8,29 @@
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use bytes::BytesMut;
 
 use super::envelope::{Envelope, Unfit};
 use super::verdict::{self, Verdict};
-use crate::model::{Message, QoS, Timestamp};
+use crate::model::{Message, Priority, QoS, Timestamp};
 use crate::mqtt::{Ack, Acked, Codec, CodecError, Outbound, Reason, Resend, SendError};
 use crate::store::{Entry, Row};
 
 /// Packet ids 1 to this belong to rows; those above to whatever else is sent.
 pub(super) const ROW_IDS: u16 = 60_000;
+
+/// Of these, ids 1 to this belong to rows of normal priority, the others to those of high priority.
+const NORMAL_IDS: u16 = 50_000;
+
+/// The packet ids of a class of rows.
+pub(super) const fn ids(class: Priority) -> RangeInclusive<u16> {
+    match class {
+        Priority::Normal => 1..=NORMAL_IDS,
+        Priority::High => NORMAL_IDS + 1..=ROW_IDS,
+    }
+}
 
 /// A message that was refused without a clear reason is put aside after so many tries.
 const TRIES: u8 = 5;
@@ -44,6 +56,7 @@ pub(super) enum Event {
 /// The rows of one queue on their way to the cloud.
 #[derive(Debug)]
 pub(super) struct Delivery {
+    class: Priority,
     outbound: Outbound<Row>,
     /// Read ahead, not sent.
     waiting: VecDeque<Entry>,
@@ -61,13 +74,16 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// Every row up to `done` is acknowledged; rows up to `last` were there before the start. `window` rows may be in flight.
-    pub(super) fn new(window: u16, done: u64, last: u64, envelope: Envelope) -> Delivery {
+    pub(super) fn new(class: Priority, window: u16, done: u64, last: u64, envelope: Envelope) -> Delivery {
+        let ids = ids(class);
+        let many = ids.end() - ids.start() + 1;
         Delivery {
-            outbound: Outbound::new(window.min(ROW_IDS), 1..=ROW_IDS),
+            class,
+            outbound: Outbound::new(window.min(many), ids),
             waiting: VecDeque::new(),
             passed: done,
             // Acknowledgements come in any order and are recorded late, but no row can have been sent whose id still belonged to another.
-            suspect: last.min(done + u64::from(ROW_IDS)),
+            suspect: last.min(done + u64::from(many)),
             session_present: false,
             envelope,
             refusals: HashMap::new(),
@@ -138,9 +154,9 @@ impl Delivery {
                     continue;
                 }
             };
-            let (n, id) = (row.n, packet_id(row.n));
+            let (n, id) = (row.n, packet_id(self.class, row.n));
             if self.outbound.id_in_use(id) {
-                // A row of 60,000 numbers ago has it. Its turn comes when that one is acknowledged.
+                // A row of many thousand numbers ago has it. Its turn comes when that one is acknowledged.
                 self.waiting.push_front(Entry::Whole(row));
                 break;
             }
@@ -220,6 +236,16 @@ impl Delivery {
         self.outbound.oldest().map_or(self.passed, |(_, row)| row.n - 1)
     }
 
+    /// Rows of other queues that take a part of the window now.
+    pub(super) fn share_window(&mut self, others: u16) {
+        self.outbound.share_window(others);
+    }
+
+    /// Rows on the wire of this connection.
+    pub(super) fn on_wire(&self) -> u16 {
+        self.outbound.on_wire()
+    }
+
     /// Whether the cloud takes one more message at once.
     pub(super) fn has_room(&self) -> bool {
         self.outbound.has_room()
@@ -241,8 +267,10 @@ impl Delivery {
     }
 }
 
-/// The packet id of a row, 1 to [`ROW_IDS`].
-fn packet_id(n: u64) -> u16 {
-    // The remainder is below 60,000.
-    1 + (n % u64::from(ROW_IDS)) as u16
+/// The packet id of a row, one of [`ids`].
+fn packet_id(class: Priority, n: u64) -> u16 {
+    let ids = ids(class);
+    let many = u64::from(ids.end() - ids.start()) + 1;
+    // The remainder is below their number.
+    ids.start() + (n % many) as u16
 }

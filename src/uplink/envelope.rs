@@ -1,10 +1,12 @@
 //! How a row looks on the wire: its PUBLISH, marked so that the cloud can tell a repetition from a new message. Pure.
 
 use std::fmt::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
 
 use super::delivery;
+use super::echoes::Echoes;
 use crate::model::{Message, Properties, QoS, Timestamp};
 use crate::mqtt::{Codec, CodecError, PublishRef, Version};
 use crate::store::Row;
@@ -18,6 +20,8 @@ pub(super) struct Envelope {
     retain_available: bool,
     /// The properties of a row that has none of its own; only the last value changes from row to row.
     marks: Properties,
+    /// What will be sent back, where the protocol has no other way to tell.
+    echoes: Option<Arc<Mutex<Echoes>>>,
 }
 
 /// Why a row can never be sent to this cloud.
@@ -41,7 +45,12 @@ impl Envelope {
         let epoch = epoch.to_string();
         let user = mark(gateway, &epoch, String::new()).to_vec();
         let marks = Properties { user, ..Properties::default() };
-        Envelope { version, gateway: gateway.to_owned(), epoch, retain_available: true, marks }
+        Envelope { version, gateway: gateway.to_owned(), epoch, retain_available: true, marks, echoes: None }
+    }
+
+    /// Notes what goes out in `echoes`.
+    pub(super) fn with_echoes(self, echoes: Option<Arc<Mutex<Echoes>>>) -> Envelope {
+        Envelope { echoes, ..self }
     }
 
     /// Whether the cloud keeps retained messages; one that does not refuses the flag.
@@ -85,7 +94,15 @@ impl Envelope {
             message_expiry_s: expiry_left(row, wall),
             ..PublishRef::new(&row.message, packet_id)
         };
-        codec.encode_publish(&packet, out).map_err(Unfit)
+        codec.encode_publish(&packet, out).map_err(Unfit)?;
+        self.note_sent(&row.message);
+        Ok(())
+    }
+
+    fn note_sent(&self, message: &Message) {
+        if let Some(echoes) = &self.echoes {
+            echoes.lock().unwrap_or_else(PoisonError::into_inner).sent(message);
+        }
     }
 
     /// Appends the PUBLISH of a message that is in no queue.
@@ -97,7 +114,12 @@ impl Envelope {
         out: &mut BytesMut,
     ) -> Result<(), CodecError> {
         let retain = message.retain && self.retain_available;
-        codec.encode_publish(&PublishRef { retain, ..PublishRef::new(message, packet_id) }, out)
+        let mut own = message.properties.as_deref().cloned().unwrap_or_default();
+        own.user.push(("gateway".into(), self.gateway.clone()));
+        let properties = (self.version == Version::V5).then_some(&own);
+        codec.encode_publish(&PublishRef { retain, properties, ..PublishRef::new(message, packet_id) }, out)?;
+        self.note_sent(message);
+        Ok(())
     }
 }
 

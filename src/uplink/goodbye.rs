@@ -45,7 +45,7 @@ impl Uplink {
                         self.take_ack(link, ack, self.clock.now());
                     }
                     self.carry_out_events();
-                    self.receipts.acknowledge(self.delivery.done());
+                    self.pass_on_receipts();
                 }
                 Err(_) => return,
             }

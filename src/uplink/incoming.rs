@@ -95,6 +95,11 @@ impl Uplink {
             self.intake.settle(Settled { ticket, outcome: Outcome::Taken }, self.is_v5());
             return self.answer(link).map(|()| None);
         }
+        if self.is_echo(&message) {
+            debug!(uplink = %self.settings.name, topic = %message.topic, "a message of ours came back");
+            self.intake.settle(Settled { ticket, outcome: Outcome::Taken }, self.is_v5());
+            return self.answer(link).map(|()| None);
+        }
         self.report.accept.received += 1;
         self.report.changed(self.clock.now());
         // Out of the read buffer, which whoever keeps the message would otherwise keep in memory whole.

@@ -3,7 +3,8 @@
 //! A row is deleted when the cloud has acknowledged it and not before. Everything else follows: what was not acknowledged when a
 //! connection ended, or the process did, goes out again.
 //!
-//! - `delivery`, `envelope`: what goes next, with which packet id and marks; pure
+//! - `delivery`, `envelope`: what goes next, with which packet id and marks; `echoes`: what of it will be sent back; pure
+//! - `lanes`: two of these on one connection, the urgent one first; pure
 //! - `verdict`, `backoff`, `liveness`: what a refusal means, when to try again, whether the cloud is still there; pure
 //! - `rota`, `pace`: which server is tried next, and how many messages may go now; pure
 //! - `intake`, `subscriptions`: what comes down, and what the cloud is asked to send; pure. `accept`: the seam to whoever takes it
@@ -17,10 +18,12 @@ mod accept;
 mod backoff;
 mod client;
 mod delivery;
+mod echoes;
 mod envelope;
 mod goodbye;
 mod incoming;
 mod intake;
+mod lanes;
 mod liveness;
 mod online;
 mod pace;

@@ -12,9 +12,9 @@ use super::delivery::{Event, Peer};
 use super::liveness::{Liveness, Pulse};
 use super::task::{Uplink, next_live, next_settled, queue_changed};
 use super::verdict::advice;
-use crate::model::{self, Message, Monotonic, QoS};
+use crate::model::{self, Message, Monotonic, Priority, QoS};
 use crate::mqtt::{ConnAck, Packet, Reason};
-use crate::store::StoreError;
+use crate::store::{Entry, StoreError};
 
 /// Bytes that are put together for one write: enough for the kernel to be busy while the next are written.
 const ENOUGH: usize = 64 << 10;
@@ -84,6 +84,9 @@ impl Uplink {
         self.delivery.set_retain_available(connack.retain_available);
         self.delivery
             .connected(Peer { session_present: connack.session_present, receive_maximum: connack.receive_maximum });
+        if !connack.session_present {
+            self.forgotten.notify_one();
+        }
         self.report.online(now, &self.settings.servers[self.rota.current()].to_string());
         if let Err(error) = self.tell_presence(&mut link.connection, true) {
             // The cloud takes smaller packets only. That must not keep the rows from going that fit.
@@ -127,7 +130,7 @@ impl Uplink {
                 self.backoff.be_patient();
                 return Ok(End::Lost(format!("the cloud takes no more for now: {reason}; {}", advice(reason))));
             }
-            self.receipts.acknowledge(self.delivery.done());
+            self.pass_on_receipts();
             let awaits_ack = self.delivery.awaits_ack() || link.birth_first || self.subscriptions.awaits_ack();
             let next_step = match link.liveness.step(now, awaits_ack) {
                 Pulse::Wait(until) => until,
@@ -141,9 +144,13 @@ impl Uplink {
             };
             let reads = link.read_again.is_none_or(|at| at <= now);
             let rows = usize::from(self.settings.window).clamp(READ_ROWS.0, READ_ROWS.1);
-            let wants_rows = reads && self.delivery.waiting() < rows;
-            if wants_rows {
-                self.prefetch.start(rows);
+            let [wants_normal, wants_high] = Priority::ALL.map(|class| reads && self.delivery.waiting(class) < rows);
+            let [prefetch, urgent] = &mut self.prefetch;
+            if wants_normal {
+                prefetch.start(rows);
+            }
+            if wants_high {
+                urgent.start(rows);
             }
             let read_again = link.read_again.filter(|at| *at > now);
             let deadline =
@@ -158,13 +165,8 @@ impl Uplink {
                         return Ok(end);
                     },
                 },
-                fetched = self.prefetch.next(), if wants_rows => match fetched {
-                    Ok(entries) => {
-                        link.read_again = None;
-                        self.delivery.offer(entries);
-                    }
-                    Err(problem) => self.cannot_read(link, &problem),
-                },
+                fetched = urgent.next(), if wants_high => self.take_rows(link, Priority::High, fetched),
+                fetched = prefetch.next(), if wants_normal => self.take_rows(link, Priority::Normal, fetched),
                 message = next_live(&mut self.live), if room => self.send_live(link, message),
                 settled = next_settled(&mut self.settled) => if let Some(settled) = settled
                     && let Some(end) = self.settle(link, settled)?
@@ -192,6 +194,23 @@ impl Uplink {
         }
     }
 
+    fn take_rows(&mut self, link: &mut Link, class: Priority, fetched: Result<Vec<Entry>, StoreError>) {
+        match fetched {
+            Ok(entries) => {
+                link.read_again = None;
+                self.delivery.offer(class, entries);
+            }
+            Err(problem) => self.cannot_read(link, &problem),
+        }
+    }
+
+    /// Tells the store what the cloud has.
+    pub(super) fn pass_on_receipts(&self) {
+        for class in Priority::ALL {
+            self.receipts[class as usize].acknowledge(self.delivery.done(class));
+        }
+    }
+
     /// Puts rows into the outbox.
     fn fill(&mut self, link: &mut Link, now: Monotonic) {
         let most = self.pace.room(now);
@@ -200,6 +219,7 @@ impl Uplink {
         if link.birth_first || self.hold.is_some() || most == 0 {
             return;
         }
+        self.tell_echoes(now);
         let stamp = self.clock.stamp();
         let wall = stamp.synced.then_some(stamp.wall);
         let idle = !self.delivery.awaits_ack();
@@ -221,17 +241,17 @@ impl Uplink {
         if self.carry_out_events().is_some() {
             self.backoff.be_patient();
         }
-        self.receipts.acknowledge(self.delivery.done());
+        self.pass_on_receipts();
     }
 
     /// A reason when the connection is to be ended and tried again later.
     pub(super) fn carry_out_events(&mut self) -> Option<Reason> {
         let mut later = None;
-        while let Some(event) = self.delivery.poll_event() {
+        while let Some((class, event)) = self.delivery.poll_event() {
             match event {
                 Event::SetAside { n, reason } => {
                     warn!(uplink = %self.settings.name, n, error = %reason, "a message can't be delivered and was put aside");
-                    self.receipts.set_aside(n, reason);
+                    self.receipts[class as usize].set_aside(n, reason);
                 }
                 Event::ComeBackLater(reason) => later = Some(reason),
             }

@@ -1,18 +1,19 @@
 //! The task of an uplink: one connection after another, until it is told to stop.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::accept::{Accept, Accepted, Settled};
 use super::backoff::Backoff;
 use super::client::Connection;
-use super::delivery::Delivery;
+use super::echoes::Echoes;
 use super::envelope::Envelope;
 use super::intake::{Consequence, Intake};
+use super::lanes::{Lanes, Standing};
 use super::online::End;
 use super::pace::Pace;
 use super::prefetch::Prefetch;
@@ -20,7 +21,7 @@ use super::report::Report;
 use super::rota::Rota;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::model::{Message, Pulse, QueueStatus, UplinkStatus};
+use crate::model::{Message, Monotonic, Pulse, QueueStatus, UplinkStatus};
 use crate::mqtt::{ConnAck, Disconnect, Packet, Reason, Version};
 use crate::random;
 use crate::store::{Marks, Queue, Receipts, Reception};
@@ -30,10 +31,11 @@ pub(super) struct Uplink {
     pub settings: Arc<Settings>,
     pub clock: Clock,
     pub cancel: CancellationToken,
-    pub delivery: Delivery,
-    pub prefetch: Prefetch,
-    pub receipts: Receipts,
-    /// What is on disk of what `receipts` were told.
+    pub delivery: Lanes,
+    /// What is read ahead of its turn; this and the next by [`Priority`](crate::model::Priority).
+    pub prefetch: [Prefetch; 2],
+    pub receipts: [Receipts; 2],
+    /// What is on disk of what `receipts` were told of normal rows.
     pub marks: watch::Receiver<Marks>,
     pub intake: Intake,
     pub subscriptions: Subscriptions,
@@ -42,6 +44,10 @@ pub(super) struct Uplink {
     pub accepted: mpsc::Sender<Accepted>,
     /// What became of them. `None` when nobody will say any more.
     pub settled: Option<mpsc::Receiver<Settled>>,
+    /// What was sent and will be sent back; `None` where the protocol sees to that.
+    pub echoes: Option<Arc<Mutex<Echoes>>>,
+    /// To be told when the cloud has no session of ours.
+    pub forgotten: Arc<Notify>,
     pub report: Report,
     pub backoff: Backoff,
     pub rota: Rota,
@@ -70,20 +76,32 @@ pub async fn run(
     status: watch::Sender<UplinkStatus>,
     cancel: CancellationToken,
 ) {
-    let envelope = Envelope::new(settings.version, &settings.gateway, queue.epoch);
-    let Accept { reception, subscriptions, messages, settled } = accept;
+    let Accept { reception, subscriptions, messages, settled, forgotten } = accept;
+    let echoes = (settings.version == Version::V311 && !subscriptions.is_empty()).then(|| {
+        let filters = subscriptions.iter().map(|asked| asked.filter.clone()).collect();
+        Arc::new(Mutex::new(Echoes::new(filters)))
+    });
+    let standing = |epoch, done, last| {
+        let envelope = Envelope::new(settings.version, &settings.gateway, epoch).with_echoes(echoes.clone());
+        Standing { done, last, envelope }
+    };
+    let high = queue.high;
+    let normal_stands = standing(queue.epoch, queue.done, queue.last);
+    let high_stands = standing(high.epoch, high.done, high.last);
     let mut uplink = Uplink {
         clock,
         cancel,
-        delivery: Delivery::new(settings.window, queue.done, queue.last, envelope),
-        prefetch: Prefetch::new(queue.rows),
+        delivery: Lanes::new(settings.window, normal_stands, high_stands),
+        prefetch: [Prefetch::new(queue.rows), Prefetch::new(high.rows)],
         marks: queue.receipts.marks(),
-        receipts: queue.receipts,
+        receipts: [queue.receipts, high.receipts],
         intake: Intake::new(&reception.received),
         subscriptions: Subscriptions::new(subscriptions, reception.subscribed.clone()),
         reception,
         accepted: messages,
         settled: Some(settled),
+        forgotten,
+        echoes,
         report: Report::new(settings.name.clone(), status, queue.status.clone()),
         backoff: Backoff::default(),
         rota: Rota::new(settings.servers.len()),
@@ -100,6 +118,23 @@ pub async fn run(
 }
 
 impl Uplink {
+    /// Whether a message that came in is one that went out.
+    pub(super) fn is_echo(&mut self, message: &Message) -> bool {
+        let now = self.clock.now();
+        self.echoes.as_ref().is_some_and(|echoes| {
+            let mut echoes = echoes.lock().unwrap_or_else(PoisonError::into_inner);
+            echoes.set_now(now);
+            echoes.is_echo(message)
+        })
+    }
+
+    /// It is now so late for what is sent.
+    pub(super) fn tell_echoes(&self, now: Monotonic) {
+        if let Some(echoes) = &self.echoes {
+            echoes.lock().unwrap_or_else(PoisonError::into_inner).set_now(now);
+        }
+    }
+
     async fn run(&mut self) {
         loop {
             let (settings, clock, turn) = (self.settings.clone(), self.clock, self.rota.current());
@@ -114,8 +149,10 @@ impl Uplink {
                     let since = self.clock.now();
                     let end = self.connected(connection, connack).await;
                     self.settle_last_words();
-                    self.prefetch.settle().await;
-                    self.receipts.release_above(self.delivery.disconnected());
+                    for (class, above) in self.delivery.disconnected().into_iter().enumerate() {
+                        self.prefetch[class].settle().await;
+                        self.receipts[class].release_above(above);
+                    }
                     match end {
                         End::Stopped => return,
                         End::Again => continue,
@@ -153,7 +190,8 @@ impl Uplink {
             self.client_id.clone_from(assigned);
         }
         if std::mem::take(&mut self.fresh) {
-            self.hold = Some(self.receipts.season());
+            let [normal, _] = &self.receipts;
+            self.hold = Some(normal.season());
             if self.settings.version == Version::V311 {
                 // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
                 return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {

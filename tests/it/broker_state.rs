@@ -307,7 +307,7 @@ fn small_queue() -> QueueSpec {
 fn what_belongs_together_is_kept_whole_or_not_at_all() {
     let dir = tempfile::tempdir().expect("a directory");
     let for_cloud = |content: &str| Work::Message {
-        queue: QueueId(0),
+        queue: QueueId::normal(0),
         message: Message::new(topic("t"), content.to_owned(), QoS::AtLeastOnce, false),
     };
     let received = |id| Work::Broker(BrokerWrite::Received { session: SessionId(1), packet_id: id });
@@ -408,7 +408,7 @@ fn a_store_of_the_first_version_opens_and_keeps_what_waits_in_it() {
         let mut bench = Bench::open_with(dir.path(), vec![spec.clone()]).await;
         for n in 1..=3 {
             let message = Message::new(topic("t"), n.to_string(), QoS::AtLeastOnce, false);
-            let ticket = bench.hand_in(Work::Message { queue: QueueId(0), message }, Urgency::Awaited).await;
+            let ticket = bench.hand_in(Work::Message { queue: QueueId::normal(0), message }, Urgency::Awaited).await;
             assert_eq!(bench.settled(ticket).await, None);
         }
         bench.close().await;

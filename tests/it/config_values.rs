@@ -118,12 +118,12 @@ fn every_key_reaches_its_place() {
     assert_eq!((cloud.queue.when_full, cloud.queue.durability), (WhenFull::DropOldest, Durability::Full));
     let rule = &cloud.forward[0];
     assert_eq!(
-        (rule.topic.as_str(), rule.except.len(), rule.to.to_string().as_str()),
+        (rule.take.topic.as_str(), rule.take.except.len(), rule.take.to.to_string().as_str()),
         ("fieldway/plant-7/#", 1, "sites/plant-7/{rest}")
     );
     assert_eq!((other.servers[0].host.as_str(), other.version), ("2001:db8::1", MqttVersion::V311));
     assert_eq!(other.password.as_ref().map(|p| p.reveal()), Some("from the environment"));
-    assert_eq!((other.forward[0].qos, other.forward[0].retain), (QoS::AtMostOnce, RetainRule::Never));
+    assert_eq!((other.forward[0].take.qos, other.forward[0].take.retain), (QoS::AtMostOnce, RetainRule::Never));
     assert!(!format!("{:?}", config.uplinks).contains("from the environment"), "a secret in a debug print");
 }
 
@@ -163,7 +163,10 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((uplink.client_id.as_str(), uplink.servers[0].port, uplink.window), ("a", 1883, 100));
     assert_eq!((uplink.keep_alive, uplink.queue.commit_every), (Duration::from_secs(60), Duration::from_millis(250)));
     let rule = &uplink.forward[0];
-    assert_eq!((rule.to.to_string().as_str(), rule.qos, rule.retain), ("{topic}", QoS::AtLeastOnce, RetainRule::Keep));
+    assert_eq!(
+        (rule.take.to.to_string().as_str(), rule.take.qos, rule.take.retain),
+        ("{topic}", QoS::AtLeastOnce, RetainRule::Keep)
+    );
 }
 
 #[test]

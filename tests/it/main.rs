@@ -22,6 +22,7 @@ mod modbus;
 mod outage;
 mod pipeline;
 mod plan;
+mod queue;
 mod read;
 mod reload;
 mod rules;

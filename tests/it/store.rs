@@ -55,7 +55,7 @@ impl Bench {
         self.ticket += 1;
         let append = Append {
             ticket: Ticket(self.ticket),
-            what: Work::Message { queue: QueueId(0), message: message(content) },
+            what: Work::Message { queue: QueueId::normal(0), message: message(content) },
             urgency,
         };
         self.opened.appends.send(append).await.expect("the writer runs");
@@ -151,7 +151,7 @@ fn a_row_comes_back_with_everything_that_its_publisher_gave_it() {
         let mut bench = Bench::open(dir.path(), spec("cloud")).await;
         let append = Append {
             ticket: Ticket(1),
-            what: Work::Message { queue: QueueId(0), message: sent.clone() },
+            what: Work::Message { queue: QueueId::normal(0), message: sent.clone() },
             urgency: Urgency::Awaited,
         };
         bench.opened.appends.send(append).await.expect("sent");
@@ -424,20 +424,23 @@ fn a_salvage_that_is_cut_off_anywhere_is_begun_again_or_finished_by_the_next_sta
 }
 
 #[test]
-fn a_queue_without_an_uplink_goes_when_it_is_empty_and_stays_when_it_is_not() {
+fn beside_a_new_uplink_a_queue_without_one_goes_when_it_is_empty_and_stays_when_it_is_not() {
     let dir = tempfile::tempdir().expect("a directory");
     block_on(async {
         let opened = open(dir.path(), vec![spec("old"), spec("empty")]).await;
         let append = Append {
             ticket: Ticket(1),
-            what: Work::Message { queue: QueueId(0), message: message(b"waits") },
+            what: Work::Message { queue: QueueId::normal(0), message: message(b"waits") },
             urgency: Urgency::Awaited,
         };
         opened.appends.send(append).await.expect("sent");
         opened.store.close().await.expect("it closes");
         open(dir.path(), vec![spec("new")]).await.store.close().await.expect("it closes");
     });
-    assert_eq!(sql(dir.path(), "SELECT group_concat(name, ' ') FROM (SELECT name FROM queues ORDER BY id)"), "old new");
+    assert_eq!(
+        sql(dir.path(), "SELECT group_concat(name, ' ') FROM (SELECT name FROM queues ORDER BY id)"),
+        "old old/high new new/high"
+    );
     block_on(async {
         let mut bench = Bench::open(dir.path(), spec("old")).await;
         assert_eq!(bench.read_all().await, [(1, b"waits".to_vec())]);
@@ -535,7 +538,7 @@ fn while_rows_are_dropped_and_read_at_once_each_is_delivered_or_counted_and_neve
             for n in 1..=MESSAGES {
                 let append = Append {
                     ticket: Ticket(n),
-                    what: Work::Message { queue: QueueId(0), message: message(format!("{n:020}").as_bytes()) },
+                    what: Work::Message { queue: QueueId::normal(0), message: message(format!("{n:020}").as_bytes()) },
                     urgency: Urgency::Batched,
                 };
                 appends.send(append).await.expect("the writer runs");

@@ -97,7 +97,7 @@ impl North {
     /// Queues a message and waits until it is safe.
     async fn keep(&mut self, messages: impl IntoIterator<Item = Message>) {
         for message in messages {
-            self.append(Work::Message { queue: QueueId(0), message }).await;
+            self.append(Work::Message { queue: QueueId::normal(0), message }).await;
         }
         self.committed().await;
     }

@@ -73,16 +73,7 @@ impl Hub {
             }
         }
         let Delivered { somebody, refused } = self.deliver(from, by, &published);
-        let mut forwarded = false;
-        for (index, (queue, select)) in self.outlets.iter().enumerate() {
-            let Some(selected) = select(message) else { continue };
-            forwarded = true;
-            if selected.qos == QoS::AtMostOnce {
-                self.out.live.push((index, selected));
-            } else {
-                self.jobs.push((Work::Message { queue: *queue, message: selected }, AckTo::Nobody));
-            }
-        }
+        let forwarded = self.offer(by, &published.message, now);
         if let (Some(ack), true) = (ack, refused) {
             // The others have it. Its publisher has to know that one who may not miss it does not.
             self.write_jobs(false, None);

@@ -20,6 +20,7 @@ use crate::store::{BrokerState, BrokerWrite, SessionId, Urgency};
 impl Hub {
     /// Takes up what the store had kept. From now on sessions are kept, for at most `session_expiry_s`.
     pub fn restore(&mut self, state: BrokerState, session_expiry_s: u32, now: Monotonic) {
+        self.began = now;
         self.session_expiry_s = Some(session_expiry_s);
         self.last_session = SessionId(state.last_session);
         let mut lost = Vec::new();

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use super::super::sys::{Holdings, Sys, Totals, message};
 use super::super::words::Published;
+use super::Hub;
+use super::outlets::Outlet;
 use super::publishing::Origin;
-use super::{Hub, Select};
 use crate::model::{Filter, Message, Monotonic, Publisher};
-use crate::store::QueueId;
 
 /// The first level of the broker's own topics.
 const LEVEL: &str = "$SYS";
 
 /// Whether an outlet wants any of the topics: then they are published as if somebody had subscribed.
-pub(super) fn is_forwarded(outlets: &[(QueueId, Select)]) -> bool {
+pub(super) fn is_forwarded(outlets: &mut [Outlet]) -> bool {
     let leaves = Sys::default().leaves(&Totals::default(), &Holdings::default(), Duration::ZERO);
     let messages: Vec<Message> = leaves.iter().filter_map(message).collect();
-    outlets.iter().any(|(_, select)| messages.iter().any(|message| select(message).is_some()))
+    outlets.iter_mut().any(|(_, selector)| messages.iter().any(|message| selector.wants(message)))
 }
 
 impl Hub {

@@ -7,14 +7,14 @@ use super::super::words::Greeting;
 use super::*;
 use crate::model::Properties;
 use crate::mqtt::{Received, RetainHandling, SubscribeOptions, Will};
-use crate::store::{CommitReport, Ticket};
+use crate::store::{CommitReport, QueueId, Ticket};
 
 const NOW: Monotonic = Monotonic::from_millis(0);
 
 /// A hub with an uplink that wants everything below `up`.
 fn hub() -> Hub {
     let select = |message: &Message| message.topic.starts_with("up").then(|| message.clone());
-    Hub::new(Limits::default(), vec![(QueueId(0), Box::new(select))])
+    Hub::new(Limits::default(), vec![(QueueId::normal(0), Box::new(select))])
 }
 
 fn connect(hub: &mut Hub, id: &str, will: Option<&str>) -> Key {
@@ -315,7 +315,7 @@ fn a_subscriber_to_the_broker_itself_is_told_all_at_once_and_then_what_changes()
 #[test]
 fn an_uplink_that_wants_the_brokers_own_topics_gets_them() {
     let select = |message: &Message| message.topic.starts_with("$SYS/broker/clients/").then(|| message.clone());
-    let mut hub = Hub::new(Limits::default(), vec![(QueueId(0), Box::new(select))]);
+    let mut hub = Hub::new(Limits::default(), vec![(QueueId::normal(0), Box::new(select))]);
     hub.totals(&Totals::default(), Monotonic::from_millis(10_000));
     assert_eq!(hub.out.live.len(), 7);
     assert!(hub.next_due().is_some());

@@ -47,8 +47,8 @@ impl Cloud {
         let config = BrokerConfig { listeners: vec![listener], ..BrokerConfig::default() };
         // An outlet sees every message from the first on; a subscription would begin a moment too late.
         let outlet = Outlet {
-            queue: QueueId(0),
-            select: Box::new(|message| Some(Message { qos: QoS::AtMostOnce, ..message.clone() })),
+            queue: QueueId::normal(0),
+            select: Box::new(|message: &Message| Some(Message { qos: QoS::AtMostOnce, ..message.clone() })),
             live: self.seen.clone(),
             live_dropped: Arc::default(),
         };

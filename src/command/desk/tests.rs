@@ -8,7 +8,12 @@ use crate::model::{
 const NOON: i64 = 1_795_176_000_000;
 
 fn stamp(ms: u64) -> Stamp {
-    Stamp { monotonic: Monotonic::from_millis(ms), wall: Timestamp(NOON + ms.cast_signed()), synced: true }
+    Stamp {
+        monotonic: Monotonic::from_millis(ms),
+        since_boot: None,
+        wall: Timestamp(NOON + ms.cast_signed()),
+        synced: true,
+    }
 }
 
 fn name(text: &str) -> Name {

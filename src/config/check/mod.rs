@@ -7,8 +7,8 @@ mod cells;
 mod codes;
 mod device;
 mod factor;
+mod feedback;
 mod format;
-mod forward;
 mod gateway;
 mod listener;
 mod material;
@@ -16,7 +16,9 @@ mod names;
 mod point;
 mod publish;
 mod register;
+mod rules;
 mod server;
+mod shaping;
 mod telegram;
 mod transport;
 mod uplink;
@@ -68,6 +70,7 @@ pub(super) fn config(root: &Node, context: &Context<'_>, problems: &mut Problems
     let buses = bus::check(&top, problems);
     let devices = device::check(&top, &buses, problems);
     let uplinks = uplink::check(&top, gateway.as_ref(), context, problems);
+    feedback::check(&top, &uplinks, gateway.as_ref(), problems);
     Some(Config {
         file: context.files.first().into(),
         gateway: gateway?,
@@ -114,6 +117,9 @@ mod tests {
             "an uplink" => "uplinks: { u: {{}} }",
             "`queue` of an uplink" => "uplinks: { u: { queue: {{}} } }",
             "a forward rule" => "uplinks: { u: { forward: [{{}}] } }",
+            "`batch` of a forward rule" => "uplinks: { u: { forward: [{ topic: a, batch: {{}} }] } }",
+            "`aggregate` of a forward rule" => "uplinks: { u: { forward: [{ topic: a, aggregate: {{}} }] } }",
+            "an accept rule" => "uplinks: { u: { accept: [{{}}] } }",
             _ => return None,
         })
     }

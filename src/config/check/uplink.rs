@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::names::{Named, Noun, named};
-use super::{Context, forward, server};
+use super::{Context, rules, server};
 use crate::config::fields::Fields;
 use crate::config::keys;
 use crate::config::problem::{Problem, Problems};
@@ -107,7 +107,7 @@ fn one(
     let window = fields.read("window", &Whole(1..=10_000), problems).unwrap_or(WINDOW);
     let rate_limit = fields.read("rate_limit", &PerTime, problems);
     let queue = queue(fields, problems);
-    let forward = forward::check(fields, problems);
+    let (forward, accept) = rules::check(fields, context, problems);
     let (password, password_file) = password.map_or((None, None), |(password, file)| (Some(password), file));
     Some(UplinkConfig {
         name: named.name.clone()?,
@@ -123,6 +123,7 @@ fn one(
         rate_limit,
         queue,
         forward,
+        accept,
         place: Some(context.place(named.key_span)),
     })
 }

@@ -182,7 +182,7 @@ mod tests {
     use crate::model::{Find, LineSource, Name, Pattern, Point, Publish, Source, TextType, Timestamp};
 
     fn at(ms: u64) -> Stamp {
-        Stamp { monotonic: Monotonic::from_millis(ms), wall: Timestamp(ms as i64), synced: true }
+        Stamp { monotonic: Monotonic::from_millis(ms), since_boot: None, wall: Timestamp(ms as i64), synced: true }
     }
 
     /// A device with points that are heard behind these letters.

@@ -21,6 +21,8 @@ pub struct Outbound<T> {
     allowed: u16,
     /// Sent on this connection and not finished.
     on_wire: u16,
+    /// The same of others on this connection.
+    others: u16,
     /// While something from before the reconnect waits to be sent again: the last that was. Outer `None`: nothing waits.
     resending: Option<Option<u16>>,
 }
@@ -97,6 +99,7 @@ impl<T> Outbound<T> {
             window,
             allowed: window,
             on_wire: 0,
+            others: 0,
             resending: None,
         }
     }
@@ -104,7 +107,7 @@ impl<T> Outbound<T> {
     /// A connection was made on which the peer takes `receive_maximum` at once. Everything in flight is to be sent again, the oldest first.
     pub fn connected(&mut self, receive_maximum: u16) {
         self.allowed = self.window.min(receive_maximum.max(1));
-        self.on_wire = 0;
+        (self.on_wire, self.others) = (0, 0);
         let mut at = self.in_flight.following(None);
         while let Some(id) = at {
             if let Some(entry) = self.in_flight.get_mut(id) {
@@ -122,7 +125,17 @@ impl<T> Outbound<T> {
 
     /// Whether the window has room on this connection, be it for a repetition.
     pub fn has_room(&self) -> bool {
-        self.on_wire < self.allowed
+        self.on_wire.saturating_add(self.others) < self.allowed
+    }
+
+    /// Tells how much of the window is taken by others that send on this connection.
+    pub fn share_window(&mut self, others: u16) {
+        self.others = others;
+    }
+
+    /// Messages that are sent on this connection and not finished.
+    pub fn on_wire(&self) -> u16 {
+        self.on_wire
     }
 
     /// Takes a message of QoS 1 or 2, chooses its packet id and counts it as sent.

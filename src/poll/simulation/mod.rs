@@ -44,7 +44,7 @@ fn device(name: &str, points: &[(u16, u64)]) -> Arc<Device> {
 }
 
 fn stamp(now: u64) -> Stamp {
-    Stamp { monotonic: Monotonic::from_millis(now), wall: Timestamp(now.cast_signed()), synced: true }
+    Stamp { monotonic: Monotonic::from_millis(now), since_boot: None, wall: Timestamp(now.cast_signed()), synced: true }
 }
 
 /// A bus whose devices do what a function says.

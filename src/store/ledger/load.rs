@@ -22,7 +22,7 @@ impl Ledger {
         let mut damage = Damage::default();
         let records = damage.records(std::mem::take(&mut tables.sessions));
         let mut subscriptions = damage.subscriptions(std::mem::take(&mut tables.subscriptions));
-        let mut ledger = Ledger { max_bytes, next_retained: 1, ..Ledger::default() };
+        let mut ledger = Ledger { max_bytes, room: u64::MAX, next_retained: 1, ..Ledger::default() };
         ledger.take(&tables, records.iter().map(|record| record.id));
         let mut retained = Vec::new();
         for columns in database.retained().await? {
@@ -69,7 +69,7 @@ impl Ledger {
     /// something to be taken away.
     pub(in crate::store) async fn reload(&mut self, database: &mut Database) -> Result<(), DbError> {
         let tables = database.broker_tables().await?;
-        let mut fresh = Ledger { max_bytes: self.max_bytes, next_retained: 1, ..Ledger::default() };
+        let mut fresh = Ledger { max_bytes: self.max_bytes, room: self.room, next_retained: 1, ..Ledger::default() };
         let sessions: Vec<SessionId> =
             tables.sessions.iter().filter_map(|row| u64::try_from(row.id).ok().map(SessionId)).collect();
         fresh.take(&tables, sessions.into_iter());

@@ -5,6 +5,7 @@
 
 mod broker_read;
 mod broker_write;
+mod clocks;
 mod open;
 mod read;
 mod reception;

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "queues", include_str!("../../../migrations/0001_queues.sql")),
     (2, "broker", include_str!("../../../migrations/0002_broker.sql")),
     (3, "uplinks", include_str!("../../../migrations/0003_uplinks.sql")),
+    (4, "clocks", include_str!("../../../migrations/0004_clocks.sql")),
 ];
 
 /// The version of the last migration.
@@ -36,9 +37,13 @@ pub(in crate::store) struct Database {
     path: PathBuf,
     durability: Durability,
     file: FileId,
+    page_limit: Option<u64>,
     #[cfg(test)]
     pub(in crate::store) fault: super::Fault,
 }
+
+/// SQLite's page size, in bytes.
+const PAGE: u64 = 4096;
 
 /// Which file it is, whatever it is called: device and inode.
 type FileId = (u64, u64);
@@ -80,6 +85,7 @@ impl Database {
             path: path.to_owned(),
             durability,
             file,
+            page_limit: None,
             #[cfg(test)]
             fault: super::Fault::Nothing,
         };
@@ -121,7 +127,16 @@ impl Database {
         let fresh = connect(&self.path, self.durability, WRITER_CACHE, false).await?;
         // Whatever it says, it was in trouble.
         let _ = std::mem::replace(&mut self.connection, fresh).close().await;
-        Ok(())
+        self.apply_limit().await
+    }
+
+    /// From now on commits survive at least what this asks for.
+    pub(in crate::store) async fn harden(&mut self, durability: Durability) -> Result<(), DbError> {
+        if durability <= self.durability {
+            return Ok(());
+        }
+        self.durability = durability;
+        self.reopen().await
     }
 
     /// A connection of its own that reads one queue.
@@ -157,11 +172,19 @@ impl Database {
         Ok(tx.commit().await?)
     }
 
+    /// Gives a queue another name.
+    pub(in crate::store) async fn rename_queue(&mut self, id: i64, name: &str) -> Result<(), DbError> {
+        let rename = sqlx::query("UPDATE queues SET name = ? WHERE id = ?").bind(name).bind(id);
+        rename.execute(&mut self.connection).await?;
+        Ok(())
+    }
+
     /// Removes a queue with all its rows.
     pub(in crate::store) async fn drop_queue(&mut self, id: i64) -> Result<(), DbError> {
         let mut tx = self.connection.begin().await?;
         sqlx::query(AssertSqlSafe(format!("DROP TABLE IF EXISTS {}", table(id)))).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM aside WHERE queue = ?").bind(id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM clocks WHERE queue = ?").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM uplink_received WHERE queue = ?").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM uplink_subscribed WHERE queue = ?").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM queues WHERE id = ?").bind(id).execute(&mut *tx).await?;
@@ -180,6 +203,42 @@ impl Database {
         let sql = format!("SELECT ts FROM {} WHERE n > ? ORDER BY n LIMIT 1", table(id));
         let row = sqlx::query(AssertSqlSafe(sql)).bind(signed(n)).fetch_optional(&mut self.connection).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The bytes of all pages, and of those that hold nothing.
+    pub(in crate::store) async fn figures(&mut self) -> Result<(u64, u64), DbError> {
+        let all = "SELECT page_count * page_size, freelist_count * page_size \
+                   FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+        let row = sqlx::query(all).fetch_one(&mut self.connection).await?;
+        Ok((unsigned(row.try_get(0)?), unsigned(row.try_get(1)?)))
+    }
+
+    /// Writes the file anew without the pages that hold nothing. Takes as long as writing what is left.
+    pub(in crate::store) async fn rebuild(&mut self) -> Result<(), DbError> {
+        sqlx::query("VACUUM").execute(&mut self.connection).await?;
+        self.cut_log().await
+    }
+
+    /// Brings everything from the log into the file, as far as no reader needs it, and gives the log's room back if that was all.
+    pub(in crate::store) async fn cut_log(&mut self) -> Result<(), DbError> {
+        // A reader that takes its time must not hold up the writer: it is tried again later.
+        let cut = "PRAGMA busy_timeout = 100; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = 5000";
+        sqlx::raw_sql(cut).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Lets the file grow to `bytes` and no further, whatever was accounted.
+    pub(in crate::store) async fn limit(&mut self, bytes: u64) -> Result<(), DbError> {
+        self.page_limit = Some(bytes / PAGE);
+        self.apply_limit().await
+    }
+
+    async fn apply_limit(&mut self) -> Result<(), DbError> {
+        let Some(pages) = self.page_limit else { return Ok(()) };
+        // SQLite takes a limit below the present size for the present size.
+        let limit = format!("PRAGMA max_page_count = {}", pages.clamp(1, u64::from(u32::MAX - 1)));
+        sqlx::query(AssertSqlSafe(limit)).execute(&mut self.connection).await?;
+        Ok(())
     }
 
     /// Brings everything from the log into the file and closes the connection.

@@ -55,6 +55,13 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Deletes the first rows of a queue, about `rows` of them. False when there are none any more.
+    pub(in crate::store) async fn delete_some(&mut self, id: i64, rows: u64) -> Result<bool, DbError> {
+        let sql = format!("DELETE FROM {0} WHERE n < (SELECT min(n) FROM {0}) + ?", table(id));
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(signed(rows));
+        Ok(query.execute(&mut *self.0).await?.rows_affected() > 0)
+    }
+
     /// Deletes the rows `first` to `last` and says how many there were.
     pub(in crate::store) async fn delete(&mut self, id: i64, first: u64, last: u64) -> Result<u64, DbError> {
         let sql = format!("DELETE FROM {} WHERE n BETWEEN ? AND ?", table(id));

@@ -24,10 +24,10 @@ impl Bench {
         let limits = Limits { max_size: 1 << 20, max_age: Duration::from_secs(3600), when_full: WhenFull::DropOldest };
         let (name, commit_every) = (Name::new("cloud").expect("a name"), Duration::from_millis(5));
         let specs = vec![QueueSpec { name, limits, durability: Durability::Full, commit_every }];
-        let (mut database, records) =
+        let (mut database, roster) =
             open_all(&dir.database(), Durability::Full, false, &specs).await.expect("it opens");
         prepare(&mut database).await;
-        let opened = start(dir, database, records, specs, broker_bytes, Clock::start()).await.expect("it starts");
+        let opened = start(dir, database, roster, specs, broker_bytes, Clock::start()).await.expect("it starts");
         Bench { opened, ticket: 0 }
     }
 
@@ -97,7 +97,7 @@ fn came_down(packet_id: u16) -> Work {
 }
 
 fn for_cloud() -> Work {
-    Work::Message { queue: QueueId(0), message: message(10) }
+    Work::Message { queue: QueueId::normal(0), message: message(10) }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Message, Properties, QoS, Topic};
+use crate::model::{Message, Priority, Properties, QoS, Topic};
 use crate::mqtt::{Connect, Packet, Publish, Version};
 
 const EPOCH: u32 = 77;
@@ -63,13 +63,13 @@ fn peer(session_present: bool) -> Peer {
 }
 
 fn ack(n: u64, reason: Reason) -> Ack {
-    Ack { packet_id: packet_id(n), reason }
+    Ack { packet_id: packet_id(Priority::Normal, n), reason }
 }
 
 #[test]
 fn a_row_carries_gateway_epoch_and_number_beside_its_own_properties() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V5));
     delivery.connected(peer(false));
     let Entry::Whole(mut own) = row(2) else { unreachable!("it is whole") };
     let user = vec![("k".to_owned(), "v".to_owned())];
@@ -86,7 +86,7 @@ fn a_row_carries_gateway_epoch_and_number_beside_its_own_properties() {
 #[test]
 fn an_expiry_is_shortened_by_the_time_in_the_queue() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V5));
     delivery.connected(peer(false));
     let expiring = |n: u64, queued: Option<i64>| {
         let Entry::Whole(mut row) = row(n) else { unreachable!("it is whole") };
@@ -109,7 +109,7 @@ fn an_expiry_is_shortened_by_the_time_in_the_queue() {
 #[test]
 fn rows_are_settled_up_to_the_oldest_that_is_outstanding() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer((1..=4).map(row).collect());
     cloud.take(&mut delivery);
@@ -131,7 +131,7 @@ fn after_a_crash_dup_says_what_may_have_been_sent_and_only_to_a_cloud_that_has_t
     for session_present in [true, false] {
         let mut cloud = Cloud::new(Version::V311);
         // Rows 6 to 8 were there before the start, 9 came after it.
-        let mut delivery = Delivery::new(10, 5, 8, envelope(Version::V311));
+        let mut delivery = Delivery::new(Priority::Normal, 10, 5, 8, envelope(Version::V311));
         delivery.connected(peer(session_present));
         delivery.offer((6..=9).map(row).collect());
         let sent: Vec<_> = cloud.all(&mut delivery).iter().map(|p| (number(p), p.dup)).collect();
@@ -142,7 +142,7 @@ fn after_a_crash_dup_says_what_may_have_been_sent_and_only_to_a_cloud_that_has_t
 #[test]
 fn a_refusal_for_good_puts_the_message_aside_and_the_next_is_not_held_up() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer((1..=2).map(row).collect());
     cloud.take(&mut delivery);
@@ -156,7 +156,7 @@ fn a_refusal_for_good_puts_the_message_aside_and_the_next_is_not_held_up() {
 #[test]
 fn a_refusal_that_passes_keeps_the_message_and_its_turn() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer((1..=2).map(row).collect());
     cloud.take(&mut delivery);
@@ -174,7 +174,7 @@ fn a_refusal_that_passes_keeps_the_message_and_its_turn() {
 #[test]
 fn a_refusal_without_a_clear_reason_is_tried_again_a_few_times_and_no_more() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer(vec![row(1)]);
     cloud.take(&mut delivery);
@@ -193,7 +193,7 @@ fn a_refusal_without_a_clear_reason_is_tried_again_a_few_times_and_no_more() {
 fn what_is_too_large_or_damaged_is_put_aside_and_never_sent() {
     let mut cloud = Cloud::new(Version::V5);
     cloud.client.set_peer_limit(100);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V5));
     delivery.connected(peer(false));
     let Entry::Whole(mut large) = row(2) else { unreachable!("it is whole") };
     large.message.payload = vec![b'1'; 200].into();
@@ -208,7 +208,7 @@ fn what_is_too_large_or_damaged_is_put_aside_and_never_sent() {
 #[test]
 fn a_cloud_that_takes_less_after_a_reconnect_is_not_sent_what_it_can_not_take() {
     let mut cloud = Cloud::new(Version::V5);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V5));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V5));
     delivery.connected(peer(false));
     delivery.offer((1..=2).map(row).collect());
     cloud.take(&mut delivery);
@@ -223,10 +223,10 @@ fn a_cloud_that_takes_less_after_a_reconnect_is_not_sent_what_it_can_not_take() 
 #[test]
 fn a_row_waits_while_its_packet_id_belongs_to_another() {
     let mut cloud = Cloud::new(Version::V311);
-    let mut delivery = Delivery::new(10, 0, 0, envelope(Version::V311));
+    let mut delivery = Delivery::new(Priority::Normal, 10, 0, 0, envelope(Version::V311));
     delivery.connected(peer(false));
     // The policy dropped all that was between them.
-    delivery.offer(vec![row(1), row(1 + u64::from(ROW_IDS)), row(2 + u64::from(ROW_IDS))]);
+    delivery.offer(vec![row(1), row(1 + u64::from(NORMAL_IDS)), row(2 + u64::from(NORMAL_IDS))]);
     assert_eq!(cloud.all(&mut delivery).len(), 1);
     delivery.acknowledge(ack(1, Reason::SUCCESS));
     assert_eq!(cloud.all(&mut delivery).len(), 2);
@@ -292,7 +292,7 @@ impl World {
         let mut world = World {
             version,
             window,
-            delivery: Delivery::new(window, 0, 0, envelope(version)),
+            delivery: Delivery::new(Priority::Normal, window, 0, 0, envelope(version)),
             offered: 0,
             last: 0,
             recorded: 0,
@@ -323,7 +323,7 @@ impl World {
     fn receive(&mut self) -> bool {
         let Some(publish) = self.cloud.read() else { return false };
         let n = number(&publish);
-        assert_eq!(publish.packet_id, packet_id(n));
+        assert_eq!(publish.packet_id, packet_id(Priority::Normal, n));
         assert!(n > self.last_received, "rows come in order on a connection: {n} after {}", self.last_received);
         assert!(!publish.dup || self.session_present, "DUP means nothing to a new session");
         if !publish.dup && self.session_present {
@@ -362,7 +362,7 @@ impl World {
                 }
             }
             Step::AcknowledgeNonsense(packet_id) => {
-                let outstanding = self.received.iter().any(|n| super::packet_id(*n) == packet_id);
+                let outstanding = self.received.iter().any(|n| super::packet_id(Priority::Normal, *n) == packet_id);
                 let on_wire = self.last + 1 >= u64::from(packet_id);
                 if !outstanding && !on_wire {
                     assert!(!self.delivery.acknowledge(Ack::success(packet_id)));
@@ -371,7 +371,8 @@ impl World {
             Step::Reconnect { session_present, receive_maximum } => self.reconnect(session_present, receive_maximum),
             Step::Crash { unrecorded } => {
                 self.recorded = self.recorded.max(self.delivery.done().saturating_sub(unrecorded.into()));
-                self.delivery = Delivery::new(self.window, self.recorded, self.last, envelope(self.version));
+                self.delivery =
+                    Delivery::new(Priority::Normal, self.window, self.recorded, self.last, envelope(self.version));
                 self.ever_sent = self.last;
                 self.reconnect(true, 5);
             }

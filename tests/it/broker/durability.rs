@@ -21,7 +21,8 @@ fn outlet(queue: usize, qos: QoS) -> (Outlet, mpsc::Receiver<Message>, Arc<Atomi
         let topic = Topic::new(&format!("cloud/{}", message.topic)).unwrap();
         filter.matches(&message.topic).then(|| Message { topic, qos, ..message.clone() })
     };
-    let outlet = Outlet { queue: QueueId(queue), select: Box::new(select), live, live_dropped: dropped.clone() };
+    let outlet =
+        Outlet { queue: QueueId::normal(queue), select: Box::new(select), live, live_dropped: dropped.clone() };
     (outlet, received, dropped)
 }
 
@@ -51,7 +52,7 @@ async fn a_puback_waits_for_the_commit_while_local_subscribers_have_the_message(
     publisher.expect_nothing().await;
 
     let (first, second) = (test.appends.recv().await.unwrap(), test.appends.recv().await.unwrap());
-    assert_eq!((kept_in(&first).0, kept_in(&second).0), (QueueId(0), QueueId(1)));
+    assert_eq!((kept_in(&first).0, kept_in(&second).0), (QueueId::normal(0), QueueId::normal(1)));
     assert_eq!((kept_in(&first).1.topic.as_str(), first.urgency), ("cloud/up/a", Urgency::Awaited));
     assert!(first.ticket < second.ticket);
     report(&test, first.ticket, Vec::new()).await;

@@ -98,8 +98,8 @@ async fn at_the_stop_clients_are_told_and_their_wills_are_published() {
     let (live, mut forwarded) = tokio::sync::mpsc::channel(10);
     let select = |message: &Message| message.topic.starts_with("wills").then(|| message.clone());
     let live = Outlet {
-        queue: QueueId(0),
-        select: Box::new(move |message| select(message).map(|m| Message { qos: QoS::AtMostOnce, ..m })),
+        queue: QueueId::normal(0),
+        select: Box::new(move |message: &Message| select(message).map(|m| Message { qos: QoS::AtMostOnce, ..m })),
         live,
         live_dropped: Arc::default(),
     };

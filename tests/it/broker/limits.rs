@@ -143,7 +143,7 @@ async fn an_mqtt_5_client_that_exceeds_its_receive_maximum_is_told_and_a_3_1_1_c
     let (live, _kept) = tokio::sync::mpsc::channel(1);
     let select = |message: &Message| Some(message.clone());
     let outlet = fieldway::broker::Outlet {
-        queue: fieldway::store::QueueId(0),
+        queue: fieldway::store::QueueId::normal(0),
         select: Box::new(select),
         live,
         live_dropped: std::sync::Arc::default(),

@@ -1,0 +1,428 @@
+//! `when:` — conditions in CEL, the Common Expression Language. The only folder that names the crate `cel`.
+//!
+//! An expression is read and checked once, at load; a message then costs a few lookups. What can't be decided (a missing field, a payload
+//! that is no JSON, a text where a number has to be) makes the rule not match and says why; it stops nothing. The cost is bounded: by the
+//! length and depth of the expression, by the length of lists that a macro walks through, by the size of regular expressions, and by a
+//! budget of lookups in which a large payload weighs more.
+//!
+//! - `check`: what is known to be wrong before any message has come
+//! - `value`: a message's fields as CEL's values, made when they are asked for
+
+mod check;
+mod value;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use ::cel::common::types::{self, CelBool, CelDouble, CelInt, CelString, CelUInt};
+use ::cel::common::value::{CowVal, Val};
+use ::cel::context::VariableResolver;
+use ::cel::{Context, Env, ExecutionError, Value};
+use regex::{Regex, RegexBuilder};
+
+use super::subject::{Subject, Unread};
+
+/// The longest expression, in bytes.
+pub const MAX_LENGTH: usize = 2_000;
+/// How deep its parentheses, and the operations in it, may be nested.
+const MAX_DEPTH: usize = 32;
+/// The compiled size of a regular expression, in bytes: enough for anything that a person writes.
+const MAX_REGEX: usize = 256 << 10;
+/// What one message may cost: a lookup is 1, and 1 more for each KiB of payload that it brings.
+const BUDGET: u32 = 20_000;
+
+/// What an expression may ask of a message.
+pub const VARIABLES: [&str; 10] =
+    ["topic", "topic_levels", "payload", "qos", "retain", "ts", "kind", "device", "point", "quality"];
+
+/// A condition. Cloning is cheap.
+#[derive(Clone)]
+pub struct When(Arc<Compiled>);
+
+struct Compiled {
+    text: String,
+    expression: IdedExpr,
+    patterns: Vec<Pattern>,
+    env: Arc<Env>,
+}
+
+/// What a condition says of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds.
+    Yes,
+    /// It does not.
+    No,
+    /// It can't be told, and why.
+    Unclear(String),
+}
+
+/// What is wrong with an expression, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct WhenError {
+    /// Bytes of the expression.
+    pub at: Range<usize>,
+    /// What is wrong there.
+    pub what: String,
+    /// A word that is not known, and those that are.
+    pub word: Option<(String, Vec<&'static str>)>,
+    /// What to try.
+    pub help: Option<String>,
+}
+
+impl WhenError {
+    fn new(at: Range<usize>, what: impl Into<String>) -> WhenError {
+        WhenError { at, what: what.into(), word: None, help: None }
+    }
+
+    fn help(self, help: impl Into<String>) -> WhenError {
+        WhenError { help: Some(help.into()), ..self }
+    }
+
+    fn unknown(self, word: &str, known: impl IntoIterator<Item = &'static str>) -> WhenError {
+        WhenError { word: Some((word.into(), known.into_iter().collect())), ..self }
+    }
+}
+
+impl When {
+    /// Reads and checks an expression.
+    pub fn new(text: &str) -> Result<When, WhenError> {
+        bounded(text)?;
+        let env = Env::stdlib().with_optional_support(false);
+        let program = env.compile(text).map_err(|errors| syntax(text, &errors))?;
+        let places = Places { text, info: program.source_info() };
+        check::check(program.expression(), &places)?;
+        let mut expression = program.expression().clone();
+        let mut patterns = Vec::new();
+        rewrite(&mut expression, &places, &mut patterns)?;
+        Ok(When(Arc::new(Compiled { text: text.into(), expression, patterns, env: Arc::new(extended(env)) })))
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Whether it holds for a message.
+    pub fn decide(&self, subject: &Subject<'_>) -> Verdict {
+        let Compiled { expression, patterns, env, .. } = &*self.0;
+        let lookup = Lookup { subject, patterns, spent: AtomicU32::new(0) };
+        let mut context = Context::with_env(env.clone());
+        context.set_variable_resolver(&lookup);
+        let result = match Value::resolve_val(expression, &context) {
+            Ok(value) => match value.downcast_ref::<CelBool>() {
+                Some(is) if *is.inner() => Verdict::Yes,
+                Some(_) => Verdict::No,
+                None => Verdict::Unclear(format!(
+                    "it comes to a {}, which is neither true nor false",
+                    value.get_type().name()
+                )),
+            },
+            Err(error) => Verdict::Unclear(lookup.explain(&error)),
+        };
+        result
+    }
+}
+
+impl fmt::Debug for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0.text, f)
+    }
+}
+
+impl PartialEq for When {
+    fn eq(&self, other: &When) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for When {}
+
+/// Where the parts of an expression stand.
+struct Places<'t> {
+    text: &'t str,
+    info: &'t ::cel::common::ast::SourceInfo,
+}
+
+impl Places<'_> {
+    /// The bytes of a node; those of the whole expression when that is not known.
+    fn of(&self, id: u64) -> Range<usize> {
+        let Some((first, last)) = self.info.offset_for(id) else { return 0..self.text.len() };
+        // The parser counts characters.
+        let byte = |n: usize| self.text.char_indices().nth(n).map_or(self.text.len(), |(at, _)| at);
+        let (from, to) = (byte(first as usize), byte(last as usize + 1));
+        from..to.max(from)
+    }
+}
+
+/// Refuses what would be costly to read, before it is read.
+fn bounded(text: &str) -> Result<(), WhenError> {
+    if text.trim().is_empty() {
+        return Err(WhenError::new(0..text.len(), "the expression is empty"));
+    }
+    if text.len() > MAX_LENGTH {
+        let what = format!("an expression has at most {MAX_LENGTH} bytes, this one has {}", text.len());
+        return Err(WhenError::new(0..text.len(), what));
+    }
+    let (mut open, mut signs, mut choices) = (0usize, 0usize, 0usize);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            '?' => choices += 1,
+            '!' | '-' => signs += 1,
+            _ if !c.is_whitespace() => signs = 0,
+            _ => {}
+        }
+        if open > MAX_DEPTH || signs > MAX_DEPTH || choices > MAX_DEPTH {
+            return Err(too_deep(at..at + c.len_utf8()));
+        }
+    }
+    Ok(())
+}
+
+fn too_deep(at: Range<usize>) -> WhenError {
+    WhenError::new(at, format!("the expression is nested deeper than {MAX_DEPTH} levels"))
+        .help("make several rules of it, with `continue` where more than one is to match")
+}
+
+fn syntax(text: &str, errors: &::cel::ParseErrors) -> WhenError {
+    let Some(first) = errors.errors.iter().min_by_key(|error| error.pos) else {
+        return WhenError::new(0..text.len(), "this is not CEL");
+    };
+    let (line, column) = first.pos;
+    let start: usize = text.split_inclusive('\n').take(usize::try_from(line - 1).unwrap_or(0)).map(str::len).sum();
+    let rest = &text[start..];
+    let from =
+        rest.char_indices().nth(usize::try_from(column - 1).unwrap_or(0)).map_or(text.len(), |(at, _)| start + at);
+    let to = text[from..].chars().next().map_or(from, |c| from + c.len_utf8());
+    let said = first.msg.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
+    let error = WhenError::new(from..to, format!("this is not CEL: {said}"));
+    let next = text[from..].trim_start();
+    if next.starts_with('=') && !next.starts_with("==") {
+        return error.help("two values are compared with `==`");
+    }
+    for (word, meant) in [("and", "&&"), ("or", "||"), ("not", "!")] {
+        if next.split(|c: char| !c.is_alphanumeric()).next() == Some(word) {
+            return error.help(format!("write `{meant}` for {word}"));
+        }
+    }
+    error
+}
+
+/// A compiled regular expression, as a value that `matches` takes.
+#[derive(Debug, Clone)]
+struct Pattern(Regex);
+
+static PATTERN: types::Type = types::Type::new_unspecified_type("fieldway.pattern");
+
+impl Val for Pattern {
+    fn get_type(&self) -> &types::Type {
+        &PATTERN
+    }
+
+    fn cel_type() -> &'static types::Type {
+        &PATTERN
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
+    }
+}
+
+impl ::cel::common::value::StaticVal for Pattern {}
+
+/// The names of our own operations. No expression can name them: `@` begins no identifier.
+const CALCULATE: [(&str, &str); 4] = [
+    (operators::ADD, "@add"),
+    (operators::SUBSTRACT, "@sub"),
+    (operators::MULTIPLY, "@mul"),
+    (operators::DIVIDE, "@div"),
+];
+const MATCHES: &str = "@matches";
+const PATTERNS: &str = "@pattern";
+
+/// Replaces arithmetic by ours, which takes whole numbers and decimals together as JSON does, and the patterns of `matches` by compiled ones.
+fn rewrite(expression: &mut IdedExpr, places: &Places<'_>, patterns: &mut Vec<Pattern>) -> Result<(), WhenError> {
+    match &mut expression.expr {
+        Expr::Call(call) => {
+            for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
+                rewrite(part, places, patterns)?;
+            }
+            if let Some((_, ours)) =
+                CALCULATE.iter().find(|(theirs, _)| *theirs == call.func_name && call.args.len() == 2)
+            {
+                call.func_name = (*ours).into();
+            } else if call.func_name == "matches" {
+                compile_pattern(call, places, patterns)?;
+            }
+            Ok(())
+        }
+        Expr::Comprehension(comprehension) => {
+            rewrite(&mut comprehension.iter_range, places, patterns)?;
+            // `map` and `filter` add one to a list, which the crate knows by its own `+`.
+            let step = &mut comprehension.loop_step;
+            match &mut step.expr {
+                Expr::Call(call) => {
+                    for part in call.args.iter_mut().flat_map(parts_of_step) {
+                        rewrite(part, places, patterns)?;
+                    }
+                    Ok(())
+                }
+                _ => rewrite(step, places, patterns),
+            }
+        }
+        Expr::List(list) => list.elements.iter_mut().try_for_each(|item| rewrite(item, places, patterns)),
+        Expr::Select(select) => rewrite(&mut select.operand, places, patterns),
+        Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| match &mut entry.expr {
+            ::cel::common::ast::EntryExpr::MapEntry(entry) => {
+                rewrite(&mut entry.key, places, patterns)?;
+                rewrite(&mut entry.value, places, patterns)
+            }
+            ::cel::common::ast::EntryExpr::StructField(field) => rewrite(&mut field.value, places, patterns),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What a person wrote of one argument of a loop's step: `@result + [x]` has x.
+fn parts_of_step(argument: &mut IdedExpr) -> Vec<&mut IdedExpr> {
+    let is_sum = matches!(&argument.expr, Expr::Call(call) if call.func_name == operators::ADD
+        && matches!(call.args.first().map(|first| &first.expr), Some(Expr::Ident(name)) if name.starts_with('@')));
+    if !is_sum {
+        return vec![argument];
+    }
+    match &mut argument.expr {
+        Expr::Call(call) => call.args.iter_mut().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn compile_pattern(call: &mut CallExpr, places: &Places<'_>, patterns: &mut Vec<Pattern>) -> Result<(), WhenError> {
+    if let Some(target) = call.target.take() {
+        call.args.insert(0, *target);
+    }
+    let Some(pattern) = call.args.get_mut(1) else { return Ok(()) };
+    let at = places.of(pattern.id);
+    let Expr::Literal(LiteralValue::String(text)) = &pattern.expr else {
+        return Err(WhenError::new(at, "the pattern of `matches` has to be written here, in quotes")
+            .help("a pattern that comes with a message could cost any amount of time"));
+    };
+    let regex = RegexBuilder::new(text.inner()).size_limit(MAX_REGEX).build().map_err(|error| {
+        let said = error.to_string();
+        WhenError::new(at, format!("this is no regular expression: {}", said.lines().last().unwrap_or_default().trim()))
+    })?;
+    pattern.expr = Expr::Ident(format!("{PATTERNS}{}", patterns.len()));
+    patterns.push(Pattern(regex));
+    call.func_name = MATCHES.into();
+    Ok(())
+}
+
+/// The standard environment with our operations.
+fn extended(mut env: Env) -> Env {
+    let any = || vec![types::DYN_TYPE, types::DYN_TYPE];
+    env.add_overload("@add", "ours_add", any(), add).expect("no function of the standard library begins with @");
+    env.add_overload("@sub", "ours_sub", any(), subtract).expect("no function of the standard library begins with @");
+    env.add_overload("@mul", "ours_mul", any(), multiply).expect("no function of the standard library begins with @");
+    env.add_overload("@div", "ours_div", any(), divide).expect("no function of the standard library begins with @");
+    env.add_overload(MATCHES, "ours_matches", vec![types::STRING_TYPE, types::DYN_TYPE], matches)
+        .expect("no function of the standard library begins with @");
+    env
+}
+
+type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
+type Outcome<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+
+fn matches<'b, 'v>(args: Args<'b, 'v>) -> Outcome<'b, 'v> {
+    let text = args[0].downcast_ref::<CelString>();
+    let pattern = args[1].downcast_ref::<Pattern>();
+    let (Some(text), Some(Pattern(regex))) = (text, pattern) else {
+        return Err(ExecutionError::function_error("matches", "it needs a text and a pattern"));
+    };
+    Ok(CowVal::owned(CelBool::from(regex.is_match(text.inner()))))
+}
+
+/// Both as decimals, when one is a decimal and the other a whole number.
+fn mixed(args: &Args<'_, '_>) -> Option<(f64, f64)> {
+    let number = |value: &CowVal<'_, '_>| {
+        let double = value.downcast_ref::<CelDouble>().map(|d| (*d.inner(), true));
+        let int = || value.downcast_ref::<CelInt>().map(|i| (*i.inner() as f64, false));
+        let uint = || value.downcast_ref::<CelUInt>().map(|u| (*u.inner() as f64, false));
+        double.or_else(int).or_else(uint)
+    };
+    let ((left, left_is), (right, right_is)) = (number(&args[0])?, number(&args[1])?);
+    let same_whole = !left_is && !right_is && args[0].get_type().name() == args[1].get_type().name();
+    (!same_whole && !(left_is && right_is)).then_some((left, right))
+}
+
+macro_rules! calculate {
+    ($name:ident, $operator:tt, $trait_of:ident, $method:ident, $word:literal) => {
+        fn $name<'b, 'v>(args: Args<'b, 'v>) -> Outcome<'b, 'v> {
+            if let Some((left, right)) = mixed(&args) {
+                return Ok(CowVal::owned(CelDouble::from(left $operator right)));
+            }
+            let unfit = || ExecutionError::no_such_overload($word, args.iter().map(|a| a.get_type().name().to_owned()).collect());
+            let able = args[0].$trait_of().ok_or_else(unfit)?;
+            Ok(CowVal::Owned(able.$method(args[1].as_ref())?.into_owned()))
+        }
+    };
+}
+calculate!(add, +, as_adder, add, "+");
+calculate!(subtract, -, as_subtractor, sub, "-");
+calculate!(multiply, *, as_multiplier, mul, "*");
+calculate!(divide, /, as_divider, div, "/");
+
+/// Looks up what an expression names, and keeps account of it.
+struct Lookup<'m, 's> {
+    subject: &'s Subject<'m>,
+    patterns: &'s [Pattern],
+    spent: AtomicU32,
+}
+
+impl VariableResolver for Lookup<'_, '_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        if let Some(index) = name.strip_prefix(PATTERNS) {
+            return self.patterns.get(index.parse::<usize>().ok()?).map(|pattern| CowVal::Borrowed(pattern));
+        }
+        let weight = if name == "payload" { self.subject.message.payload.len() >> 10 } else { 0 };
+        let cost = 1 + u32::try_from(weight).unwrap_or(BUDGET);
+        if self.spent.fetch_add(cost, Ordering::Relaxed) > BUDGET {
+            return None;
+        }
+        value::variable(self.subject, name)
+    }
+}
+
+impl Lookup<'_, '_> {
+    fn explain(&self, error: &ExecutionError) -> String {
+        if self.spent.load(Ordering::Relaxed) > BUDGET {
+            return "it is too much work for this payload".into();
+        }
+        let text = match error {
+            ExecutionError::NoSuchKey(key) => format!("there is no field `{key}`"),
+            ExecutionError::UndeclaredReference(name) if VARIABLES.contains(&name.as_str()) => {
+                match self.subject.json() {
+                    Err(unread @ Unread::TooLarge(_)) if name.as_str() == "payload" => unread.to_string(),
+                    _ => format!("this message has no `{name}`"),
+                }
+            }
+            other => match self.subject.json() {
+                Err(Unread::NoJson(no)) => format!("{other}; the payload: {no}"),
+                _ => other.to_string(),
+            },
+        };
+        // Values are part of some of them.
+        text.chars().take(300).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 //! written, a taken port) comes first. Stop: buses, so that nothing new is read; what was read is published; uplinks, which
 //! say goodbye; the broker; the store, which commits what it has.
 
-mod buses;
 mod bridge;
+mod buses;
 mod commands;
 mod control;
 mod intake;
@@ -39,7 +39,7 @@ use buses::Buses;
 use commands::{Change, Commands};
 use control::Control;
 use stage::Stage;
-use status::{Parts, StatusBoard, UplinkWatch};
+use status::{Parts, StatusBoard};
 use uplinks::{Ends, Keeping};
 
 /// Polls that may wait for the broker; when there are more, the buses wait, skip intervals and count them.
@@ -64,7 +64,7 @@ pub struct Gateway {
     command_changes: mpsc::Sender<Change>,
     reports: Stage,
     uplinks: Stage,
-    uplink_watches: Vec<UplinkWatch>,
+    clock: Clock,
     /// What it runs with; its devices are beside it.
     config: Config,
     devices: Vec<Arc<Device>>,
@@ -95,7 +95,8 @@ impl Gateway {
         let mut accepts = Stage::new("what comes by uplink");
         keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
-        let uplink_watches = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
+        keeping.watch_store(&board.progress);
+        keeping.start_uplinks(&mut uplinks, &board.progress);
 
         let desk = Desk::new(root, devices.iter());
         let filters = desk.filters().context("gateway.topic_root is too long")?;
@@ -130,7 +131,7 @@ impl Gateway {
             command_changes,
             reports: Stage::new("reports"),
             uplinks,
-            uplink_watches,
+            clock,
             config,
             devices,
             accepts,
@@ -186,7 +187,8 @@ impl Gateway {
 
     /// Has the board tell of the parts that `config` names.
     fn show(&self, config: &Config) {
-        self.board.show(Parts { buses: self.buses.statuses(&config.buses), uplinks: self.uplink_watches.clone() });
+        self.board
+            .show(Parts { buses: self.buses.statuses(&config.buses), uplinks: self.keeping.watches(&config.uplinks) });
     }
 
     /// The configuration that it runs with. Its devices are not in it.

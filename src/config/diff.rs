@@ -105,9 +105,14 @@ impl Diff {
                 buses.changed.push(bus.name.clone());
             }
         }
-        let uplinks = Changes::between(&old.uplinks, &new.uplinks, |uplink| uplink.name.clone(), |a, b| a == b);
-        let of = |config: &Config, name: &Name| config.uplinks.iter().find(|uplink| uplink.name == *name).cloned();
-        let only_rules = |name: &&Name| match (of(old, name), of(new, name)) {
+        // Where the file has it is nothing to an uplink.
+        let placeless = |config: &Config| -> Vec<UplinkConfig> {
+            config.uplinks.iter().map(|uplink| UplinkConfig { place: None, ..uplink.clone() }).collect()
+        };
+        let (old_uplinks, new_uplinks) = (placeless(old), placeless(new));
+        let uplinks = Changes::between(&old_uplinks, &new_uplinks, |uplink| uplink.name.clone(), |a, b| a == b);
+        let of = |uplinks: &[UplinkConfig], name: &Name| uplinks.iter().find(|uplink| uplink.name == *name).cloned();
+        let only_rules = |name: &&Name| match (of(&old_uplinks, name), of(&new_uplinks, name)) {
             (Some(before), Some(after)) => UplinkConfig { forward: after.forward.clone(), ..before } == after,
             _ => false,
         };

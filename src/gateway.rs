@@ -181,7 +181,9 @@ impl Gateway {
     fn pages(&self) -> Pages {
         let (file, data_dir) = (self.config.file.clone(), self.config.gateway.data_dir.clone());
         let (board, shown) = (self.board.clone(), self.board.clone());
-        let control = Control { board, intake: self.intake_requests.clone(), file, data_dir };
+        let (intake, hub, root) =
+            (self.intake_requests.clone(), self.broker.hub(), self.config.gateway.topic_root.clone());
+        let control = Control { board, intake, hub, root, file, data_dir };
         Pages { source: Arc::new(move || shown.snapshot()), answerer: Some(control.answerer()) }
     }
 

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::queue;
 use crate::broker;
 use crate::clock::Clock;
 use crate::config::{self, Config, Look, Place, Report};
@@ -52,7 +53,15 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 /// What is not wrong, but not as it should be either.
 fn warnings(config: &Config, now: Timestamp) -> Vec<(Option<Place>, String)> {
-    broker::certificate_warnings(&config.broker.listeners, now)
+    let mut warnings = broker::certificate_warnings(&config.broker.listeners, now);
+    warnings.extend(queue::orphans(&config.gateway.data_dir, config).into_iter().map(|(uplink, messages)| {
+        let warning = format!(
+            "{messages} messages wait for an uplink {uplink:?}, which is not in this configuration: the gateway deletes them when it starts \
+             with it; if the uplink was renamed or misspelt, give it its old name"
+        );
+        (None, warning)
+    }));
+    warnings
 }
 
 /// Colours where someone looks, unless they asked for none (no-color.org).

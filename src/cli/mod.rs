@@ -6,6 +6,7 @@ pub mod control;
 pub mod demo;
 pub mod passwd;
 pub mod plan;
+pub mod queue;
 pub mod read;
 pub mod run;
 pub mod scan;
@@ -44,6 +45,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show each request of each bus, and how much of the line's time it takes
     Plan(plan::PlanArgs),
+    /// Show what waits for each uplink, or export it
+    Queue(queue::QueueArgs),
     /// Read points of one device once, and show them
     Read(read::ReadArgs),
     /// Ask every unit id of a bus who is there
@@ -92,6 +95,7 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Queue(args) => queue::run(&args),
             Command::Read(args) => read::run(&args),
             Command::Scan(args) => scan::run(&args),
             Command::Status(args) => status::run(&args),

@@ -106,8 +106,18 @@ impl Keeping {
         topics: &GatewayTopics,
         clock: Clock,
     ) -> Result<Keeping, StoreError> {
-        let specs = config.uplinks.iter().map(queue_spec).collect();
-        let opened = Store::open(&config.gateway.data_dir, specs, clock).await?;
+        let specs: Vec<QueueSpec> = config.uplinks.iter().map(queue_spec).collect();
+        let data_dir = &config.gateway.data_dir;
+        let opened = match Store::open(data_dir, specs.clone(), clock).await {
+            Err(problem) if problem.is_survivable() => {
+                error!(
+                    error = %problem,
+                    "the queue can't be opened: nothing is kept and nothing goes to the cloud until the gateway is started again with that mended"
+                );
+                Store::refusing(data_dir, specs, &problem, clock)
+            }
+            opened => opened?,
+        };
         let kept = opened.queues.into_iter().zip(opened.receptions);
         let memory = Some(Memory { state: opened.broker, reader: opened.sessions });
         let ends = Some(Ends { outlets: Vec::new(), appends: opened.appends, reports: opened.reports, memory });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
-use super::space::Space;
+use super::space::{Files, Space};
 
 /// Holds room on the disk and nothing else.
 const RESERVE_FILE: &str = "queue.reserve";
@@ -28,15 +28,15 @@ impl Disk {
         self.directory.join(RESERVE_FILE)
     }
 
-    /// What there is; `reusable` is what the database file has free inside. Errors when the system does not say.
-    pub(super) fn look(&self, reusable: u64) -> io::Result<Space> {
+    /// What there is beside `files`. Errors when the system does not say.
+    pub(super) fn look(&self, files: Files) -> io::Result<Space> {
         let found = statvfs(&self.directory)?;
         let reserved = fs::metadata(self.reserve()).is_ok_and(|file| file.len() > 0);
         Ok(Space {
             total: found.f_blocks.saturating_mul(found.f_frsize),
             free: found.f_bavail.saturating_mul(found.f_frsize),
-            reusable,
             reserved,
+            files,
         })
     }
 
@@ -82,10 +82,10 @@ mod tests {
     fn the_reserve_is_made_seen_and_given_back() {
         let temp = tempfile::tempdir().expect("a directory");
         let disk = Disk::under(temp.path());
-        let space = disk.look(0).expect("it says");
+        let space = disk.look(Files::default()).expect("it says");
         assert!(!space.reserved && space.total >= space.free && space.total > 0);
         disk.make_reserve(1 << 20).expect("there is room");
-        assert!(disk.look(0).expect("it says").reserved);
+        assert!(disk.look(Files::default()).expect("it says").reserved);
         assert!(disk.release() && !disk.release());
     }
 
@@ -93,8 +93,8 @@ mod tests {
     fn a_reserve_for_which_there_is_no_room_is_not_left_half() {
         let temp = tempfile::tempdir().expect("a directory");
         let disk = Disk::under(temp.path());
-        let all = disk.look(0).expect("it says").total;
+        let all = disk.look(Files::default()).expect("it says").total;
         assert!(disk.make_reserve(all.saturating_mul(2)).is_err());
-        assert!(!disk.look(0).expect("it says").reserved);
+        assert!(!disk.look(Files::default()).expect("it says").reserved);
     }
 }

@@ -18,6 +18,14 @@ pub enum StoreError {
         /// What the system said. No `source`: the text has it already.
         cause: io::Error,
     },
+    /// The database can't be looked at.
+    #[error("can't read {}: {cause}; put `sudo` before the command, or join the gateway's group", path.display())]
+    Unreadable {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// Another process holds the lock.
     #[error(
         "another fieldway is using {}; stop it first, or give this one its own gateway.data_dir",
@@ -55,4 +63,18 @@ pub enum StoreError {
     /// The writer is gone: the store was closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether a gateway that can't open its store may run without one. Not when another gateway has it, and not when the mistake is one of
+    /// the configuration, which should show at once.
+    pub fn is_survivable(&self) -> bool {
+        match self {
+            StoreError::DataDir { cause, .. } => {
+                matches!(cause.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull)
+            }
+            StoreError::Newer { .. } | StoreError::Database { .. } => true,
+            _ => false,
+        }
+    }
 }

@@ -12,13 +12,16 @@
 //! - `policy`, `age`, `batch`, `episode`, `claims`: what is dropped, when to commit, what is told, what is in flight; pure
 //! - `row`, `broker_row`, `properties`, `correction`: what a row holds, its checksum, and times that are made right when it is read
 //! - `slot`, `outcome`, `tenant`, `writer`: a queue's part of a group commit, an uplink's two queues, and the task
+//! - `absent`: the store when it can't be opened
 //! - `open`, `roster`, `data_dir`, `salvage`: opening and closing, and what is done with a damaged file
+//! - [`Peek`]: the queues for whoever looks without being the gateway
 //! - [`backup`]: copies that are taken and put back
 //! - `space`, `disk`, `upkeep`: how much room there is, the reserve file, and when files are made smaller
 //! - `sqlite`: the only folder that names sqlx
 
 pub mod backup;
 
+mod absent;
 mod age;
 mod batch;
 mod broker_row;
@@ -32,6 +35,7 @@ mod error;
 mod ledger;
 mod open;
 mod outcome;
+mod peek;
 mod plan;
 mod policy;
 mod properties;
@@ -55,6 +59,7 @@ pub use channel::{Append, CommitReport, QueueId, Refusal, Ticket, Urgency, Work}
 pub use episode::{GapReason, Loss};
 pub use error::StoreError;
 pub use open::{Gap, NewQueue, Opened, QueueSpec, Store};
+pub use peek::{Aside, Peek, QueueOnDisk};
 pub use policy::{Limits, ROW_OVERHEAD};
 pub use queue::{Lane, Marks, Queue, Receipts, Rows};
 pub use reception::{Intake, Reception};

@@ -9,9 +9,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::absent::absent;
 use super::channel::{Append, CommitReport};
 use super::correction::{ClockWatch, Corrections};
 use super::data_dir::{self, DataDir};
+use super::disk::Disk;
 use super::episode::Loss;
 use super::ledger::Ledger;
 use super::policy::Limits;
@@ -21,6 +23,7 @@ use super::record::Record;
 use super::roster::{self, Roster};
 use super::salvage::salvage;
 use super::slot::Slot;
+use super::space::Files;
 use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
 use super::tenant::Tenant;
 use super::writer::{Opening, Writer};
@@ -36,13 +39,13 @@ const CHECKED_BYTES: u64 = 64 << 20;
 const BROKER_BYTES: u64 = 1 << 30;
 
 /// Reports of lost messages that may wait to be collected.
-const GAPS_WAITING: usize = 16;
+pub(super) const GAPS_WAITING: usize = 16;
 
 /// Uplinks that may wait for their queues.
 const OPENINGS_WAITING: usize = 4;
 
 /// Reports of commits that may wait; when the hub is behind, they are merged.
-const REPORTS_WAITING: usize = 64;
+pub(super) const REPORTS_WAITING: usize = 64;
 
 /// How long [`Store::close`] waits for the last commit.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -101,11 +104,11 @@ pub struct NewQueue {
 
 /// The writer task, until it is closed.
 pub struct Store {
-    openings: mpsc::Sender<Opening>,
-    writer: JoinHandle<Result<(), DbError>>,
-    cancel: CancellationToken,
-    pulse: Pulse,
-    database: PathBuf,
+    pub(super) openings: mpsc::Sender<Opening>,
+    pub(super) writer: JoinHandle<Result<(), DbError>>,
+    pub(super) cancel: CancellationToken,
+    pub(super) pulse: Pulse,
+    pub(super) database: PathBuf,
 }
 
 impl Store {
@@ -122,9 +125,20 @@ impl Store {
         let dir = DataDir::take(data_dir)?;
         let path = dir.database();
         let durability = queues.iter().map(|queue| queue.durability).max().unwrap_or(Durability::Full);
-        let (mut database, roster) = open_or_replace(&dir, durability, &queues, clock).await?;
+        let mut opened = open_or_replace(&dir, durability, &queues, clock).await;
+        if opened.is_err() && is_full(data_dir) && Disk::under(data_dir).release() {
+            warn!("the disk is full: queue.reserve is given back to it, so that the queue can be opened");
+            opened = open_or_replace(&dir, durability, &queues, clock).await;
+        }
+        let (mut database, roster) = opened?;
         database.limit(accounted(queues.iter())).await.map_err(|e| in_database(&path, &e))?;
         start(dir, database, roster, queues, BROKER_BYTES, clock).await.map_err(|e| in_database(&path, &e))
+    }
+
+    /// A store that refuses everything, because of what [`Store::open`] has said. What is on disk is left alone. For a gateway that is to go on for
+    /// those who are here.
+    pub fn refusing(data_dir: &Path, queues: Vec<QueueSpec>, problem: &StoreError, clock: Clock) -> Opened {
+        absent(data_dir, queues, problem.to_string(), clock)
     }
 
     /// Opens an uplink's queues while the store is at work. When it has them already, whoever read them has to have ended: they begin anew, with
@@ -259,6 +273,11 @@ async fn open_lane(
     let receipts = Receipts(shared.clone());
     let lane = Lane { epoch: record.epoch, done: record.done, recorded: record.recorded, last, rows, receipts };
     Ok((lane, Slot::new(spec.clone(), record, shared, committed_tx, watch)))
+}
+
+/// Whether there is next to nothing left on the disk.
+fn is_full(data_dir: &Path) -> bool {
+    Disk::under(data_dir).look(Files::default()).is_ok_and(|space| space.free < space.reserve())
 }
 
 fn in_database(path: &Path, error: &DbError) -> StoreError {

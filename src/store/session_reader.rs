@@ -27,7 +27,11 @@ pub struct Page {
 
 impl SessionReader {
     pub(super) fn new(database: &Database) -> SessionReader {
-        SessionReader(Arc::new(Mutex::new(database.page_reader())))
+        SessionReader::of(database.page_reader())
+    }
+
+    pub(super) fn of(reader: PageReader) -> SessionReader {
+        SessionReader(Arc::new(Mutex::new(reader)))
     }
 
     /// What waits for a session from number `from` on, as far as it is committed: at most `messages`, and none after the one

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::space::Files;
 use crate::model::Monotonic;
 
 /// How often it is looked at, if anything was written.
@@ -21,17 +22,6 @@ const REBUILD_EVERY: Duration = Duration::from_secs(600);
 
 /// A log that is larger is cut when it has been brought into the file. SQLite goes on in it from its beginning when it reaches 4 MiB.
 const LOG: u64 = 5 << 20;
-
-/// The database's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Files {
-    /// All pages, in bytes.
-    pub size: u64,
-    /// Pages that hold nothing, in bytes.
-    pub unused: u64,
-    /// The log, in bytes.
-    pub log: u64,
-}
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +58,9 @@ impl Upkeep {
 
     /// What to do about files that look like this.
     pub(super) fn chore(&mut self, now: Monotonic, files: Files) -> Option<Chore> {
-        let Files { size, unused, log } = files;
+        let Files { pages, unused, log, .. } = files;
         let rested = self.rebuilt.is_none_or(|last| now.since(last) >= REBUILD_EVERY);
-        if unused >= LEAST_WON && size.saturating_sub(unused) <= MOST_KEPT {
+        if unused >= LEAST_WON && pages.saturating_sub(unused) <= MOST_KEPT {
             if rested {
                 self.rebuilt = Some(now);
                 return Some(Chore::Rebuild);
@@ -86,7 +76,7 @@ impl Upkeep {
 mod tests {
     use super::*;
 
-    const DRAINED: Files = Files { size: 2 << 30, unused: (2 << 30) - 100_000, log: 4 << 20 };
+    const DRAINED: Files = Files { pages: 2 << 30, unused: (2 << 30) - 100_000, file: 2 << 30, log: 4 << 20 };
 
     fn s(seconds: u64) -> Monotonic {
         Monotonic::from_millis(seconds * 1000)
@@ -110,12 +100,12 @@ mod tests {
     fn a_file_with_much_in_it_or_little_to_win_is_not_rebuilt() {
         let mut upkeep = Upkeep::default();
         assert_eq!(upkeep.chore(s(0), Files { unused: 1 << 30, ..DRAINED }), None);
-        assert_eq!(upkeep.chore(s(0), Files { size: 10 << 20, unused: 9 << 20, log: 0 }), None);
+        assert_eq!(upkeep.chore(s(0), Files { pages: 10 << 20, unused: 9 << 20, ..Files::default() }), None);
     }
 
     #[test]
     fn a_log_that_has_grown_is_cut() {
-        let files = Files { size: 1 << 20, unused: 0, log: 16 << 20 };
+        let files = Files { pages: 1 << 20, log: 16 << 20, ..Files::default() };
         assert_eq!(Upkeep::default().chore(s(0), files), Some(Chore::CutLog));
     }
 }

@@ -91,6 +91,8 @@ pub(super) struct Writer {
 struct Trouble {
     text: String,
     retry_at: Monotonic,
+    /// There is no room on the disk.
+    is_full: bool,
 }
 
 impl Writer {

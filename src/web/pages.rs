@@ -35,9 +35,25 @@ const PAGES: &str = "\
 /api/status  how everything is doing, as JSON
 ";
 
+/// For whoever has just installed it.
+const NEXT_STEPS: &str = "\
+It runs, serves MQTT, and reads no device yet. What to do next:
+
+1. Write your first device into the configuration, /etc/fieldway/gateway.yaml unless you named another file.
+   It has a device in comments, /usr/share/doc/fieldway/examples has whole files,
+   `fieldway templates` lists the devices whose points need no manual, and `fieldway scan` finds who is on a line.
+2. fieldway check                            says what is wrong with it, line by line.
+3. sudo systemctl reload fieldway            takes it; systemctl status fieldway says how it goes.
+4. mosquitto_sub -v -t 'fieldway/#'          shows the readings.
+
+man gateway.yaml has every key.
+
+";
+
 async fn index(State(source): State<Source>) -> Response {
-    let Snapshot { gateway, version, .. } = source();
-    text(StatusCode::OK, format!("Fieldway {version}, gateway {gateway}\n\n{PAGES}"))
+    let Snapshot { gateway, version, buses, .. } = source();
+    let next = if buses.iter().all(|bus| bus.devices.is_empty()) { NEXT_STEPS } else { "" };
+    text(StatusCode::OK, format!("Fieldway {version}, gateway {gateway}\n\n{next}{PAGES}"))
 }
 
 async fn healthz(State(source): State<Source>) -> Response {

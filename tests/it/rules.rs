@@ -110,7 +110,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("serial2", &["driver/stream/serial.rs"]),
     ("rustix", &["clock.rs", "clock/alarm.rs", "store/disk.rs"]),
     ("regex", &["model/pattern.rs", "route/cel"]),
-    ("base64", &["web/guard.rs"]),
+    ("base64", &["cli/queue/export.rs", "web/guard.rs"]),
     ("tar", &["cli/backup/archive.rs"]),
     ("sha2", &["cli/backup/archive.rs"]),
     ("axum", &["web/"]),

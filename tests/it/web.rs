@@ -148,6 +148,17 @@ async fn health_readiness_and_the_first_page_answer() {
 }
 
 #[tokio::test]
+async fn a_gateway_without_devices_says_what_to_do_next() {
+    let pages = Pages::start().await;
+    assert!(!pages.get("/").await.body.contains("What to do next"));
+    pages.now.lock().unwrap().buses.clear();
+    let index = pages.get("/").await.body;
+    for word in ["/etc/fieldway/gateway.yaml", "fieldway check", "systemctl reload fieldway", "/metrics"] {
+        assert!(index.contains(word), "{word}: {index}");
+    }
+}
+
+#[tokio::test]
 async fn a_part_that_is_stuck_or_starting_is_a_503_that_names_it() {
     let pages = Pages::start().await;
     pages.now.lock().unwrap().stuck.push("bus line1 ended".into());

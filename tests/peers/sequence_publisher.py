@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Publishes numbered messages at QoS 1 and sees each one acknowledged, however often the broker dies meanwhile.
 
-    sequence_publisher.py PORT PREFIX TOPICS MESSAGES [PER_SECOND]
+    sequence_publisher.py PORT PREFIX TOPICS MESSAGES [PER_SECOND [PATIENCE_S]]
 
 Message i of topic t goes to PREFIX/t with the payload "i". What is not acknowledged when the connection breaks is sent again,
-in order. Prints `acknowledged N` once a second and `done N` at the end; exits 1 after 60 s without progress.
+in order. Prints `acknowledged N` once a second and `done N` at the end; exits 1 after 60 s, or as long as it is told, without progress.
 """
 import collections
 import socket
@@ -15,6 +15,7 @@ import paho.mqtt.client as mqtt
 
 port, prefix, topics, total = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 per_second = float(sys.argv[5]) if len(sys.argv) > 5 else float("inf")
+patience = float(sys.argv[6]) if len(sys.argv) > 6 else 60
 WINDOW = 200
 
 waiting = collections.OrderedDict()  # number -> None, in the order of sending
@@ -77,8 +78,8 @@ while next_number < total or waiting:
     now = time.monotonic()
     if next_number - len(waiting) != before:
         progress = now
-    if now - progress > 60:
-        sys.exit(f"no acknowledgement for 60 s, {len(waiting)} outstanding")
+    if now - progress > patience:
+        sys.exit(f"no acknowledgement for {patience:g} s, {len(waiting)} outstanding")
     if now - shown > 0.2:
         shown = now
         print("acknowledged", next_number - len(waiting), flush=True)

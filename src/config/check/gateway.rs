@@ -13,8 +13,9 @@ use crate::config::types::GatewayConfig;
 use crate::config::yaml::short;
 use crate::model::{Name, Topic};
 
-/// Where the Linux kernel tells the host's name.
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// Where the host's name is: as the Linux kernel has it, and, since the service sees no more of `/proc` than processes, as it is set at the
+/// start.
+const HOST_NAMES: [&str; 2] = ["/proc/sys/kernel/hostname", "/etc/hostname"];
 const DATA_DIR: &str = "/var/lib/fieldway";
 /// Leaves room for device, point and verb.
 const MAX_ROOT: usize = 1_024;
@@ -42,7 +43,8 @@ pub(super) fn check(top: &Fields<'_>, context: &Context<'_>, problems: &mut Prob
 
 /// The host's name without its domain, as an id.
 fn host_id(context: &Context<'_>, at: &Span, problems: &mut Problems) -> Option<Name> {
-    let bytes = (context.outside.read)(Path::new(HOST_NAME)).unwrap_or_default();
+    let read = |file: &&str| (context.outside.read)(Path::new(file)).ok();
+    let bytes = HOST_NAMES.iter().find_map(read).unwrap_or_default();
     let host = String::from_utf8_lossy(&bytes).trim().to_lowercase();
     let id = tidy(host.split('.').next().unwrap_or_default());
     if id.is_none() {

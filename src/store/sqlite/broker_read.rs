@@ -73,7 +73,7 @@ impl Database {
 
     /// A connection of its own that reads sessions' deliveries.
     pub(in crate::store) fn page_reader(&self) -> PageReader {
-        PageReader { database: self.path().to_owned(), connection: None }
+        PageReader::new(self.path().to_owned())
     }
 }
 
@@ -85,6 +85,11 @@ pub(in crate::store) struct PageReader {
 }
 
 impl PageReader {
+    /// Connects when it first reads.
+    pub(in crate::store) fn new(database: PathBuf) -> PageReader {
+        PageReader { database, connection: None }
+    }
+
     /// A session's deliveries from number `from` on, in order: at most `rows` of them, and none after the one that reaches `bytes`.
     pub(in crate::store) async fn read(
         &mut self,

@@ -10,6 +10,7 @@ mod open;
 mod read;
 mod reception;
 mod snapshot;
+mod view;
 mod wreck;
 mod write;
 
@@ -20,6 +21,7 @@ pub(super) use self::broker_write::{Freed, Mark, SessionRange};
 pub(super) use self::open::{Database, OpenError, newest_schema};
 pub(super) use self::read::Reader;
 pub(super) use self::snapshot::{adopt, copy};
+pub(super) use self::view::View;
 pub(super) use self::wreck::Wreck;
 #[cfg(test)]
 pub(super) use self::write::Fault;

@@ -23,7 +23,8 @@ pub(in crate::store) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(database: PathBuf, queue: i64) -> Reader {
+    /// Of the queue with this id. Connects when it first reads.
+    pub(in crate::store) fn new(database: PathBuf, queue: i64) -> Reader {
         let sql = format!(
             "SELECT n, topic, payload, qos, retain, ts, crc32, properties FROM {} WHERE n > ? ORDER BY n LIMIT ?",
             table(queue)

@@ -78,6 +78,10 @@ impl Writer {
         if self.trouble.is_some() {
             // A commit that failed may be on disk all the same: what the file says counts.
             self.database.reopen().await?;
+            if self.trouble.as_ref().is_some_and(|trouble| trouble.is_full) {
+                // With the reserve given back, what is in the log goes into the file, and the log is room again. Where that fails, the rest may not.
+                let _ = self.database.cut_log().await;
+            }
             let known = self.database.records().await?;
             for slot in self.slots_mut() {
                 if let Some(record) = known.iter().find(|record| record.id == slot.record.id) {
@@ -190,7 +194,8 @@ impl Writer {
         if problem.kind == DbErrorKind::Full {
             self.make_way();
         }
-        self.trouble = Some(Trouble { text: text.clone(), retry_at: stamp.monotonic + RETRY });
+        let is_full = problem.kind == DbErrorKind::Full;
+        self.trouble = Some(Trouble { text: text.clone(), retry_at: stamp.monotonic + RETRY, is_full });
         self.tenants.iter_mut().for_each(Tenant::undo);
         self.refuse_arrivals(works, &text);
         self.batch.within(stamp.monotonic, RETRY);

@@ -1,14 +1,16 @@
 //! What the writer does for the disk: room is looked at before it is gone, the reserve is kept, the file and its log are made small again.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
 use super::Writer;
 use crate::model::Monotonic;
+use crate::store::space::Files;
 use crate::store::sqlite::DbError;
-use crate::store::upkeep::{Chore, Files};
+use crate::store::upkeep::Chore;
 
 /// So old a look at the disk may be when rows are written: what is written in that time is well below what is left free.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -25,12 +27,9 @@ impl Writer {
 
     async fn measure_room(&mut self, now: Monotonic) {
         self.looked_at = Some(now);
-        let unused = match self.database.figures().await {
-            Ok((_, unused)) => unused,
-            // Whatever is wrong with it will show when something is written.
-            Err(_) => return,
-        };
-        let Ok(space) = self.disk.look(unused) else { return };
+        // Whatever is wrong will show when something is written.
+        let Ok(files) = self.files().await else { return };
+        let Ok(space) = self.disk.look(files) else { return };
         self.room = space.room();
         self.ledger.set_room(self.room);
         if space.can_reserve() {
@@ -39,6 +38,12 @@ impl Writer {
                 Err(error) => debug!(%error, "can't make queue.reserve"),
             }
         }
+    }
+
+    async fn files(&mut self) -> Result<Files, DbError> {
+        let (pages, unused) = self.database.figures().await?;
+        let length = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+        Ok(Files { pages, unused, file: length(self.data_dir.database()), log: length(self.data_dir.log()) })
     }
 
     /// The disk is full all the same: gives the reserve back, so that what was delivered can be deleted.
@@ -63,14 +68,13 @@ impl Writer {
     }
 
     async fn do_chores(&mut self, now: Monotonic) -> Result<(), DbError> {
-        let (size, unused) = self.database.figures().await?;
-        let log = fs::metadata(self.data_dir.log()).map_or(0, |file| file.len());
-        match self.upkeep.chore(now, Files { size, unused, log }) {
+        let files = self.files().await?;
+        match self.upkeep.chore(now, files) {
             Some(Chore::Rebuild) => {
                 self.database.rebuild().await?;
                 let took = self.clock.now().since(now);
                 let (left, _) = self.database.figures().await?;
-                info!(from = size, to = left, ms = took.as_millis(), "queue.db was made smaller");
+                info!(from = files.pages, to = left, ms = took.as_millis(), "queue.db was made smaller");
             }
             Some(Chore::CutLog) => self.database.cut_log().await?,
             None => {}

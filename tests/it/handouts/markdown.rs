@@ -6,7 +6,7 @@ use super::roff::escape;
 
 /// Headings of the second level become sections, those below become subsections, tables become lists.
 pub fn to_roff(text: &str) -> String {
-    let mut out = Out { page: String::new(), open: true };
+    let mut out = Out { page: String::new(), place: Place::Begun };
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         if line.starts_with("```") {
@@ -30,7 +30,7 @@ pub fn to_roff(text: &str) -> String {
             }
             out.item(&item);
         } else if line.trim().is_empty() {
-            out.open = false;
+            out.pause();
         } else {
             out.text(line);
         }
@@ -40,8 +40,17 @@ pub fn to_roff(text: &str) -> String {
 
 struct Out {
     page: String,
-    /// A paragraph is open, and text goes on in it.
-    open: bool,
+    place: Place,
+}
+
+#[derive(PartialEq)]
+enum Place {
+    /// Behind a heading, which begins a paragraph by itself.
+    Begun,
+    /// In a paragraph: text goes on in it.
+    Inside,
+    /// Behind something else: text needs a new paragraph.
+    Outside,
 }
 
 impl Out {
@@ -52,27 +61,39 @@ impl Out {
 
     fn heading(&mut self, request: &str, title: &str) {
         self.line(&format!("{request} {title}"));
-        self.open = true;
+        self.place = Place::Begun;
+    }
+
+    fn pause(&mut self) {
+        if self.place == Place::Inside {
+            self.place = Place::Outside;
+        }
+    }
+
+    fn paragraph(&mut self) {
+        if self.place == Place::Outside {
+            self.line(".PP");
+        }
+        self.place = Place::Inside;
     }
 
     fn text(&mut self, line: &str) {
-        if !std::mem::replace(&mut self.open, true) {
-            self.line(".PP");
-        }
+        self.paragraph();
         self.line(&inline(line.trim()));
     }
 
     fn item(&mut self, text: &str) {
         self.line(".IP \\(bu 2");
         self.line(&inline(text));
-        self.open = false;
+        self.place = Place::Outside;
     }
 
     fn code(&mut self, code: &[&str]) {
-        self.line(".PP\n.RS 4\n.nf");
+        self.paragraph();
+        self.line(".RS 4\n.nf");
         code.iter().for_each(|line| self.line(&verbatim(line)));
         self.line(".fi\n.RE");
-        self.open = false;
+        self.place = Place::Outside;
     }
 
     /// The first cell names, the last one tells; what is between is the default.
@@ -91,7 +112,7 @@ impl Out {
                 Some(last) => self.line(&inline(last)),
             }
         }
-        self.open = false;
+        self.place = Place::Outside;
     }
 }
 

@@ -6,6 +6,9 @@ use clap::{Arg, ArgAction, Command};
 
 use super::markdown;
 
+/// The date of both pages, which are part of one version.
+const WRITTEN: &str = "2026-11-21";
+
 /// A text that stands for itself.
 pub fn escape(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
@@ -20,7 +23,7 @@ fn head(name: &str, section: u8, about: &str) -> String {
     let title = name.to_uppercase();
     format!(
         ".\\\" Written by tests/it/handouts.rs; change what it is written from.\n\
-         .TH {title} {section} \"\" \"Fieldway {version}\"\n.SH NAME\n{} \\- {}\n",
+         .TH {title} {section} {WRITTEN} \"Fieldway {version}\"\n.SH NAME\n{} \\- {}\n",
         escape(name),
         escape(about)
     )
@@ -96,7 +99,8 @@ fn argument(page: &mut String, arg: &Arg) {
 }
 
 fn paragraphs(page: &mut String, text: &str, separator: &str) {
-    let mut first = separator == ".IP";
+    // The heading, or the option, begins the first by itself.
+    let mut first = true;
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
         if !std::mem::take(&mut first) {
             writeln!(page, "{separator}").unwrap();

@@ -10,6 +10,7 @@ pub mod kept;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod peers;
+pub mod small_disk;
 pub mod wait;
 pub mod wire;
 pub mod writable_device;

@@ -132,6 +132,15 @@ impl Database {
         self.apply_limit().await
     }
 
+    /// From now on commits survive at least what this asks for.
+    pub(in crate::store) async fn harden(&mut self, durability: Durability) -> Result<(), DbError> {
+        if durability <= self.durability {
+            return Ok(());
+        }
+        self.durability = durability;
+        self.reopen().await
+    }
+
     /// A connection of its own that reads one queue.
     pub(in crate::store) fn reader(&self, queue: i64) -> Reader {
         Reader::new(self.path.clone(), queue)

@@ -52,8 +52,7 @@ pub enum LogError {
 ///
 /// Keep what it returns until the program ends: dropping it waits, for half a second at most, until the last lines are written.
 pub fn start(format: LogFormat, level: &str) -> Result<Logging, LogError> {
-    let filter: Targets =
-        directives(level).parse().map_err(|why| LogError::Filter { filter: level.into(), why })?;
+    let filter: Targets = directives(level).parse().map_err(|why| LogError::Filter { filter: level.into(), why })?;
     let clock = Clock::start();
     if format == LogFormat::Human
         && journal::is_ours()

@@ -24,7 +24,7 @@ enum Type {
     Meta,
 }
 
-use Type::{Any, Bool, Bytes, Decimal, Duration, List, Map, Null, Meta, Text, Time, Whole};
+use Type::{Any, Bool, Bytes, Decimal, Duration, List, Map, Meta, Null, Text, Time, Whole};
 
 impl Type {
     fn as_str(self) -> &'static str {

@@ -39,7 +39,7 @@ use buses::Buses;
 use commands::{Change, Commands};
 use control::Control;
 use stage::Stage;
-use status::{Parts, StatusBoard, UplinkWatch};
+use status::{Parts, StatusBoard};
 use uplinks::{Ends, Keeping};
 
 /// Polls that may wait for the broker; when there are more, the buses wait, skip intervals and count them.
@@ -64,11 +64,11 @@ pub struct Gateway {
     command_changes: mpsc::Sender<Change>,
     reports: Stage,
     uplinks: Stage,
-    accepts: Stage,
-    uplink_watches: Vec<UplinkWatch>,
+    clock: Clock,
     /// What it runs with; its devices are beside it.
     config: Config,
     devices: Vec<Arc<Device>>,
+    accepts: Stage,
 }
 
 impl Gateway {
@@ -95,7 +95,8 @@ impl Gateway {
         let mut accepts = Stage::new("what comes by uplink");
         keeping.start_intakes(&mut accepts, &hub, root, clock).await.context("the broker ended while starting")?;
         let mut uplinks = Stage::new("uplink");
-        let uplink_watches = keeping.start_uplinks(&mut uplinks, &board.progress, clock);
+        keeping.watch_store(&board.progress);
+        keeping.start_uplinks(&mut uplinks, &board.progress);
 
         let desk = Desk::new(root, devices.iter());
         let filters = desk.filters().context("gateway.topic_root is too long")?;
@@ -130,10 +131,10 @@ impl Gateway {
             command_changes,
             reports: Stage::new("reports"),
             uplinks,
-            accepts,
-            uplink_watches,
+            clock,
             config,
             devices,
+            accepts,
         };
         if let Err(error) = gateway.announce(hub, clock).await {
             gateway.stop().await;
@@ -180,13 +181,15 @@ impl Gateway {
     fn pages(&self) -> Pages {
         let (file, data_dir) = (self.config.file.clone(), self.config.gateway.data_dir.clone());
         let (board, shown) = (self.board.clone(), self.board.clone());
-        let control = Control { board, intake: self.intake_requests.clone(), file, data_dir };
+        let (intake, hub, root) =
+            (self.intake_requests.clone(), self.broker.hub(), self.config.gateway.topic_root.clone());
+        let control = Control { board, intake, hub, root, file, data_dir };
         Pages { source: Arc::new(move || shown.snapshot()), answerer: Some(control.answerer()) }
     }
 
     /// Has the board tell of the parts that `config` names.
     fn show(&self, config: &Config) {
-        let (uplinks, rules) = (self.uplink_watches.clone(), self.keeping.tallies());
+        let (uplinks, rules) = (self.keeping.watches(&config.uplinks), self.keeping.tallies());
         self.board.show(Parts { buses: self.buses.statuses(&config.buses), uplinks, rules });
     }
 

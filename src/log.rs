@@ -10,7 +10,8 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write as _};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
@@ -46,12 +47,13 @@ pub enum LogError {
     Started,
 }
 
-/// Starts logging for the whole process. `level` is a level for the gateway's own lines, or a filter in the syntax of
-/// tracing's `EnvFilter`; other crates speak from `warn` up unless the filter names them.
+/// Starts logging for the whole process. `level` is a level for the gateway's own lines, or a filter such as
+/// `info,fieldway::uplink=debug`; other crates speak from `warn` up unless the filter names them.
 ///
 /// Keep what it returns until the program ends: dropping it waits, for half a second at most, until the last lines are written.
 pub fn start(format: LogFormat, level: &str) -> Result<Logging, LogError> {
-    let filter = EnvFilter::try_new(directives(level)).map_err(|why| LogError::Filter { filter: level.into(), why })?;
+    let filter: Targets =
+        directives(level).parse().map_err(|why| LogError::Filter { filter: level.into(), why })?;
     let clock = Clock::start();
     if format == LogFormat::Human
         && journal::is_ours()
@@ -60,13 +62,16 @@ pub fn start(format: LogFormat, level: &str) -> Result<Logging, LogError> {
         tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|_| LogError::Started)?;
         return Ok(Logging { _flush: Some(flush) });
     }
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let (registry, lines) = (tracing_subscriber::registry().with(filter), fmt::layer().with_writer(io::stderr));
     match format {
         LogFormat::Human => {
             let colour = is_coloured(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
-            lines.with_ansi(colour).with_target(false).with_timer(TimeOfDay(clock)).try_init()
+            registry.with(lines.with_ansi(colour).with_target(false).with_timer(TimeOfDay(clock))).try_init()
         }
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_timer(Full(clock)).try_init(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            registry.with(lines.with_timer(Full(clock))).try_init()
+        }
     }
     .map_err(|_| LogError::Started)?;
     Ok(Logging { _flush: None })
@@ -153,7 +158,7 @@ mod tests {
         assert_eq!(directives("error"), "error");
         assert_eq!(directives("fieldway::uplink=trace"), "warn,fieldway=info,fieldway::uplink=trace");
         for level in ["info", "off", "sqlx=info", "debug,fieldway::poll=trace"] {
-            EnvFilter::try_new(directives(level)).unwrap();
+            assert!(directives(level).parse::<Targets>().is_ok(), "{level}");
         }
     }
 

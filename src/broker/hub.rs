@@ -186,17 +186,6 @@ impl Hub {
         }
     }
 
-    /// The uplinks, to be given back by [`Hub::set_outlets`].
-    pub fn take_outlets(&mut self) -> Vec<Outlet> {
-        std::mem::take(&mut self.outlets)
-    }
-
-    /// From now on these are the uplinks.
-    pub fn set_outlets(&mut self, mut outlets: Vec<Outlet>) {
-        self.sys_forwarded = sys::is_forwarded(&mut outlets);
-        self.outlets = outlets;
-    }
-
     /// From now on these limits hold, and so many seconds at most for sessions, where any are kept. What is held already stays, also where it is
     /// more.
     pub fn configure(&mut self, limits: Limits, session_expiry_s: u32) {

@@ -11,6 +11,7 @@ use super::hub_task::Input;
 use super::local_reader::LocalReader;
 use super::local_room::{self, LocalRoom};
 use super::words::Published;
+use crate::clock::Clock;
 use crate::model::{Filter, Message, Publisher};
 use crate::store::{Intake, Refusal};
 
@@ -137,6 +138,20 @@ impl KeptSubscription {
         let (published, by) = self.messages.recv().await?;
         self.room.give_back(&published);
         Some((published.message.clone(), by))
+    }
+}
+
+impl KeptSubscription {
+    /// As [`KeptSubscription::recv`], with what is left of the message's expiry by now: it may have waited here.
+    pub async fn recv_aged(&mut self, clock: Clock) -> Option<(Message, Publisher)> {
+        let (published, by) = self.messages.recv().await?;
+        self.room.give_back(&published);
+        let mut message = published.message.clone();
+        if let Some(left) = message.properties.as_mut().and_then(|properties| properties.message_expiry_s.as_mut()) {
+            let waited = clock.now().since(published.at).as_secs();
+            *left = left.saturating_sub(u32::try_from(waited).unwrap_or(u32::MAX));
+        }
+        Some((message, by))
     }
 }
 

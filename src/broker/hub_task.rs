@@ -22,6 +22,7 @@ use super::durable::{Owner, Unsettled};
 use super::hub::Hub;
 use super::local_reader::LocalReader;
 use super::outbox::Outbox;
+use super::reload::OutletChange;
 use super::selector::Selector;
 use super::words::{Admission, FromClient, Greeting, Key, ToClient};
 use crate::clock::Clock;
@@ -42,23 +43,6 @@ pub struct Outlet {
     pub live: mpsc::Sender<Message>,
     /// Counts what `live` had no room for.
     pub live_dropped: Arc<AtomicU64>,
-}
-
-/// An uplink at a change of the uplinks.
-pub enum OutletChange {
-    /// The one with this queue stays as it is.
-    Keep(QueueId),
-    /// A new one, or one that wants other messages than before.
-    Put(Outlet),
-}
-
-impl std::fmt::Debug for OutletChange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            OutletChange::Keep(queue) => write!(f, "Keep({queue:?})"),
-            OutletChange::Put(outlet) => write!(f, "Put({:?})", outlet.queue),
-        }
-    }
 }
 
 /// What the store keeps for the broker beside queues. Without it no session outlives its connection and no retained message the process.
@@ -110,11 +94,8 @@ pub(super) enum Input {
         limits: Box<super::Limits>,
         session_expiry_s: u32,
     },
-    /// From now on these are the uplinks, in this order.
-    Outlets {
-        outlets: Vec<OutletChange>,
-        done: oneshot::Sender<()>,
-    },
+    /// From now on this is the uplink with that index; none takes it away.
+    Outlet(Box<OutletChange>),
 }
 
 /// The end of a connection.
@@ -308,10 +289,7 @@ impl HubTask {
                 let _ = done.send(());
             }
             Input::Configure { limits, session_expiry_s } => self.hub.configure(*limits, session_expiry_s),
-            Input::Outlets { outlets, done } => {
-                self.change_outlets(outlets);
-                let _ = done.send(());
-            }
+            Input::Outlet(change) => self.change_outlet(*change, now),
         }
     }
 

@@ -43,7 +43,7 @@ mod words;
 pub use doors::Prepared;
 pub use entrance::{FilesError, certificate_warnings};
 pub use hub_handle::{HubClosed, HubHandle, KeptSubscription, PublishError, Submitted, Subscription};
-pub use hub_task::{Memory, Outlet, OutletChange};
+pub use hub_task::{Memory, Outlet};
 pub use lifecycle::{Broker, BrokerError};
 pub use limits::Limits;
 pub use logins::Doorkeeper;

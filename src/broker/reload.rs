@@ -2,9 +2,12 @@
 
 use tokio::sync::oneshot;
 
-use super::hub_task::{HubTask, Input, OutletChange};
+use super::hub_task::{HubTask, Input, Outlet};
+use super::selector::Selector;
 use super::{Broker, BrokerError, HubClosed, Limits, Prepared};
 use crate::config::BrokerConfig;
+use crate::model::{Message, Monotonic};
+use crate::store::QueueId;
 
 impl Broker {
     /// Does what can fail of a change of the listeners: reads certificates, binds new addresses. Nothing has changed yet.
@@ -26,34 +29,56 @@ impl Broker {
         Ok(())
     }
 
-    /// Has the hub serve these uplinks from now on. When this returns, no message goes to one that is not among them.
-    pub async fn set_outlets(&self, outlets: Vec<OutletChange>) -> Result<(), HubClosed> {
+    /// Has the hub serve this uplink from now on, as the one with that index: one that is there, or the next. When this returns, whatever is
+    /// published after that goes by it.
+    pub async fn set_outlet(&self, index: usize, outlet: Outlet) -> Result<(), HubClosed> {
+        self.change_outlet(index, Some(outlet)).await
+    }
+
+    /// Has the hub forget an uplink. Its index stays taken.
+    pub async fn drop_outlet(&self, index: usize) -> Result<(), HubClosed> {
+        self.change_outlet(index, None).await
+    }
+
+    async fn change_outlet(&self, index: usize, outlet: Option<Outlet>) -> Result<(), HubClosed> {
         let (done, changed) = oneshot::channel();
-        self.handle.inputs.send(Input::Outlets { outlets, done }).await.map_err(|_| HubClosed)?;
+        let change = Box::new(OutletChange { index, outlet, done });
+        self.handle.inputs.send(Input::Outlet(change)).await.map_err(|_| HubClosed)?;
         changed.await.map_err(|_| HubClosed)
     }
 }
 
+/// A change of one uplink, as the hub gets it.
+pub(super) struct OutletChange {
+    index: usize,
+    outlet: Option<Outlet>,
+    done: oneshot::Sender<()>,
+}
+
+impl std::fmt::Debug for OutletChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutletChange").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
 impl HubTask {
-    /// From now on these are the uplinks, in this order.
-    pub(super) fn change_outlets(&mut self, changes: Vec<OutletChange>) {
-        let known = self.hub.take_outlets().into_iter().zip(std::mem::take(&mut self.outlets));
-        let mut known: Vec<_> = known.collect();
-        let mut selects = Vec::new();
-        for change in changes {
-            match change {
-                OutletChange::Put(outlet) => {
-                    selects.push((outlet.queue, outlet.select));
-                    self.outlets.push((outlet.live, outlet.live_dropped));
-                }
-                OutletChange::Keep(queue) => {
-                    let Some(at) = known.iter().position(|((of, _), _)| *of == queue) else { continue };
-                    let (select, live) = known.swap_remove(at);
-                    selects.push(select);
-                    self.outlets.push(live);
+    pub(super) fn change_outlet(&mut self, change: OutletChange, now: Monotonic) {
+        let OutletChange { index, outlet, done } = change;
+        match outlet {
+            Some(Outlet { queue, select, live, live_dropped }) => {
+                self.hub.set_outlet(index, (queue, select), now);
+                let ends = (live, live_dropped);
+                match self.outlets.get_mut(index) {
+                    Some(before) => *before = ends,
+                    None => self.outlets.push(ends),
                 }
             }
+            None => {
+                let wants_nothing: Box<dyn Selector> = Box::new(|_: &Message| None::<Message>);
+                self.hub.set_outlet(index, (QueueId::normal(index), wants_nothing), now);
+            }
         }
-        self.hub.set_outlets(selects);
+        // Whoever asked for it may have given up.
+        let _ = done.send(());
     }
 }

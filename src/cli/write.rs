@@ -1,7 +1,7 @@
 //! `fieldway write`: sets one point of a running gateway, and tells what came of it.
 //!
-//! It sends the same command that any other client would, through the gateway's own broker, so the same limits hold and the same
-//! log line is written. It never opens the bus itself: a port that the gateway polls must not have a second master.
+//! It sends the same command that any other client would, over the gateway's control socket, or over its broker as a user, so the same limits
+//! hold and the same log line is written. It never opens the bus itself: a port that the gateway polls must not have a second master.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,12 +12,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bytes::BytesMut;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::check::{DEFAULT_FILE, look};
+use super::control::{self, ControlError};
 use super::{FAILED, MISUSED};
 use crate::config::{self, Config};
 use crate::model::{Filter, Message, QoS, Topic};
@@ -67,7 +68,10 @@ pub fn run(args: &WriteArgs) -> anyhow::Result<ExitCode> {
         eprintln!("fieldway: {complaint}");
         return Ok(ExitCode::from(MISUSED));
     }
-    let payload = super::block_on(command(&config, args))??;
+    let payload = match through_socket(&config, args)? {
+        Some(payload) => payload,
+        None => super::block_on(command(&config, args))??,
+    };
     let result: Answer<'_> = serde_json::from_str(&payload).context("the gateway's result makes no sense")?;
     let text = if args.json { payload.clone() } else { sentence(args, &result) };
     writeln!(io::stdout(), "{text}")?;
@@ -113,6 +117,34 @@ fn sentence(args: &WriteArgs, result: &Answer<'_>) -> String {
     text
 }
 
+/// The payload of the result; `None` when the socket is not for whoever runs this, and the broker may be.
+fn through_socket(config: &Config, args: &WriteArgs) -> anyhow::Result<Option<String>> {
+    if args.username.is_some() {
+        return Ok(None);
+    }
+    let id = format!("write-{:032x}", random::unique());
+    let body = json!({
+        "device": args.device, "point": args.point, "payload": payload(&args.value, &id), "id": id, "seconds": args.timeout,
+    });
+    // The gateway waits for the result; this for the gateway.
+    match control::order(config, "command", &body, Duration::from_secs(args.timeout.saturating_add(5))) {
+        Ok(answer) => {
+            answer["result"].as_str().map(str::to_owned).context("the gateway's answer makes no sense").map(Some)
+        }
+        Err(ControlError::NotRunning { .. } | ControlError::Denied { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The command as a message has it.
+fn payload(value: &str, id: &str) -> String {
+    let value = match serde_json::from_str::<&RawValue>(value) {
+        Ok(json) => json.get().to_owned(),
+        Err(_) => Value::from(value).to_string(),
+    };
+    format!("{{\"value\":{value},\"id\":\"{id}\"}}")
+}
+
 async fn command(config: &Config, args: &WriteArgs) -> anyhow::Result<String> {
     let waited = tokio::time::timeout(Duration::from_secs(args.timeout), send(config, args)).await;
     waited.unwrap_or_else(|_| bail!("no result within {} s: it may or may not be done", args.timeout))
@@ -121,15 +153,11 @@ async fn command(config: &Config, args: &WriteArgs) -> anyhow::Result<String> {
 /// The payload of the result.
 async fn send(config: &Config, args: &WriteArgs) -> anyhow::Result<String> {
     let stem = format!("{}/{}/{}", config.gateway.topic_root, args.device, args.point);
-    let value = match serde_json::from_str::<&RawValue>(&args.value) {
-        Ok(json) => json.get().to_owned(),
-        Err(_) => Value::from(args.value.as_str()).to_string(),
-    };
     let id = format!("write-{:032x}", random::unique());
     let quoted = format!("\"{id}\"");
     let mut client = Client::connect(broker(config)?, args, &id).await?;
     client.subscribe(&format!("{stem}/result")).await?;
-    let payload = format!("{{\"value\":{value},\"id\":\"{id}\"}}");
+    let payload = payload(&args.value, &id);
     let command = Message::new(Topic::new(&format!("{stem}/set"))?, payload, QoS::AtLeastOnce, false);
     client.send(&Packet::Publish(Publish::new(&command, 2))).await?;
     loop {

@@ -88,7 +88,10 @@ struct Sender {
     device: Option<Name>,
     point: Option<Name>,
     said: String,
+    /// As it was sent.
     id: Option<Arc<str>>,
+    /// The same for each way to write it.
+    known_as: Option<Arc<str>>,
     correlation: Option<Bytes>,
 }
 
@@ -125,6 +128,7 @@ impl Desk {
             point: point.cloned(),
             said: short(&said),
             id: None,
+            known_as: None,
             correlation: message.properties.as_ref().and_then(|properties| properties.correlation_data.clone()),
         };
         if message.retain {
@@ -147,8 +151,14 @@ impl Desk {
         sender.id = match &envelope {
             Ok(Envelope { id, .. }) | Err((_, id)) => id.map(Arc::from),
         };
+        sender.known_as = sender.id.as_deref().map(|id| payload::canonical(id).into());
         if let Some(decision) = self.repeated(now, &sender) {
             return decision;
+        }
+        // MQTT 5 §3.3.2.3.3: once nothing is left of it, the message must not be delivered any more.
+        if message.properties.as_ref().is_some_and(|properties| properties.message_expiry_s == Some(0)) {
+            let why = "its Message Expiry Interval was over when it came";
+            return Decision::Tell(self.answer(now, sender, &Outcome::because(Status::Expired, why), None));
         }
         let rejected = |why: Complaint| Outcome::because(Status::Rejected, why);
         let envelope = match &addressee {
@@ -219,7 +229,7 @@ impl Desk {
 
     /// What to do with a command whose id is known.
     fn repeated(&mut self, now: Stamp, sender: &Sender) -> Option<Decision> {
-        let id = sender.id.as_deref()?;
+        let id = sender.known_as.as_deref()?;
         match self.history.find(now.monotonic, &sender.topic, id)? {
             Known::Running(token) => {
                 let running = self.running.get_mut(token)?;
@@ -238,7 +248,7 @@ impl Desk {
         let Wanted { device, values } = wanted;
         self.last_token += 1;
         let token = self.last_token;
-        if let Some(id) = &sender.id {
+        if let Some(id) = &sender.known_as {
             self.history.note(now.monotonic, &sender.topic, id, Known::Running(token));
         }
         self.running.insert(token, Running { sender, device: Arc::clone(&device), is_for_device, repeated: 0 });
@@ -261,7 +271,7 @@ impl Desk {
 
     fn answer(&mut self, now: Stamp, sender: Sender, outcome: &Outcome, points: Option<&[(&str, Outcome)]>) -> Answer {
         let payload = Bytes::from(outcome::result(sender.id.as_deref(), outcome, points, now));
-        if let Some(id) = &sender.id {
+        if let Some(id) = &sender.known_as {
             self.history.note(now.monotonic, &sender.topic, id, Known::Done(payload.clone()));
         }
         let message = message(&sender, payload);

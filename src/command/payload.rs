@@ -121,6 +121,25 @@ pub fn text(quoted: &str) -> Result<String, Complaint> {
     serde_json::from_str(quoted).map_err(|_| format!("{} is not a text that JSON allows", short(quoted)))
 }
 
+/// One text for all ways to write a JSON text or number: `"a"` is `"\u0061"`, and 1 is 1.0 and 10e-1.
+pub fn canonical(id: &str) -> String {
+    if id.starts_with('"') {
+        return text(id).map_or_else(|_| id.to_owned(), |text| serde_json::Value::from(text).to_string());
+    }
+    let (sign, number) = id.strip_prefix('-').map_or(("", id), |rest| ("-", rest));
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let Ok(exponent) = exponent.parse::<i64>() else { return id.to_owned() };
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0').trim_end_matches('0');
+    if significant.is_empty() {
+        return "0".into();
+    }
+    let trailing = digits.len() - digits.trim_end_matches('0').len();
+    let power = exponent.saturating_sub_unsigned(fraction.len() as u64).saturating_add_unsigned(trailing as u64);
+    format!("{sign}{significant}e{power}")
+}
+
 /// The beginning of something long.
 pub fn short(text: &str) -> String {
     const SHOWN: usize = 60;
@@ -276,5 +295,23 @@ mod tests {
                 let _ = read(payload.as_bytes(), target);
             }
         }
+    }
+
+    #[test]
+    fn an_id_is_the_same_however_it_is_written() {
+        for same in [
+            &["\"a\"", "\"\\u0061\""][..],
+            &["\"\u{e4}/\"", "\"\\u00E4\\/\""],
+            &["1", "1.0", "1e0", "10e-1", "0.1E1", "1.00e+0"],
+            &["-120", "-1.2e2", "-120.0"],
+            &["0", "-0", "0.0e5"],
+            &["123456789012345678901234567890", "1.2345678901234567890123456789e29"],
+        ] {
+            let first = canonical(same[0]);
+            assert!(same.iter().all(|id| canonical(id) == first), "{same:?}");
+        }
+        let differ = ["\"a\"", "\"A\"", "1", "10", "-1", "\"1\"", "0.1", "1e1000", "1e99999999999999999999"];
+        let texts: HashSet<String> = differ.iter().map(|id| canonical(id)).collect();
+        assert_eq!(texts.len(), differ.len(), "{texts:?}");
     }
 }

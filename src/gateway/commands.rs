@@ -69,7 +69,7 @@ impl Commands {
                     let _ = done.send(());
                     Vec::new()
                 }
-                message = self.messages.recv() => match message {
+                message = self.messages.recv_aged(self.clock) => match message {
                     Some((message, by)) => match self.desk.receive(self.clock.stamp(), by, &message) {
                         Decision::Carry(order) => self.carry(order),
                         Decision::Tell(answer) => vec![answer],

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::broker::{HubClosed, HubHandle};
-use crate::model::{Device, DevicePoints, Message, Name};
+use crate::model::{Device, DevicePoints, Message};
 use crate::poll::Event;
 use crate::route::ReadingRouter;
 
@@ -16,8 +16,6 @@ pub enum Request {
     Points(oneshot::Sender<Vec<DevicePoints>>),
     /// From now on these are the devices. The tasks of buses that are changed have ended.
     Devices(Vec<Arc<Device>>),
-    /// There is somebody new to tell: what is read next is news, and these are offline or online.
-    Anew(Vec<(Name, bool)>),
 }
 
 /// Publishes what the buses report until the last bus has ended. While the hub has no room it waits, and so do the buses.
@@ -69,9 +67,5 @@ fn of_request(router: &mut ReadingRouter, request: Request) -> Vec<Message> {
             error!(%error, "the devices stay as they were: a topic of a new one is too long for MQTT");
             Vec::new()
         }),
-        Request::Anew(devices) => {
-            router.forget_published();
-            devices.iter().filter_map(|(name, online)| router.availability(name, *online)).collect()
-        }
     }
 }

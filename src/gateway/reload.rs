@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::commands::Change;
 use super::intake::Request;
 use super::{Gateway, guard};
-use crate::config::{Config, Diff, Fixed, WebConfig};
+use crate::config::{Config, Diff, Fixed, UplinkConfig, WebConfig};
 use crate::model::{Device, Name};
 use crate::web::{self, Web, WebError};
 
@@ -26,9 +26,6 @@ impl Gateway {
         if !diff.fixed.is_empty() {
             bail!(refusal(&diff.fixed));
         }
-        if !diff.uplinks.is_empty() {
-            bail!("`uplinks` differ, which takes a restart in this version; nothing was changed");
-        }
         let prepared = self.broker.prepare(&config.broker)?;
         if diff.web {
             self.move_web(config.web.as_ref()).await?;
@@ -37,15 +34,10 @@ impl Gateway {
         self.broker.reload_certificates().await;
         self.broker.apply(&config.broker, prepared).await.context("the broker has stopped")?;
         self.change_buses(&config, devices, &diff).await?;
-        let uplinks_changed = self.change_uplinks(&config, &diff).await?;
+        let failed = self.change_uplinks(&config, &diff).await?;
+        // As if they were not there: the next reload tries again.
+        config.uplinks.retain(|uplink| !failed.contains(&uplink.name));
         self.show(&config);
-        if uplinks_changed {
-            let snapshot = self.board.snapshot();
-            let devices = snapshot.buses.iter().flat_map(|bus| &bus.devices);
-            let known: Vec<(Name, bool)> =
-                devices.filter_map(|device| Some((device.device.clone(), device.online?))).collect();
-            self.intake_requests.send(Request::Anew(known)).await.context("the intake has stopped")?;
-        }
         self.config = config;
         Ok(diff.summary())
     }
@@ -78,9 +70,64 @@ impl Gateway {
         changed.await.context("the commands' task has stopped")
     }
 
-    /// Whether there is somebody new in the cloud to tell.
-    async fn change_uplinks(&mut self, _config: &Config, diff: &Diff) -> anyhow::Result<bool> {
-        Ok(!diff.uplinks.is_empty())
+    /// Returns the uplinks that should run and can't.
+    async fn change_uplinks(&mut self, config: &Config, diff: &Diff) -> anyhow::Result<Vec<Name>> {
+        let anew = self.anew(config, diff);
+        let ending: Vec<String> = diff.uplinks.removed.iter().chain(&anew).map(Name::to_string).collect();
+        self.uplinks.stop_some(&ending).await;
+        self.accepts.stop_some(&ending).await;
+        for name in &diff.uplinks.removed {
+            let Some((index, messages)) = self.keeping.forget(name) else { continue };
+            self.broker.drop_outlet(index).await.context("the broker has stopped")?;
+            if messages > 0 {
+                warn!(
+                    uplink = %name,
+                    messages,
+                    "the uplink is not in the configuration any more, and messages wait in its queue: they are kept until the gateway is \
+                     started again, and are sent if the uplink is back before that"
+                );
+            }
+        }
+        let wanted = |name: &Name| config.uplinks.iter().find(|uplink| uplink.name == *name);
+        let (hub, mut failed) = (self.broker.hub(), Vec::new());
+        for uplink in diff.uplinks.changed.iter().filter(|name| !anew.contains(name)).filter_map(wanted) {
+            let Some((index, outlet)) = self.keeping.new_rules(&config.gateway, uplink) else { continue };
+            self.broker.set_outlet(index, outlet).await.context("the broker has stopped")?;
+            hub.offer_retained(index, false).await.context("the broker has stopped")?;
+        }
+        for uplink in diff.uplinks.added.iter().chain(&anew).filter_map(wanted) {
+            match self.keeping.open_one(&config.gateway, uplink, &self.devices).await {
+                Ok((index, outlet)) => {
+                    self.broker.set_outlet(index, outlet).await.context("the broker has stopped")?;
+                    // What is retained is the present state of things, of which a new cloud knows nothing.
+                    hub.offer_retained(index, false).await.context("the broker has stopped")?;
+                }
+                Err(error) => {
+                    error!(uplink = %uplink.name, %error, "the uplink can't be started; the next reload tries again");
+                    failed.push(uplink.name.clone());
+                }
+            }
+        }
+        let root = &config.gateway.topic_root;
+        self.keeping
+            .start_intakes(&mut self.accepts, &hub, root, self.clock)
+            .await
+            .context("the broker has stopped")?;
+        self.keeping.start_uplinks(&mut self.uplinks, &self.board.progress);
+        Ok(failed)
+    }
+
+    /// Uplinks that were there and have to begin anew: more than their rules differs, or they may write to other devices.
+    fn anew(&self, config: &Config, diff: &Diff) -> Vec<Name> {
+        let moved = !(diff.devices.added.is_empty() && diff.devices.removed.is_empty());
+        let begins = |new: &&UplinkConfig| {
+            let Some(old) = self.config.uplinks.iter().find(|old| old.name == new.name) else { return false };
+            let by_rules = diff.rules.contains(&new.name);
+            let is_told_alike = || self.keeping.has_same_presence(&config.gateway, old, new);
+            (diff.uplinks.changed.contains(&new.name) && !(by_rules && is_told_alike()))
+                || (moved && !new.accept.is_empty())
+        };
+        config.uplinks.iter().filter(begins).map(|uplink| uplink.name.clone()).collect()
     }
 
     /// Moves the web pages. Where the old address is in the way of the new one it is given up first; if that does not help, it is taken again.

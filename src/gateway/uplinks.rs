@@ -1,6 +1,5 @@
 //! What is kept: the store, with one queue an uplink and the broker's sessions and retained messages, and the uplinks' tasks.
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,17 +12,20 @@ use tracing::{error, warn};
 
 use crate::broker::{HubClosed, HubHandle, Memory, Outlet};
 use crate::clock::Clock;
-use crate::config::{Config, MqttVersion, UplinkConfig};
+use crate::config::{Config, GatewayConfig, MqttVersion, UplinkConfig};
 use crate::model::{Device, Filter, Message, Name, Pulse, QoS, Topic, UplinkStatus};
 use crate::mqtt::Version;
 use crate::route::{AcceptRule, Accepter, Counts, Forwarder, GatewayTopics, Surroundings, Take, Tally, bundle};
-use crate::store::{Append, CommitReport, Gap, Limits, Queue, QueueId, QueueSpec, Store, StoreError};
+use crate::store::{Append, CommitReport, Gap, Limits, NewQueue, Queue, QueueId, QueueSpec, Store, StoreError};
 use crate::uplink::{self, Accept, Accepted, Presence, Settings, Settled, Subscription};
 
 use super::bridge::{self, Accepting, Returns, Rules};
 use super::progress::Progress;
 use super::stage::Stage;
 use super::status::UplinkWatch;
+
+/// Numbers for batches that the rules of one uplink are given, until they change: more than come in a lifetime.
+const BATCHES: u64 = 1 << 40;
 
 /// QoS 0 messages that may wait for an uplink's task.
 const LIVE_WAITING: usize = 256;
@@ -35,7 +37,20 @@ pub struct Keeping {
     ends: Option<Ends>,
     pending: Vec<Pending>,
     intakes: Vec<Intake>,
-    tallies: Vec<Tallies>,
+    uplinks: Vec<Known>,
+    next_batch: u64,
+    topics: GatewayTopics,
+    clock: Clock,
+}
+
+/// An uplink that is served.
+struct Known {
+    /// In the store and in the hub.
+    index: usize,
+    returns: Returns,
+    live: mpsc::Sender<Message>,
+    tallies: Tallies,
+    watch: UplinkWatch,
 }
 
 /// The hub's side.
@@ -52,12 +67,13 @@ struct Pending {
     queue: Queue,
     accept: Accept,
     live: mpsc::Receiver<Message>,
-    overflowed: Arc<AtomicU64>,
+    status: watch::Sender<UplinkStatus>,
 }
 
 /// The other end of an uplink's [`Accept`], whose task has not started yet.
 struct Intake {
     uplink: Name,
+    outlet: usize,
     accepter: Accepter,
     accepted: mpsc::Receiver<Accepted>,
     settled: mpsc::Sender<Settled>,
@@ -119,56 +135,141 @@ impl Keeping {
             }
             opened => opened?,
         };
-        let (mut outlets, mut pending, mut intakes, mut tallies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let kept = opened.queues.into_iter().zip(opened.receptions);
-        for (index, (uplink, (queue, reception))) in config.uplinks.iter().zip(kept).enumerate() {
-            let around = Surroundings {
-                gateway: config.gateway.id.clone(),
-                root: config.gateway.topic_root.clone(),
-                presence: topics.state.clone(),
-                uplink: uplink.name.clone(),
-            };
-            let forwarder = Forwarder::new(uplink.forward.clone(), around, opened.next_batch);
-            let devices = devices.iter().map(|device| device.name.clone()).collect::<HashSet<_>>();
-            let gateway = &config.gateway;
-            let accepter = Accepter::new(
-                uplink.accept.clone(),
-                uplink.name.clone(),
-                gateway.id.clone(),
-                gateway.topic_root.clone(),
-                devices,
-            );
-            tallies.push(Tallies {
-                uplink: uplink.name.clone(),
-                forward: with_topics(uplink.forward.iter().map(|rule| &rule.take), forwarder.tallies()),
-                accept: with_topics(uplink.accept.iter().map(|rule| &rule.take), accepter.tallies()),
-            });
-            let returns = Returns::default();
-            let (accept, accepted, settled) = Accept::new(reception, subscriptions(&uplink.accept));
-            intakes.push(Intake {
-                uplink: uplink.name.clone(),
-                accepter,
-                accepted,
-                settled,
-                returns: returns.clone(),
-                forgotten: accept.forgotten.clone(),
-                is_new: queue.last == 0,
-                is_first: queue.fresh,
-            });
-            let settings = settings(uplink, &config.gateway.id, &forwarder, topics);
-            let (live_sender, live) = mpsc::channel(LIVE_WAITING);
-            let overflowed = Arc::new(AtomicU64::new(0));
-            outlets.push(Outlet {
-                queue: QueueId::normal(index),
-                select: Box::new(Rules::new(forwarder, returns)),
-                live: live_sender,
-                live_dropped: overflowed.clone(),
-            });
-            pending.push(Pending { settings, queue, accept, live, overflowed });
-        }
         let memory = Some(Memory { state: opened.broker, reader: opened.sessions });
-        let ends = Some(Ends { outlets, appends: opened.appends, reports: opened.reports, memory });
-        Ok(Keeping { store: opened.store, gaps: Some(opened.gaps), ends, pending, intakes, tallies })
+        let ends = Some(Ends { outlets: Vec::new(), appends: opened.appends, reports: opened.reports, memory });
+        let mut keeping = Keeping {
+            store: opened.store,
+            gaps: Some(opened.gaps),
+            ends,
+            pending: Vec::new(),
+            intakes: Vec::new(),
+            uplinks: Vec::new(),
+            next_batch: opened.next_batch,
+            topics: topics.clone(),
+            clock,
+        };
+        for (index, (uplink, (queue, reception))) in config.uplinks.iter().zip(kept).enumerate() {
+            let is_new = queue.last == 0;
+            let outlet =
+                keeping.take_up(&config.gateway, uplink, devices, NewQueue { uplink: index, queue, reception }, is_new);
+            if let Some(ends) = &mut keeping.ends {
+                ends.outlets.push(outlet);
+            }
+        }
+        Ok(keeping)
+    }
+
+    /// Prepares an uplink whose task is to start, and returns what the hub needs of it. `is_new`: nothing of what was retained before has to be
+    /// offered when it first connects.
+    fn take_up(
+        &mut self,
+        gateway: &GatewayConfig,
+        uplink: &UplinkConfig,
+        devices: &[Arc<Device>],
+        opened: NewQueue,
+        is_new: bool,
+    ) -> Outlet {
+        let NewQueue { uplink: index, queue, reception } = opened;
+        let forwarder = self.forwarder(gateway, uplink);
+        let settings = settings(uplink, &gateway.id, presence(&forwarder, &self.topics));
+        let accepter = Accepter::new(
+            uplink.accept.clone(),
+            uplink.name.clone(),
+            gateway.id.clone(),
+            gateway.topic_root.clone(),
+            devices.iter().map(|device| device.name.clone()).collect(),
+        );
+        let tallies = Tallies {
+            uplink: uplink.name.clone(),
+            forward: with_topics(uplink.forward.iter().map(|rule| &rule.take), forwarder.tallies()),
+            accept: with_topics(uplink.accept.iter().map(|rule| &rule.take), accepter.tallies()),
+        };
+        let returns = Returns::default();
+        let (accept, accepted, settled) = Accept::new(reception, subscriptions(&uplink.accept));
+        self.intakes.push(Intake {
+            uplink: uplink.name.clone(),
+            outlet: index,
+            accepter,
+            accepted,
+            settled,
+            returns: returns.clone(),
+            forgotten: accept.forgotten.clone(),
+            is_new,
+            is_first: queue.fresh,
+        });
+        let (live_sender, live) = mpsc::channel(LIVE_WAITING);
+        let overflowed = Arc::new(AtomicU64::new(0));
+        let (status, watched) = watch::channel(UplinkStatus::starting(uplink.name.clone()));
+        self.uplinks.retain(|known| known.index != index);
+        self.uplinks.push(Known {
+            index,
+            returns: returns.clone(),
+            live: live_sender.clone(),
+            tallies,
+            watch: (watched, overflowed.clone()),
+        });
+        self.pending.push(Pending { settings, queue, accept, live, status });
+        let queue = QueueId::normal(index);
+        Outlet { queue, select: Box::new(Rules::new(forwarder, returns)), live: live_sender, live_dropped: overflowed }
+    }
+
+    /// Opens the queue of an uplink that is new or begins anew, and prepares it; its task is to start. Whoever had the queue has ended. Returns the
+    /// uplink's index, and what the hub needs.
+    pub async fn open_one(
+        &mut self,
+        gateway: &GatewayConfig,
+        uplink: &UplinkConfig,
+        devices: &[Arc<Device>],
+    ) -> Result<(usize, Outlet), StoreError> {
+        let known = self.uplinks.iter().any(|known| known.tallies.uplink == uplink.name);
+        let opened = self.store.open_queue(queue_spec(uplink)).await?;
+        let index = opened.uplink;
+        // A new one is offered what is retained at once.
+        let is_new = if known { opened.queue.last == 0 } else { true };
+        Ok((index, self.take_up(gateway, uplink, devices, opened, is_new)))
+    }
+
+    /// New rules for an uplink whose task goes on; `None` when there is none of its name.
+    pub fn new_rules(&mut self, gateway: &GatewayConfig, uplink: &UplinkConfig) -> Option<(usize, Outlet)> {
+        let forwarder = self.forwarder(gateway, uplink);
+        let known = self.uplinks.iter_mut().find(|known| known.tallies.uplink == uplink.name)?;
+        known.tallies.forward = with_topics(uplink.forward.iter().map(|rule| &rule.take), forwarder.tallies());
+        let outlet = Outlet {
+            queue: QueueId::normal(known.index),
+            select: Box::new(Rules::new(forwarder, known.returns.clone())),
+            live: known.live.clone(),
+            live_dropped: known.watch.1.clone(),
+        };
+        Some((known.index, outlet))
+    }
+
+    /// The forward rules of an uplink, with numbers for their batches that no other rules have or had.
+    fn forwarder(&mut self, gateway: &GatewayConfig, uplink: &UplinkConfig) -> Forwarder {
+        let first_batch = self.next_batch;
+        self.next_batch += BATCHES;
+        forwarder(gateway, uplink, &self.topics, first_batch)
+    }
+
+    /// Whether the cloud is told under the same topic as before whether the gateway is there.
+    pub fn has_same_presence(&self, gateway: &GatewayConfig, old: &UplinkConfig, new: &UplinkConfig) -> bool {
+        let topic =
+            |uplink| presence(&forwarder(gateway, uplink, &self.topics, 0), &self.topics).map(|told| told.topic);
+        topic(old) == topic(new)
+    }
+
+    /// An uplink is gone; its task has ended. Its queue stays open and keeps what it has. Returns its index and how many messages wait.
+    pub fn forget(&mut self, name: &Name) -> Option<(usize, u64)> {
+        let at = self.uplinks.iter().position(|known| known.tallies.uplink == *name)?;
+        let gone = self.uplinks.remove(at);
+        let waiting = gone.watch.0.borrow().queue.depth;
+        Some((gone.index, waiting))
+    }
+
+    /// Where each of `uplinks` tells how it is doing, in their order.
+    pub fn watches(&self, uplinks: &[UplinkConfig]) -> Vec<UplinkWatch> {
+        let of = |uplink: &UplinkConfig| self.uplinks.iter().find(|known| known.tallies.uplink == uplink.name);
+        uplinks.iter().filter_map(of).map(|known| known.watch.clone()).collect()
     }
 
     /// What the hub needs; to be taken once.
@@ -181,27 +282,26 @@ impl Keeping {
         self.gaps.take()
     }
 
-    /// Starts every uplink's task, watched over by `progress`; returns where they tell how they are doing.
-    pub fn start_uplinks(&mut self, stage: &mut Stage, progress: &Progress, clock: Clock) -> Vec<UplinkWatch> {
-        progress.watch("the store".into(), self.store.pulse(), Duration::ZERO, clock.now());
-        let mut watches = Vec::new();
-        for Pending { settings, queue, accept, live, overflowed } in self.pending.drain(..) {
-            let name = settings.name.clone();
-            let (status, watched) = watch::channel(UplinkStatus::starting(name.clone()));
-            watches.push((watched, overflowed));
+    /// Has `progress` watch over the store.
+    pub fn watch_store(&self, progress: &Progress) {
+        progress.watch("the store".into(), self.store.pulse(), Duration::ZERO, self.clock.now());
+    }
+
+    /// Starts the task of each uplink that was prepared, watched over by `progress`.
+    pub fn start_uplinks(&mut self, stage: &mut Stage, progress: &Progress) {
+        for Pending { settings, queue, accept, live, status } in self.pending.drain(..) {
+            let (name, clock) = (settings.name.clone(), self.clock);
             progress.watch(format!("uplink {name}"), settings.pulse.clone(), Duration::ZERO, clock.now());
-            let cancel = stage.cancel_token();
-            stage.spawn(&name, async move {
+            stage.spawn_until(&name, |cancel| async move {
                 uplink::run(settings, queue, live, accept, clock, status, cancel).await;
                 Ok::<(), Infallible>(())
             });
         }
-        watches
     }
 
     /// The counters of all rules.
     pub fn tallies(&self) -> Vec<Tallies> {
-        self.tallies.clone()
+        self.uplinks.iter().map(|known| known.tallies.clone()).collect()
     }
 
     /// Starts taking what the uplinks bring: before they start. `root` is where results of commands are published below.
@@ -212,14 +312,14 @@ impl Keeping {
         root: &Topic,
         clock: Clock,
     ) -> Result<(), HubClosed> {
-        for (outlet, intake) in self.intakes.drain(..).enumerate() {
-            let Intake { uplink, accepter, accepted, settled, returns, forgotten, is_new, is_first } = intake;
+        for intake in self.intakes.drain(..) {
+            let Intake { uplink, outlet, accepter, accepted, settled, returns, forgotten, is_new, is_first } = intake;
             let results = hub.subscribe_kept(bridge::result_filters(root)).await?;
             let name = uplink.clone();
             let accepting = Accepting { uplink, accepter, accepted, settled, returns, hub: hub.clone(), clock };
             stage.spawn(&name, accepting.run(results));
-            let births = births(outlet, forgotten, [is_first, is_new], hub.clone(), stage.cancel_token());
-            stage.spawn(&name, births);
+            let hub = hub.clone();
+            stage.spawn_until(&name, |cancel| births(outlet, forgotten, [is_first, is_new], hub, cancel));
         }
         Ok(())
     }
@@ -242,15 +342,23 @@ fn queue_spec(uplink: &UplinkConfig) -> QueueSpec {
     }
 }
 
-fn settings(uplink: &UplinkConfig, gateway: &Name, forwarder: &Forwarder, topics: &GatewayTopics) -> Settings {
-    let online = forwarder.presence(&topics.state_message(true));
-    let offline = forwarder.presence(&topics.state_message(false));
-    let presence = online.zip(offline).map(|(online, offline)| Presence {
-        topic: online.topic,
-        retain: online.retain,
-        online: online.payload,
-        offline: offline.payload,
-    });
+fn forwarder(gateway: &GatewayConfig, uplink: &UplinkConfig, topics: &GatewayTopics, first_batch: u64) -> Forwarder {
+    let around = Surroundings {
+        gateway: gateway.id.clone(),
+        root: gateway.topic_root.clone(),
+        presence: topics.state.clone(),
+        uplink: uplink.name.clone(),
+    };
+    Forwarder::new(uplink.forward.clone(), around, first_batch)
+}
+
+fn presence(forwarder: &Forwarder, topics: &GatewayTopics) -> Option<Presence> {
+    let online = forwarder.presence(&topics.state_message(true))?;
+    let offline = forwarder.presence(&topics.state_message(false))?;
+    Some(Presence { topic: online.topic, retain: online.retain, online: online.payload, offline: offline.payload })
+}
+
+fn settings(uplink: &UplinkConfig, gateway: &Name, presence: Option<Presence>) -> Settings {
     Settings {
         name: uplink.name.clone(),
         pulse: Pulse::default(),

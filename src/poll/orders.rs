@@ -238,7 +238,9 @@ impl Orders {
         let mut before = Vec::new();
         for (at, running) in self.running.iter().enumerate() {
             let is_open = matches!(gate(running.agenda), Gate::From(moment) if moment <= now);
-            if is_open && running.not_before <= now && !before.contains(&running.agenda) {
+            // Looked at once more now: it may have been in time when it came, and waited for its turn.
+            let in_time = running.is_begun || now < running.order.until;
+            if is_open && in_time && running.not_before <= now && !before.contains(&running.agenda) {
                 return Some(at);
             }
             before.push(running.agenda);
@@ -583,5 +585,18 @@ mod tests {
         let expected = ["unanswered disconnected", "not sent Stopping", "not sent Stopping"];
         assert_eq!(ended(&mut orders), expected);
         assert_eq!(next(&mut orders, 0), None);
+    }
+
+    #[test]
+    fn an_order_whose_time_is_over_when_its_turn_comes_is_not_begun() {
+        let mut orders = Orders::default();
+        orders.take(order(1, &[0]), 0);
+        assert_eq!(next(&mut orders, 10_000), None, "it may be begun before then, and not at that moment");
+        orders.give_up(at(10_000), open);
+        assert_eq!(ended(&mut orders), ["not sent TooLate"]);
+        orders.take(order(2, &[0, 1]), 0);
+        assert_eq!(next(&mut orders, 9_999).as_deref(), Some("w0"));
+        orders.written(at(10_001), WriteEnd::Acknowledged, &[]);
+        assert_eq!(next(&mut orders, 10_001).as_deref(), Some("w1"), "what was begun is finished");
     }
 }

@@ -67,14 +67,6 @@ impl ReadingRouter {
         Ok(endings)
     }
 
-    /// Whatever is read next is news: there is somebody new to tell.
-    pub fn forget_published(&mut self) {
-        for route in self.devices.values_mut() {
-            route.on_points.forget();
-            route.in_snapshot.forget();
-        }
-    }
-
     /// The messages for one finished poll: points with a topic of their own first, then the snapshot. Readings that are no
     /// news, as their points have it, are in no message; a snapshot that is sent is whole all the same.
     pub fn round(&mut self, round: &Round) -> Vec<Message> {

@@ -17,11 +17,6 @@ impl Published {
         Published(vec![None; points])
     }
 
-    /// Whatever comes next is news.
-    pub(super) fn forget(&mut self) {
-        self.0.iter_mut().for_each(|last| *last = None);
-    }
-
     /// Whether a reading is worth a message.
     pub(super) fn is_news(&self, point: &Point, reading: &Reading) -> bool {
         let report = &point.report;

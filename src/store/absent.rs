@@ -36,7 +36,7 @@ pub(super) fn absent(data_dir: &Path, queues: Vec<QueueSpec>, problem: String, c
         let (status_tx, status) =
             watch::channel(QueueStatus { error: Some(problem.clone()), ..QueueStatus::default() });
         held.push((first, second, status_tx));
-        receptions.push(inlets.add(0, Vec::new(), Vec::new(), bell.clone()));
+        receptions.push(inlets.put(receptions.len(), 0, Vec::new(), Vec::new(), bell.clone()));
         let Lane { epoch, done, recorded, last, rows, receipts } = normal;
         // Not fresh: the session at the cloud belongs to what is on disk.
         let fresh = false;
@@ -87,7 +87,9 @@ pub(super) fn absent(data_dir: &Path, queues: Vec<QueueSpec>, problem: String, c
         }
         Ok(())
     });
-    let store = Store { writer, cancel, pulse, database: database.clone() };
+    // Nobody opens queues here: who asks for one is told that the store is closed.
+    let (openings, _) = mpsc::channel(1);
+    let store = Store { openings, writer, cancel, pulse, database: database.clone() };
     let sessions = SessionReader::of(PageReader::new(database));
     let broker = BrokerState::default();
     Opened { store, queues: handles, receptions, appends, reports, broker, sessions, gaps, next_batch: 1 }

@@ -59,7 +59,7 @@ mod writer;
 pub use channel::{Append, CommitReport, QueueId, Refusal, Ticket, Urgency, Work};
 pub use episode::{GapReason, Loss};
 pub use error::StoreError;
-pub use open::{Gap, Opened, QueueSpec, Store};
+pub use open::{Gap, NewQueue, Opened, QueueSpec, Store};
 pub use peek::{Aside, Peek, QueueOnDisk};
 pub use pieces::{Bundler, Piece};
 pub use policy::{Limits, ROW_OVERHEAD};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -28,7 +28,7 @@ use super::slot::Slot;
 use super::space::Files;
 use super::sqlite::{Database, DbError, DbErrorKind, OpenError};
 use super::tenant::Tenant;
-use super::writer::Writer;
+use super::writer::{Opening, Writer};
 use super::{BrokerState, SessionReader, StoreError, batch};
 use crate::clock::Clock;
 use crate::model::{Durability, Name, Priority, Pulse, QueueStatus, Stamp};
@@ -42,6 +42,9 @@ const BROKER_BYTES: u64 = 1 << 30;
 
 /// Reports of lost messages that may wait to be collected.
 pub(super) const GAPS_WAITING: usize = 16;
+
+/// Uplinks that may wait for their queues.
+const OPENINGS_WAITING: usize = 4;
 
 /// Reports of commits that may wait; when the hub is behind, they are merged.
 pub(super) const REPORTS_WAITING: usize = 64;
@@ -93,8 +96,19 @@ pub struct Opened {
     pub next_batch: u64,
 }
 
+/// An uplink's queues that were opened while the store was at work.
+pub struct NewQueue {
+    /// Its index: [`QueueId`](super::QueueId) has it.
+    pub uplink: usize,
+    /// Its rows.
+    pub queue: Queue,
+    /// What came through it.
+    pub reception: Reception,
+}
+
 /// The writer task, until it is closed.
 pub struct Store {
+    pub(super) openings: mpsc::Sender<Opening>,
     pub(super) writer: JoinHandle<Result<(), DbError>>,
     pub(super) cancel: CancellationToken,
     pub(super) pulse: Pulse,
@@ -131,9 +145,7 @@ impl Store {
             opened = open_or_replace(&dir, durability, &queues, clock).await;
         }
         let (mut database, roster) = opened?;
-        // Rows that do not fill their pages take up to twice what they are accounted with.
-        let accounted = queues.iter().map(|queue| queue.limits.max_size).fold(BROKER_BYTES, u64::saturating_add);
-        database.limit(accounted.saturating_mul(2)).await.map_err(|e| in_database(&path, &e))?;
+        database.limit(accounted(queues.iter())).await.map_err(|e| in_database(&path, &e))?;
         start(dir, database, roster, queues, BROKER_BYTES, bundler, clock).await.map_err(|e| in_database(&path, &e))
     }
 
@@ -141,6 +153,15 @@ impl Store {
     /// those who are here.
     pub fn refusing(data_dir: &Path, queues: Vec<QueueSpec>, problem: &StoreError, clock: Clock) -> Opened {
         absent(data_dir, queues, problem.to_string(), clock)
+    }
+
+    /// Opens an uplink's queues while the store is at work. When it has them already, whoever read them has to have ended: they begin anew, with
+    /// these bounds. They are never closed before the store is; those of an uplink that is gone are removed when it is next opened.
+    pub async fn open_queue(&self, spec: QueueSpec) -> Result<NewQueue, StoreError> {
+        let (done, opened) = oneshot::channel();
+        self.openings.send(Opening { spec, done }).await.map_err(|_| StoreError::Closed)?;
+        let opened = opened.await.map_err(|_| StoreError::Closed)?;
+        opened.map_err(|problem| StoreError::Database { path: self.database.clone(), problem })
     }
 
     /// Beats while the writer makes progress.
@@ -183,19 +204,10 @@ pub(super) async fn start(
         None => true,
     };
     for (spec, [normal, high]) in queues.into_iter().zip(roster.records) {
-        let (status_tx, status) = watch::channel(QueueStatus::default());
-        let (fresh, server) = (normal.fresh, normal.server.clone());
         let (received, subscribed) = database.reception(normal.id).await?;
-        receptions.push(inlets.add(normal.id, received, subscribed, bell.clone()));
-        let sent = !fresh;
-        let (normal, of_normal) = open_lane(&mut database, &path, &spec, normal, &bell, stamp, [first, sent]).await?;
-        let (high, of_high) = open_lane(&mut database, &path, &spec, high, &bell, stamp, [first, sent]).await?;
-        let Lane { epoch, done, recorded, last, rows, receipts } = normal;
-        let name = spec.name.clone();
-        handles.push(Queue { name, epoch, fresh, server, done, recorded, last, rows, receipts, high, status });
-        let mut tenant = Tenant::new(spec, [of_normal, of_high], status_tx);
-        tenant.refresh(&mut database).await?;
-        tenant.publish(stamp, None);
+        receptions.push(inlets.put(tenants.len(), normal.id, received, subscribed, bell.clone()));
+        let (queue, tenant) = move_in(&mut database, &path, spec, [normal, high], &bell, stamp, first).await?;
+        handles.push(queue);
         tenants.push(tenant);
     }
 
@@ -222,8 +234,9 @@ pub(super) async fn start(
         Writer::new(dir, database, tenants, roster.dying, ledger, inlets, clock, bell, appends_rx, reports_tx, gaps_tx)
             .with_pieces(Pieces::new(bundler, highest_piece + 1, left_open));
     let pulse = writer.pulse.clone();
-    let writer = tokio::spawn(writer.run(cancel.clone()));
-    let store = Store { writer, cancel, pulse, database: path };
+    let (openings, wanted) = mpsc::channel(OPENINGS_WAITING);
+    let writer = tokio::spawn(writer.run(wanted, cancel.clone()));
+    let store = Store { openings, writer, cancel, pulse, database: path };
     Ok(Opened {
         store,
         queues: handles,
@@ -235,6 +248,35 @@ pub(super) async fn start(
         gaps,
         next_batch: highest_batch + 1,
     })
+}
+
+/// Both ends of an uplink's queues. `first`: no other process has had them since the machine started.
+pub(super) async fn move_in(
+    database: &mut Database,
+    path: &Path,
+    spec: QueueSpec,
+    [normal, high]: [Record; 2],
+    bell: &Arc<Bell>,
+    stamp: Stamp,
+    first: bool,
+) -> Result<(Queue, Tenant), DbError> {
+    let (status_tx, status) = watch::channel(QueueStatus::default());
+    let (fresh, server) = (normal.fresh, normal.server.clone());
+    let sent = !fresh;
+    let (normal, of_normal) = open_lane(database, path, &spec, normal, bell, stamp, [first, sent]).await?;
+    let (high, of_high) = open_lane(database, path, &spec, high, bell, stamp, [first, sent]).await?;
+    let Lane { epoch, done, recorded, last, rows, receipts } = normal;
+    let name = spec.name.clone();
+    let queue = Queue { name, epoch, fresh, server, done, recorded, last, rows, receipts, high, status };
+    let mut tenant = Tenant::new(spec, [of_normal, of_high], status_tx);
+    tenant.refresh(database).await?;
+    tenant.publish(stamp, None);
+    Ok((queue, tenant))
+}
+
+/// What the database may take on the disk with these queues: rows that do not fill their pages take up to twice what they are accounted with.
+pub(super) fn accounted<'a>(queues: impl Iterator<Item = &'a QueueSpec>) -> u64 {
+    queues.map(|queue| queue.limits.max_size).fold(BROKER_BYTES, u64::saturating_add).saturating_mul(2)
 }
 
 /// A queue's two ends: the reader's, and the writer's. `first`: no other process has had it since the machine started; `sent`: some of it may

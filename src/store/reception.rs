@@ -100,13 +100,23 @@ pub(super) struct Carried {
 }
 
 impl Receptions {
-    /// Adds an uplink whose queue has this id.
-    pub(super) fn add(&mut self, id: i64, received: Vec<u16>, subscribed: Vec<Filter>, bell: Arc<Bell>) -> Reception {
+    /// Adds an uplink whose queue has this id, or begins it anew.
+    pub(super) fn put(
+        &mut self,
+        uplink: usize,
+        id: i64,
+        received: Vec<u16>,
+        subscribed: Vec<Filter>,
+        bell: Arc<Bell>,
+    ) -> Reception {
         let orders = Arc::new(Mutex::new(Orders::default()));
         let (sender, carried_out) = watch::channel(0);
         let inlet = Inlet { id, orders: orders.clone(), carried_out: sender, arriving: Vec::new(), undone: Vec::new() };
-        self.0.push(inlet);
-        Reception { uplink: self.0.len() - 1, received, subscribed, carried_out, orders, bell }
+        match self.0.get_mut(uplink) {
+            Some(before) => *before = inlet,
+            None => self.0.push(inlet),
+        }
+        Reception { uplink, received, subscribed, carried_out, orders, bell }
     }
 
     /// Takes an id for the next commit; false when there is no such uplink.

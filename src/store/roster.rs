@@ -69,6 +69,20 @@ pub(super) async fn call(database: &mut Database, queues: &[QueueSpec]) -> Resul
     Ok(roster)
 }
 
+/// The queues of one more uplink: taken up, or made.
+pub(super) async fn take_in(database: &mut Database, queue: &QueueSpec) -> Result<[Record; 2], DbError> {
+    let known = database.records().await?;
+    for class in Priority::ALL {
+        let name = queue_name(&queue.name, class);
+        if !known.iter().any(|record| record.name == name) {
+            database.create_queue(&name, random::generation()).await?;
+        }
+    }
+    let known = database.records().await?;
+    let normal = take_up(database, &known, &queue_name(&queue.name, Priority::Normal)).await?;
+    Ok([normal, take_up(database, &known, &queue_name(&queue.name, Priority::High)).await?])
+}
+
 async fn take_up(database: &mut Database, known: &[Record], name: &str) -> Result<Record, DbError> {
     let found = known.iter().find(|record| record.name == name);
     let mut record = found.cloned().ok_or_else(|| DbError::damaged("a queue that was just made is not there"))?;

@@ -2,6 +2,7 @@
 
 mod commit;
 mod housekeeping;
+mod opening;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,8 @@ use super::tenant::Tenant;
 use super::upkeep::Upkeep;
 use crate::clock::Clock;
 use crate::model::{Monotonic, Priority, Pulse, Stamp};
+
+pub(super) use opening::Opening;
 
 /// After a failed write the disk is left alone for so long; what comes meanwhile is refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -150,7 +153,11 @@ impl Writer {
     }
 
     /// Runs until it is cancelled, then commits what was handed in and closes the database.
-    pub(super) async fn run(mut self, cancel: CancellationToken) -> Result<(), DbError> {
+    pub(super) async fn run(
+        mut self,
+        mut openings: mpsc::Receiver<Opening>,
+        cancel: CancellationToken,
+    ) -> Result<(), DbError> {
         let mut incoming = Vec::with_capacity(MAX_ROWS);
         let mut appends_open = true;
         let reports = self.reports.clone();
@@ -171,6 +178,7 @@ impl Writer {
                     appends_open = taken > 0;
                     self.take(&mut incoming);
                 }
+                Some(opening) = openings.recv() => self.open(opening).await,
                 () = self.bell.notify.notified() => self.acknowledgements_came(),
                 permit = reports.reserve(), if self.report.is_some() => {
                     // Without anyone to report to, reports are dropped: the hub has ended.

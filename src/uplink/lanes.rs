@@ -137,9 +137,15 @@ impl Lanes {
         self.lanes[class as usize].recorded(through, release);
     }
 
-    /// Up to here, PUBRECs of a queue are to be on disk.
-    pub(super) fn to_record(&self, class: Priority) -> u64 {
-        self.lane(class).to_record()
+    /// Up to where PUBRECs of a queue are to be recorded now, if that is due; see [`Delivery::take_receipts`].
+    pub(super) fn take_receipts(&mut self, class: Priority, overdue: bool) -> Option<u64> {
+        let lane = &mut self.lanes[class as usize];
+        lane.take_receipts(overdue).then(|| lane.to_record())
+    }
+
+    /// Whether there are PUBRECs to be recorded.
+    pub(super) fn has_receipts(&self) -> bool {
+        self.lanes.iter().any(Delivery::has_receipts)
     }
 
     /// See [`Delivery::take_downgraded`].

@@ -1,7 +1,11 @@
 //! Rows read ahead: the next ones come from the disk while others are on the wire.
+//!
+//! They are read by a task of their own. It is woken for every few rows, and the uplink's task, which looks at everything whenever it is
+//! woken, only for all of them.
 
-use std::future::{Future, pending};
-use std::pin::Pin;
+use std::future::pending;
+
+use tokio::task::JoinHandle;
 
 use crate::store::{Entry, Rows, StoreError};
 
@@ -18,7 +22,8 @@ enum State {
     Ready(Rows),
     /// There was not, until something is committed.
     Waiting(Rows),
-    Busy(Pin<Box<dyn Future<Output = Fetched> + Send>>),
+    /// Being read.
+    Busy(JoinHandle<Fetched>),
     /// The store is closed.
     Ended,
 }
@@ -31,7 +36,7 @@ impl Prefetch {
     /// Starts reading up to `rows` rows, unless it is reading already or waits for a commit.
     pub(super) fn start(&mut self, rows: usize) {
         self.0 = match std::mem::replace(&mut self.0, State::Ended) {
-            State::Ready(mut source) => State::Busy(Box::pin(async move {
+            State::Ready(mut source) => State::Busy(tokio::spawn(async move {
                 let entries = source.read(rows, BYTES).await;
                 (source, entries)
             })),
@@ -43,7 +48,8 @@ impl Prefetch {
     pub(super) async fn next(&mut self) -> Result<Vec<Entry>, StoreError> {
         match &mut self.0 {
             State::Busy(fetch) => {
-                let (rows, entries) = fetch.await;
+                // It is not cancelled, so it has ended or panicked; then so does the uplink's task.
+                let (rows, entries) = fetch.await.expect("reading rows does not panic");
                 let nothing = entries.as_ref().is_ok_and(Vec::is_empty);
                 self.0 = if nothing { State::Waiting(rows) } else { State::Ready(rows) };
                 entries

@@ -293,3 +293,28 @@ async fn the_command_line_writes_through_the_running_gateway() {
     assert!(output.status.code() == Some(1) && said.contains("does the gateway run?"), "{said}");
     assert_eq!(plant.device.take_writes(), []);
 }
+
+#[test]
+fn the_command_line_writes_where_no_listener_is_open_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (device, port) = (WritableDevice::start(), free_port());
+    let yaml = format!(
+        "gateway: {{ id: p, data_dir: data }}\n\
+         broker: {{ listeners: ['ws://127.0.0.1:{port}/mqtt'] }}\n\
+         buses: {{ plc: {{ tcp: '127.0.0.1:{}', protocol: modbus-tcp }} }}\n\
+         devices: {{ boiler: {{ bus: plc, unit_id: 1, points: {{ speed: {{ holding: 3, write: true }} }} }} }}\n",
+        device.port()
+    );
+    let gateway = GatewayProcess::start(folder.path(), &yaml, port);
+    let write = || {
+        let mut command = Command::new(FIELDWAY);
+        let config = folder.path().join("gateway.yaml");
+        let output = command.args(["write", "boiler", "speed", "7", "--config"]).arg(config).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned())
+    };
+    let done = || Some(write()).filter(|(code, _)| *code == Some(0));
+    let (_, told) = crate::support::wait::wait_for("the device", Duration::from_secs(10), done);
+    assert_eq!(told, "boiler speed: done, and reads 7");
+    assert!(gateway.log().contains("client fieldway write"), "{}", gateway.log());
+    assert!(gateway.stop().0.success());
+}

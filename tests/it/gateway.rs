@@ -88,7 +88,9 @@ fn interrupt_and_hangup_are_handled() {
         gateway.log().contains("the gateway runs").then_some(())
     });
     gateway.signal("HUP");
-    wait_for("the word about SIGHUP", Duration::from_secs(5), || gateway.log().contains("SIGHUP").then_some(()));
+    wait_for("the word about SIGHUP", Duration::from_secs(5), || {
+        gateway.log().contains("was read again").then_some(())
+    });
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok(), "it still runs");
     gateway.signal("INT");
     let (status, log) = gateway.ended();

@@ -35,5 +35,6 @@ mod status;
 mod store;
 mod support;
 mod templates;
+mod upgrade;
 mod uplink;
 mod web;

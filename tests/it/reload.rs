@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::support::counting_device::CountingDevice;
 use crate::support::gateway::GatewayProcess;
+use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Client;
 use crate::support::wait::{free_port, wait_for};
 
@@ -260,5 +261,91 @@ async fn users_that_are_what_they_were_keep_their_clients_and_the_others_come_ba
     }
     let mut back = Client::connect(address(port), user("2", "b", "second")).await;
     assert!(!back.publish_acked("x", "1", false).await.is_failure());
+    assert!(gateway.stop().0.success());
+}
+
+fn status(folder: &Path) -> Value {
+    let mut command = std::process::Command::new(crate::support::gateway::FIELDWAY);
+    let output = command.args(["status", "--json", "--config"]).arg(folder.join("gateway.yaml")).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The next `count` payloads on a topic of a cloud.
+fn received(cloud: u16, topic: &str, count: usize) -> tokio::task::JoinHandle<Vec<String>> {
+    let mut subscriber = tokio::process::Command::new("mosquitto_sub");
+    subscriber.args(["-p", &cloud.to_string(), "-q", "1", "-W", "60", "-t", topic, "-C", &count.to_string()]);
+    tokio::spawn(async move {
+        let output = subscriber.output().await.unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    })
+}
+
+fn subscribed(cloud: &Mosquitto, times: usize) {
+    wait_for("the subscription", PATIENCE, || {
+        let log = fs::read_to_string(cloud.folder().join("log")).unwrap_or_default();
+        (log.matches("Sending SUBACK").count() >= times).then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uplinks_come_go_and_change_while_another_delivers_every_message_on_one_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let (steady, port, away) = (Mosquitto::start(), free_port(), free_port());
+    let yaml = |uplinks: &[String]| base(port, &format!("uplinks:\n{}", uplinks.concat()));
+    let a = format!("  a: {{ url: 'mqtt://127.0.0.1:{}', forward: [{{ topic: 'load/#' }}] }}\n", steady.port());
+    let b = |cloud: u16, more: &str, topic: &str| {
+        format!("  b: {{ url: 'mqtt://127.0.0.1:{cloud}', client_id: b{more}, forward: [{{ topic: '{topic}' }}] }}\n")
+    };
+    let gateway = GatewayProcess::start(folder.path(), &yaml(&[a.clone(), b(away, "", "n/#")]), port);
+    let everything = received(steady.port(), "load/#", 1_000);
+    subscribed(&steady, 1);
+    let load = tokio::spawn(async move {
+        let mut client = Client::connect(address(port), connect("load")).await;
+        for n in 0..1_000 {
+            assert!(!client.publish_acked("load/x", n.to_string(), false).await.is_failure());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let mut client = Client::connect(address(port), connect("publisher")).await;
+    client.publish_acked("kept/x", "state", true).await;
+    for n in 0..20 {
+        assert!(!client.publish_acked("n/x", n.to_string(), false).await.is_failure());
+    }
+    // Gone with messages waiting, and back with another address: they are there.
+    let told = reload(&gateway, folder.path(), &yaml(std::slice::from_ref(&a)));
+    assert!(told.contains("uplinks: b removed"), "{told}");
+    assert!(gateway.log().contains("messages wait in its queue"), "{}", gateway.log());
+    client.publish_acked("n/x", "while it was gone", false).await;
+    let other = Mosquitto::start();
+    let there = received(other.port(), "#", 22);
+    subscribed(&other, 1);
+    reload(&gateway, folder.path(), &yaml(&[a.clone(), b(other.port(), "", "n/#")]));
+    wait_for("the backlog to go", PATIENCE, || (status(folder.path())["queues"]["b"]["depth"] == 0).then_some(()));
+    // Another window: it connects anew. Other rules: it does not.
+    let told = reload(&gateway, folder.path(), &yaml(&[a.clone(), b(other.port(), ", window: 7", "n/#")]));
+    assert!(told.contains("uplinks: b changed"), "{told}");
+    client.publish_acked("n/x", "20", false).await;
+    wait_for("it to go", PATIENCE, || (status(folder.path())["queues"]["b"]["depth"] == 0).then_some(()));
+    let before = status(folder.path())["uplinks"]["b"]["connects"].clone();
+    reload(&gateway, folder.path(), &yaml(&[a.clone(), b(other.port(), ", window: 7", "m/#")]));
+    client.publish_acked("n/x", "by the old rules", false).await;
+    client.publish_acked("m/x", "21", false).await;
+    let expected: Vec<String> = (0..22).map(|n| n.to_string()).collect();
+    assert_eq!(there.await.unwrap(), expected, "{}", gateway.log());
+    assert_eq!(status(folder.path())["uplinks"]["b"]["connects"], before);
+    // A new one is told what is retained.
+    let third = received(other.port(), "kept/#", 1);
+    subscribed(&other, 2);
+    let c = format!(
+        "  c: {{ url: 'mqtt://127.0.0.1:{}', client_id: c, forward: [{{ topic: 'kept/#' }}] }}\n",
+        other.port()
+    );
+    reload(&gateway, folder.path(), &yaml(&[c, a.clone()]));
+    assert_eq!(third.await.unwrap(), ["state"]);
+
+    load.await.unwrap();
+    let numbers = everything.await.unwrap();
+    assert!(numbers.iter().enumerate().all(|(n, number)| *number == n.to_string()), "{numbers:?}");
+    assert_eq!(status(folder.path())["uplinks"]["a"]["connects"], 1);
     assert!(gateway.stop().0.success());
 }

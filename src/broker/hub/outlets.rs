@@ -2,7 +2,7 @@
 
 use super::super::durable::AckTo;
 use super::super::selector::{Outgoing, Selector};
-use super::Hub;
+use super::{Hub, sys};
 use crate::model::{Message, Monotonic, Priority, Publisher, Stamp};
 use crate::store::{Piece, QueueId, Work};
 
@@ -40,6 +40,22 @@ impl Hub {
             self.send_out(index, outgoing);
         }
         self.write_jobs(false, None);
+    }
+
+    /// From now on this is the uplink with that index; one more than there are is a new one. What waited in the selector before it is handed to
+    /// the store.
+    pub fn set_outlet(&mut self, index: usize, outlet: Outlet, now: Monotonic) {
+        let at = self.stamp(now);
+        if index < self.outlets.len() {
+            let mut outgoing = std::mem::take(&mut self.outgoing);
+            self.outlets[index].1.flush(at, &mut outgoing);
+            self.send_out(index, outgoing);
+            self.write_jobs(false, None);
+            self.outlets[index] = outlet;
+        } else {
+            self.outlets.push(outlet);
+        }
+        self.sys_forwarded = sys::is_forwarded(&mut self.outlets);
     }
 
     /// When an uplink's selector lets something go by itself.

@@ -220,14 +220,16 @@ impl Hub {
     pub fn disconnect(&mut self, key: Key, lost: bool, expiry_s: Option<u32>, now: Monotonic) {
         let most = self.session_expiry_s.unwrap_or(0);
         let Some(client) = self.seats.client(key) else { return };
-        if !lost {
-            client.will = None;
-        }
+        // A client that says goodbye has no will any more, also after a crash: that is written as soon as it can be.
+        let had_will = !lost && client.will.take().is_some();
         if let (Some(kept), Some(asked)) = (&mut client.kept, expiry_s) {
             kept.expiry_s = asked.min(most);
         }
         self.part(key);
         self.leave(key.seat(), now);
+        if had_will && let Some(append) = self.out.appends.last_mut() {
+            append.urgency = Urgency::Awaited;
+        }
     }
 
     /// A connection has sent messages up to this number of its session.

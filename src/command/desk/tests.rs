@@ -238,3 +238,26 @@ fn the_correlation_data_of_a_command_comes_back_with_its_result() {
     let Decision::Tell(answer) = desk.receive(stamp(0), by(), &message) else { panic!("an answer") };
     assert_eq!(answer.message.unwrap().properties.unwrap().correlation_data, correlation_data);
 }
+
+#[test]
+fn a_message_that_has_expired_by_its_own_interval_is_not_obeyed() {
+    let mut desk = desk();
+    let mut message = Message::new(Topic::new("fw/boiler/pump/set").unwrap(), "true", QoS::AtLeastOnce, false);
+    message.properties = Some(Box::new(Properties { message_expiry_s: Some(0), ..Properties::default() }));
+    let told = match desk.receive(stamp(5), by(), &message) {
+        Decision::Tell(answer) => result(&answer),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told["status"], "expired", "{told}");
+}
+
+#[test]
+fn an_id_that_is_written_another_way_is_the_same_id() {
+    let mut desk = desk();
+    let first = order(receive(&mut desk, stamp(0), "fw/boiler/setpoint/set", r#"{"value":45,"id":1}"#));
+    let again = receive(&mut desk, stamp(1), "fw/boiler/setpoint/set", r#"{"value":45,"id":1.0}"#);
+    assert!(matches!(again, Decision::Nothing), "{again:?}");
+    assert_eq!(desk.finish(stamp(2), &done(&first, 45)).len(), 2);
+    let third = receive(&mut desk, stamp(3), "fw/boiler/setpoint/set", r#"{"value":45,"id":"1"}"#);
+    assert!(matches!(third, Decision::Carry(_)), "a text is no number: {third:?}");
+}

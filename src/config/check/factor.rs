@@ -51,7 +51,7 @@ impl<'a> Factors<'a> {
         for (index, entry, from) in &self.wanted {
             let found = match from {
                 From::Register(table, address) => Some((*table, *address)),
-                From::Point(name) => self.factor_point(name, entry, named, points, problems),
+                From::Point(name) => self.factor_point(*index, name, entry, named, points, problems),
             };
             let Some(Source::Register(register)) = points[*index].as_mut().map(|point| &mut point.source) else {
                 continue;
@@ -66,6 +66,7 @@ impl<'a> Factors<'a> {
     /// Where the point that is called so is, if it can hold a factor.
     fn factor_point(
         &self,
+        index: usize,
         name: &str,
         entry: &Entry,
         named: &[Named<'a>],
@@ -80,6 +81,10 @@ impl<'a> Factors<'a> {
             );
             return None;
         };
+        if at == index {
+            problems.push(itself(entry, &named[index].fields.whose));
+            return None;
+        }
         let register = points[at].as_ref()?.register()?;
         let is_factor = matches!(register.kind, PointType::I16 | PointType::U16) && !register.is_scaled();
         if !is_factor {
@@ -108,6 +113,11 @@ impl<'a> Factors<'a> {
         whose: &str,
         problems: &mut Problems,
     ) -> bool {
+        let own = register.address..register.address.saturating_add(register.width());
+        if table == register.table && own.contains(&address) {
+            problems.push(itself(entry, whose));
+            return false;
+        }
         let first = u32::from(register.address.min(address));
         let end = (u32::from(register.address) + u32::from(register.width())).max(u32::from(address) + 1);
         let problem =
@@ -132,4 +142,11 @@ impl<'a> Factors<'a> {
         }
         false
     }
+}
+
+/// A point can't say itself how it is scaled.
+fn itself(entry: &Entry, whose: &str) -> Problem {
+    Problem::at(&entry.value.span, format!("{whose} would be its own scale factor"))
+        .label("this is the point itself")
+        .help("name the register that holds the factor, a power of ten; in SunSpec its name ends with `_SF`")
 }

@@ -50,9 +50,11 @@ fn degrees(text: &str, hemisphere: &[u8]) -> Option<String> {
     let point = text.find('.').unwrap_or(text.len());
     let (degrees, minutes) = text.split_at_checked(point.checked_sub(2)?)?;
     let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let sign = match hemisphere {
-        b"N" | b"E" => "",
-        b"S" | b"W" => "-",
+    let (sign, most) = match hemisphere {
+        b"N" => ("", 90_u16),
+        b"S" => ("-", 90),
+        b"E" => ("", 180),
+        b"W" => ("-", 180),
         _ => return None,
     };
     if !is_plain(text) || degrees.len() > 3 {
@@ -60,7 +62,14 @@ fn degrees(text: &str, hemisphere: &[u8]) -> Option<String> {
     }
     let minutes: Decimal = minutes.parse().ok()?;
     let whole: Decimal = if degrees.is_empty() { "0" } else { degrees }.parse().ok()?;
-    let exact = Decimal::scaled(&minutes.divided_by(&Decimal::from(60_u16))?, None, Some(&whole));
+    let sixty = Decimal::from(60_u16);
+    if minutes >= sixty {
+        return None;
+    }
+    let exact = Decimal::scaled(&minutes.divided_by(&sixty)?, None, Some(&whole));
+    if exact > Decimal::from(most) {
+        return None;
+    }
     let rounded = exact.times_power_of_ten(DEGREES).nearest_whole().times_power_of_ten(-DEGREES);
     Some(format!("{sign}{rounded}"))
 }
@@ -102,5 +111,18 @@ mod tests {
         assert_eq!(read("GGA", 4, true, GGA), Some(Ok("-6.50562000".into())));
         assert_eq!(read("GGA", 9, true, GGA), Some(Err(Fault::Framing)));
         assert_eq!(read("GGA", 1, true, b"$GPGGA,abc.d,N"), Some(Err(Fault::Framing)));
+    }
+
+    #[test]
+    fn a_position_that_is_nowhere_is_none() {
+        let position = |text: &str| read("GGA", 1, true, format!("$GPGGA,{text}").as_bytes()).unwrap();
+        for nowhere in ["5360.0,N", "5399.9999,N", "9000.0001,N", "9100.0,S", "18000.01,E", "18100.0,W"] {
+            assert_eq!(position(nowhere), Err(Fault::Framing), "{nowhere}");
+        }
+        for (place, degrees) in
+            [("5359.9999,N", "53.99999833"), ("9000.0,S", "-90.00000000"), ("18000.0,W", "-180.00000000")]
+        {
+            assert_eq!(position(place).as_deref(), Ok(degrees));
+        }
     }
 }

@@ -21,10 +21,10 @@ enum Type {
     Null,
     Time,
     Duration,
-    Meta,
+    Class,
 }
 
-use Type::{Any, Bool, Bytes, Decimal, Duration, List, Map, Meta, Null, Text, Time, Whole};
+use Type::{Any, Bool, Bytes, Class, Decimal, Duration, List, Map, Null, Text, Time, Whole};
 
 impl Type {
     fn as_str(self) -> &'static str {
@@ -40,7 +40,7 @@ impl Type {
             Null => "null",
             Time => "a time",
             Duration => "a duration",
-            Meta => "a type",
+            Class => "a type",
         }
     }
 
@@ -82,7 +82,7 @@ const FUNCTIONS: &[Function] = &[
     ("bytes", None, &[&[Text, Bytes]], 0, Bytes),
     ("bool", None, &[&[Bool, Text]], 0, Bool),
     ("dyn", None, &[ANY], 0, Any),
-    ("type", None, &[ANY], 0, Meta),
+    ("type", None, &[ANY], 0, Class),
     ("timestamp", None, &[&[Text, Time, Whole]], 0, Time),
     ("duration", None, &[&[Text, Duration]], 0, Duration),
     ("getFullYear", Some(&[Time]), &[TEXT], 1, Whole),
@@ -176,7 +176,7 @@ impl Checker<'_, '_> {
             "qos" => Whole,
             "retain" => Bool,
             "ts" => Time,
-            "int" | "uint" | "double" | "string" | "bytes" | "bool" | "list" | "map" | "null_type" => Meta,
+            "int" | "uint" | "double" | "string" | "bytes" | "bool" | "list" | "map" | "null_type" => Class,
             unknown => {
                 let error = WhenError::new(self.places.of(part.id), format!("`{unknown}` is not known here"));
                 return Err(error
@@ -239,7 +239,7 @@ impl Checker<'_, '_> {
                 operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
                 &[left, right],
             ) => {
-                let is_ordered = |t: Type| !matches!(t, List | Map | Null | Meta);
+                let is_ordered = |t: Type| !matches!(t, List | Map | Null | Class);
                 if !left.compares(right) || !is_ordered(left) || !is_ordered(right) {
                     let (left, right) = (left.as_str(), right.as_str());
                     return self.wrong(part, format!("{left} is neither more nor less than {right}"));
@@ -358,7 +358,7 @@ fn sum(operator: &str, left: Type, right: Type) -> Option<Type> {
     if left == Any || right == Any {
         let other = if left == Any { right } else { left };
         return match other {
-            Bool | Null | Map | Meta => None,
+            Bool | Null | Map | Class => None,
             Whole | Decimal => Some(Decimal),
             Text => Some(Text),
             _ => Some(Any),

@@ -132,6 +132,15 @@ impl Database {
         self.apply_limit().await
     }
 
+    /// From now on commits survive at least what this asks for.
+    pub(in crate::store) async fn harden(&mut self, durability: Durability) -> Result<(), DbError> {
+        if durability <= self.durability {
+            return Ok(());
+        }
+        self.durability = durability;
+        self.reopen().await
+    }
+
     /// A connection of its own that reads one queue.
     pub(in crate::store) fn reader(&self, queue: i64) -> Reader {
         Reader::new(self.path.clone(), queue)
@@ -292,8 +301,8 @@ pub(super) async fn connect(
         .create_if_missing(create)
         .busy_timeout(Duration::from_secs(5))
         .statement_cache_capacity(256)
-        // A row may hold a large payload: few of them wait between SQLite's thread and ours.
-        .row_buffer_size(16)
+        // A row may hold a large payload: who reads many asks for few of them then.
+        .row_buffer_size(128)
         // The caller logs what fails, once; and a slow card is no news worth a warning each time.
         .disable_statement_logging();
     let synchronous = match durability {

@@ -12,6 +12,12 @@ use crate::model::Durability;
 use crate::store::policy::row_bytes;
 use crate::store::row::Columns;
 
+/// Rows that are asked for at a time, at least: as many may wait between SQLite's thread and ours, however large they are.
+const FEWEST: usize = 16;
+
+/// And at first, when their size is not known.
+const AT_FIRST: usize = 128;
+
 /// A reader's page cache in KiB: it reads forward, each page once.
 const READER_CACHE: u32 = 256;
 
@@ -20,6 +26,8 @@ pub(in crate::store) struct Reader {
     database: PathBuf,
     connection: Option<SqliteConnection>,
     sql: String,
+    /// Rows that are asked for at a time, at most, by the size of those that came last.
+    most: usize,
 }
 
 impl Reader {
@@ -29,10 +37,10 @@ impl Reader {
             "SELECT n, topic, payload, qos, retain, ts, crc32, properties FROM {} WHERE n > ? ORDER BY n LIMIT ?",
             table(queue)
         );
-        Reader { database, connection: None, sql }
+        Reader { database, connection: None, sql, most: AT_FIRST }
     }
 
-    /// The rows after `after`, in order: at most `rows` of them, and none after the one that reaches `bytes`.
+    /// The rows after `after`, in order: at most `rows` of them, fewer when they are large, and none after the one that reaches `bytes`.
     pub(in crate::store) async fn read(
         &mut self,
         after: u64,
@@ -52,7 +60,8 @@ impl Reader {
             none => none.insert(connect(&self.database, Durability::Normal, READER_CACHE, false).await?),
         };
         let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
-        let mut stream = query.bind(signed(after)).bind(i64::try_from(rows).unwrap_or(i64::MAX)).fetch(connection);
+        let rows = i64::try_from(rows.min(self.most)).unwrap_or(i64::MAX);
+        let mut stream = query.bind(signed(after)).bind(rows).fetch(connection);
         let mut found = Vec::new();
         let mut total = 0;
         while let Some(row) = stream.try_next().await? {
@@ -62,6 +71,9 @@ impl Reader {
             if total >= bytes {
                 break;
             }
+        }
+        if let Some(average) = total.checked_div(found.len() as u64) {
+            self.most = usize::try_from(bytes.saturating_mul(2) / average.max(1)).unwrap_or(usize::MAX).max(FEWEST);
         }
         Ok(found)
     }

@@ -10,7 +10,7 @@ use fieldway::model::{Message, Monotonic, Publisher, QoS, Stamp, Timestamp, Topi
 use fieldway::mqtt::{Codec, Packet, Publish, Version};
 use fieldway::route::{Forwarder, Leaving, Surroundings, bundle};
 
-const FOR: Duration = Duration::from_secs(2);
+const FOR: Duration = Duration::from_secs(1);
 
 fn main() {
     println!("messages a second on one core; a device of 5 points, and of 200");

@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod batches;
+mod births;
 mod cli;
 mod commands;
 mod goldens;

@@ -77,16 +77,16 @@ fn uplink(name: &str, bridge: &Bridge, out: &mut String, lost: &mut Lost) {
     let has_tls = bridge.ca.is_some() || bridge.certificate.is_some();
     let scheme = if has_tls { "mqtts" } else { "mqtt" };
     let urls: Vec<String> = bridge.addresses.iter().map(|address| url(scheme, address)).collect();
-    match urls.as_slice() {
-        [] => lost.push((
-            bridge.line,
-            format!("connection {}: it has no `address`; write its `url` in place of broker.example.com", bridge.name),
-        )),
-        [_, _, ..] => lost
-            .push((bridge.line, format!("connection {}: only the first of its {} addresses", bridge.name, urls.len()))),
-        _ => {}
+    let written: Vec<String> = urls.iter().map(|url| quoted(url)).collect();
+    match written.as_slice() {
+        [] => {
+            let what = "it has no `address`; write its `url` in place of broker.example.com";
+            lost.push((bridge.line, format!("connection {}: {what}", bridge.name)));
+            put(format!("    url: {}", quoted("mqtt://broker.example.com")));
+        }
+        [one] => put(format!("    url: {one}")),
+        several => put(format!("    url: [{}]", several.join(", "))),
     }
-    put(format!("    url: {}", quoted(urls.first().map_or("mqtt://broker.example.com", |url| url))));
     if let Some(id) = &bridge.client_id {
         put(format!("    client_id: {}", quoted(id)));
     }

@@ -192,7 +192,14 @@ async fn check(dir: &Path, before: Promised, after: Promised, told: &str) {
             && between(found.recorded, before.recorded, after.recorded),
         "{found:?} is neither {before:?} nor {after:?} nor between: {told}"
     );
-    let rows = queue.rows.read(usize::MAX >> 1, u64::MAX).await.unwrap();
+    let mut rows = Vec::new();
+    loop {
+        let more = queue.rows.read(usize::MAX >> 1, u64::MAX).await.unwrap();
+        if more.is_empty() {
+            break;
+        }
+        rows.extend(more);
+    }
     let expected = found.done + 1..=found.last;
     assert!(rows.iter().map(Entry::n).eq(expected.clone()), "{} rows, not {expected:?}: {told}", rows.len());
     for entry in &rows {

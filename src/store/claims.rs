@@ -54,6 +54,7 @@ pub(super) struct Claims {
     protected: u64,
     /// The rows that a running transaction drops, first to last.
     dropping: Option<(u64, u64)>,
+    drops: u64,
     writer_knows: bool,
 }
 
@@ -212,9 +213,16 @@ impl Claims {
         true
     }
 
-    /// The transaction that dropped them is over, either way.
-    pub(super) fn end_drop(&mut self) {
-        self.dropping = None;
+    /// The transaction that was to drop them is over; `committed`: they are gone.
+    pub(super) fn end_drop(&mut self, committed: bool) {
+        if self.dropping.take().is_some() && committed {
+            self.drops += 1;
+        }
+    }
+
+    /// How often rows were dropped: what was read before the last time may be gone.
+    pub(super) fn drops(&self) -> u64 {
+        self.drops
     }
 }
 
@@ -240,7 +248,11 @@ mod tests {
         assert!(claims.begin_drop(1, 3));
         assert!(!claims.claim(rows(1..=5)));
         assert_eq!(claims.cursor(), 0);
-        claims.end_drop();
+        claims.end_drop(false);
+        assert_eq!(claims.drops(), 0);
+        assert!(claims.begin_drop(1, 3));
+        claims.end_drop(true);
+        assert_eq!(claims.drops(), 1);
         assert!(claims.claim(rows(4..=5)));
     }
 

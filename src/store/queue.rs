@@ -143,9 +143,9 @@ impl Rows {
     /// Empty when there is nothing new, or when the reader holds a quarter of what the queue may hold: then wait with [`Rows::changed`].
     pub async fn read(&mut self, rows: usize, bytes: u64) -> Result<Vec<Entry>, StoreError> {
         let last = *self.committed.borrow_and_update();
-        let (cursor, room) = {
+        let (cursor, room, drops) = {
             let claims = self.shared.claims();
-            (claims.cursor(), claims.room(self.most_bytes))
+            (claims.cursor(), claims.room(self.most_bytes), claims.drops())
         };
         if cursor >= last || rows == 0 || room == 0 {
             return Ok(Vec::new());
@@ -156,6 +156,10 @@ impl Rows {
             .await
             .map_err(|error| unreadable(&self.database, &error))?;
         let mut claims = self.shared.claims();
+        if claims.drops() != drops {
+            // Some of them may have been dropped, and counted so, since they were read. The commit that did it wakes whoever waits.
+            return Ok(Vec::new());
+        }
         if found.is_empty() {
             claims.pass(last);
         }

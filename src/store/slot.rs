@@ -273,7 +273,7 @@ impl Slot {
         if let Some(acknowledged) = &outcome.acknowledged {
             claims.deleted(acknowledged);
         }
-        claims.end_drop();
+        claims.end_drop(true);
         if let Some((boot, known)) = self.clock_watch.kept(claims.cursor()) {
             self.shared.correct(boot, known);
         }
@@ -314,7 +314,7 @@ impl Slot {
 
     /// The transaction is undone. The messages that came are still there; the writer decides on them.
     pub(super) fn undo(&mut self) {
-        self.shared.claims().end_drop();
+        self.shared.claims().end_drop(false);
         // The reader may wait for rows that were about to be dropped.
         self.committed.send_replace(self.record.next_n - 1);
     }

@@ -5,6 +5,7 @@
 
 use super::format::{Content, Unfit, twice};
 use super::json::Json;
+use crate::model::Timestamp;
 
 /// One line, without its end.
 pub(super) fn line(content: &Content<'_, '_>) -> Result<String, Unfit> {
@@ -37,8 +38,11 @@ pub(super) fn line(content: &Content<'_, '_>) -> Result<String, Unfit> {
         out.push('=');
         put(value, &mut out)?;
     }
-    if let Some(at) = content.time() {
-        out.push_str(&format!(" {}000000", at.0));
+    let own = content.json().and_then(|json| json.get("ts")).and_then(Json::as_text);
+    match (own.and_then(Timestamp::nanos_from_rfc3339), content.time()) {
+        (Some(nanos), _) => out.push_str(&format!(" {nanos}")),
+        (None, Some(at)) => out.push_str(&format!(" {}000000", at.0)),
+        (None, None) => {}
     }
     Ok(out)
 }
@@ -121,6 +125,8 @@ mod tests {
         for (topic, payload, expected) in [
             ("fw/a b/c,d", "1", r"a\ b,gateway=g c\,d=1i"),
             ("fw/a", r#"{"values":{"x\ny":1,"u=v":"l\nm \"q\" \\"}}"#, r#"a,gateway=g x\ y=1i,u\=v="l m \"q\" \\""#),
+            // Two within a millisecond are two.
+            ("fw/a/t", r#"{"ts":"2026-11-20T15:04:05.123456789Z","value":1}"#, "a,gateway=g t=1i 1795187045123456789"),
             ("x/ü", r#"{"C:\\d":true}"#, r"message,gateway=g,topic=x/ü C:\d=true"),
         ] {
             assert_eq!(of(topic, payload).as_deref(), Ok(expected), "{topic} {payload}");

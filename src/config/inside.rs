@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::files::Files;
 use super::tree::{Node, Span};
 
-/// The bytes of the file that hold `part` of a value's text. Where that can't be followed (a folded text, odd escapes), all of it.
+/// The bytes of the file that hold `part` of a value's text. Where that can't be followed (odd escapes), all of it.
 pub(super) fn inside(node: &Node, part: &Range<usize>, files: &Files) -> Span {
     let (Some(scalar), Some(raw)) = (node.scalar(), files.text().get(node.span.clone())) else {
         return node.span.clone();
@@ -17,6 +17,7 @@ pub(super) fn inside(node: &Node, part: &Range<usize>, files: &Files) -> Span {
         _ if raw.starts_with(text) => Some(part.clone()),
         _ => lines(raw, text, part),
     };
+    let found = found.or_else(|| folded(raw, text, part));
     match found {
         Some(found) if found.end <= raw.len() => node.span.start + found.start..node.span.start + found.end,
         _ => node.span.clone(),
@@ -87,6 +88,34 @@ fn lines(raw: &str, text: &str, part: &Range<usize>) -> Option<Range<usize>> {
     None
 }
 
+/// Follows a text whose lines were folded (`>`, or over several lines without it): what is blank there is blank here.
+fn folded(raw: &str, text: &str, part: &Range<usize>) -> Option<Range<usize>> {
+    let quote = raw.starts_with(['\'', '"']);
+    let blank_from = |at: usize| raw[at..].len() - raw[at..].trim_start().len();
+    let mut at = usize::from(quote);
+    at += blank_from(at);
+    let (mut start, mut end) = (None, at);
+    for (decoded, c) in text.char_indices() {
+        if c.is_whitespace() {
+            at += blank_from(at);
+            continue;
+        }
+        if decoded >= part.end {
+            break;
+        }
+        if decoded >= part.start && start.is_none() {
+            start = Some(at);
+        }
+        if !raw[at..].starts_with(c) {
+            return None;
+        }
+        at += c.len_utf8();
+        end = at;
+    }
+    // What is missing at its end has no character of its own.
+    Some(start.unwrap_or(end)..end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +142,10 @@ mod tests {
             ("k: \"a == \\\"x\\\" && tpic\"", "tpic", "tpic"),
             ("k: |\n  a.b > c\n  && tpic\n", "tpic", "tpic"),
             ("k: |\n  a.b > c\n  && tpic\n", "> c", "> c"),
+            ("k: >\n  a.b > c\n  && tpic\n", "tpic", "tpic"),
+            ("k: >-\n  a.b >\n    'ä'\n\n  && tpic == 1\n", "tpic", "tpic"),
+            ("k: a.b > c\n  && tpic == 1\n", "tpic", "tpic"),
+            ("k: \"a.b > c\n  && tpic == 1\"\n", "tpic", "tpic"),
         ] {
             assert_eq!(shown(text, wanted), found, "{text}");
         }

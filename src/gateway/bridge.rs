@@ -11,7 +11,7 @@ use tracing::{debug, info};
 use crate::broker::{HubClosed, HubHandle, KeptSubscription, Outgoing, PublishError, Selector, Submitted};
 use crate::clock::Clock;
 use crate::model::{Filter, Message, Monotonic, Name, Publisher, QoS, Stamp, Topic};
-use crate::route::{Accepter, Forwarder, Leaving, Refused, result_topic};
+use crate::route::{Accepter, Forwarder, Leaving, Refused, hops, result_topic};
 use crate::uplink::{Accepted, Outcome, Settled, Ticket};
 
 /// A command from a cloud is answered after this time, result or not: the cloud must not be kept waiting for ever.
@@ -21,43 +21,49 @@ const COMMANDS: usize = 1_000;
 
 /// The forward rules of one uplink, as the hub asks them.
 pub struct Rules {
+    uplink: Name,
     forwarder: Forwarder,
     returns: Returns,
     leaving: Vec<Leaving>,
 }
 
-/// Where results of the cloud's commands go when no rule forwards them: by the topic that they are published on here.
+/// Where results of the cloud's commands go when no rule forwards them: by the topic that they are published on here, with the ids of the commands
+/// that have one.
 #[derive(Debug, Clone, Default)]
-pub struct Returns(Arc<Mutex<HashMap<Topic, VecDeque<Topic>>>>);
+pub struct Returns(Arc<Mutex<HashMap<Topic, VecDeque<Return>>>>);
+
+/// The id of a command, and where its result goes.
+type Return = (Option<String>, Topic);
 
 impl Returns {
-    fn locked(&self) -> MutexGuard<'_, HashMap<Topic, VecDeque<Topic>>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<Topic, VecDeque<Return>>> {
         // Nothing in it panics halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn expect(&self, here: Topic, there: Topic) {
+    fn expect(&self, here: Topic, id: Option<String>, there: Topic) {
         let mut expected = self.locked();
         if expected.values().map(VecDeque::len).sum::<usize>() < COMMANDS {
-            expected.entry(here).or_default().push_back(there);
+            expected.entry(here).or_default().push_back((id, there));
         }
     }
 
-    fn take(&self, here: &Topic) -> Option<Topic> {
+    fn take(&self, result: &Message) -> Option<Topic> {
         let mut expected = self.locked();
-        let waiting = expected.get_mut(here)?;
-        let there = waiting.pop_front();
+        let waiting = expected.get_mut(&result.topic)?;
+        let place = place_of(waiting, &id_of(result));
+        let there = place.and_then(|place| waiting.remove(place));
         if waiting.is_empty() {
-            expected.remove(here);
+            expected.remove(&result.topic);
         }
-        there
+        there.map(|(_, there)| there)
     }
 }
 
 impl Rules {
     /// Rules whose commands' results go back as `returns` says.
-    pub fn new(forwarder: Forwarder, returns: Returns) -> Rules {
-        Rules { forwarder, returns, leaving: Vec::new() }
+    pub fn new(uplink: Name, forwarder: Forwarder, returns: Returns) -> Rules {
+        Rules { uplink, forwarder, returns, leaving: Vec::new() }
     }
 
     fn hand_over(&mut self, out: &mut Vec<Outgoing>) {
@@ -77,10 +83,13 @@ impl Selector for Rules {
         self.forwarder.take(by, message, at, &mut self.leaving);
         if *by == Publisher::Gateway
             && message.topic.ends_with("/result")
-            && let Some(topic) = self.returns.take(&message.topic)
+            && hops::is_for(&self.uplink, message)
+            && let Some(topic) = self.returns.take(message)
             && self.leaving.is_empty()
         {
-            let message = Message { topic, qos: QoS::AtLeastOnce, retain: false, ..message.clone() };
+            let properties = hops::leaving(message.properties.clone());
+            let payload = message.payload.clone();
+            let message = Message { topic, payload, qos: QoS::AtLeastOnce, retain: false, properties };
             self.leaving.push(Leaving::Queued { message, is_urgent: false });
         }
         self.hand_over(out);
@@ -143,7 +152,9 @@ impl Accepting {
                     return Ok(());
                 },
                 result = results.recv() => match result {
-                    Some((message, by)) => if by == Publisher::Gateway { answer(&message, &mut waiting) },
+                    Some((message, by)) => if by == Publisher::Gateway && hops::is_for(&self.uplink, &message) {
+                        answer(&message, &mut waiting);
+                    },
                     None => return Err(HubClosed),
                 },
             }
@@ -185,7 +196,7 @@ impl Accepting {
     fn await_result(&self, command: &Message, there: &Topic, waiting: &mut Waiting) -> oneshot::Receiver<()> {
         let (done, result) = oneshot::channel();
         if let (Some(here), Some(there)) = (result_topic(&command.topic), result_topic(there)) {
-            self.returns.expect(here.clone(), there);
+            self.returns.expect(here.clone(), id_of(command), there);
             let waiting = waiting.entry(here).or_default();
             waiting.retain(|(_, done)| !done.is_closed());
             waiting.push_back((id_of(command), done));
@@ -242,9 +253,7 @@ async fn settle(
 /// A result came: whose command it is of.
 fn answer(result: &Message, waiting: &mut Waiting) {
     let Some(commands) = waiting.get_mut(&result.topic) else { return };
-    let id = id_of(result);
-    let place =
-        commands.iter().position(|(of, _)| *of == id).or_else(|| commands.iter().position(|(of, _)| of.is_none()));
+    let place = place_of(commands, &id_of(result));
     if let Some((_, done)) = place.and_then(|place| commands.remove(place)) {
         // Who waited may have given up.
         let _ = done.send(());
@@ -254,7 +263,71 @@ fn answer(result: &Message, waiting: &mut Waiting) {
     }
 }
 
+/// The oldest command with this id; without one, what is not known here has the id in another form.
+fn place_of<T>(commands: &VecDeque<(Option<String>, T)>, id: &Option<String>) -> Option<usize> {
+    let first = || (!commands.is_empty()).then_some(0);
+    commands.iter().position(|(of, _)| of == id).or_else(first)
+}
+
 fn id_of(message: &Message) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(&message.payload).ok()?;
     json.get("id").filter(|id| !id.is_null()).map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Monotonic, Timestamp};
+    use crate::route::Surroundings;
+
+    const AT: Stamp =
+        Stamp { monotonic: Monotonic::from_millis(0), since_boot: None, wall: Timestamp(0), synced: true };
+
+    fn topic(text: &str) -> Topic {
+        Topic::new(text).expect("a topic")
+    }
+
+    /// What leaves of the result of a command that `by` brought.
+    fn leaves(rules: &mut Rules, by: Option<&str>, id: &str) -> Vec<String> {
+        let payload = format!("{{\"id\":{id},\"status\":\"done\"}}");
+        let mut result = Message::new(topic("fw/boiler/t/result"), payload, QoS::AtLeastOnce, false);
+        if let Some(uplink) = by {
+            hops::is_result_for(uplink, &mut result);
+        }
+        let mut out = Vec::new();
+        rules.take(&Publisher::Gateway, &result, AT, &mut out);
+        let shown = |outgoing| match outgoing {
+            Outgoing::Queued { message, .. } => {
+                assert_eq!(message.properties, None, "whom it is for stays here");
+                message.topic.to_string()
+            }
+            _ => panic!("a result is queued"),
+        };
+        out.into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_result_goes_back_to_whoever_sent_the_command_and_to_nobody_else() {
+        let uplink = Name::new("cloud").expect("a name");
+        let around = Surroundings {
+            gateway: Name::new("p7").expect("a name"),
+            root: topic("fw"),
+            presence: topic("fw/gateway/state"),
+            uplink: uplink.clone(),
+        };
+        let returns = Returns::default();
+        let mut rules = Rules::new(uplink, Forwarder::new(Vec::new(), around, 1), returns.clone());
+        let here = || topic("fw/boiler/t/result");
+        returns.expect(here(), Some("\"a\"".into()), topic("one/result"));
+        returns.expect(here(), Some("\"b\"".into()), topic("two/result"));
+        returns.expect(here(), None, topic("three/result"));
+        // A client here, and another cloud, had something written meanwhile.
+        assert_eq!(leaves(&mut rules, None, "\"x\""), [""; 0]);
+        assert_eq!(leaves(&mut rules, Some("other"), "\"a\""), [""; 0]);
+        // One that is rejected overtakes those that are on the line.
+        assert_eq!(leaves(&mut rules, Some("cloud"), "null"), ["three/result"]);
+        assert_eq!(leaves(&mut rules, Some("cloud"), "\"b\""), ["two/result"]);
+        assert_eq!(leaves(&mut rules, Some("cloud"), "\"a\""), ["one/result"]);
+        assert_eq!(leaves(&mut rules, Some("cloud"), "\"a\""), [""; 0]);
+    }
 }

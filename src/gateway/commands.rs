@@ -14,6 +14,7 @@ use crate::broker::{HubClosed, HubHandle, KeptSubscription};
 use crate::clock::Clock;
 use crate::command::{Answer, Decision, Desk, Refusal, Status};
 use crate::model::{Device, Monotonic, Name, Order, OrderReport, Publisher};
+use crate::route::hops;
 
 /// Commands that may wait for one bus.
 pub const WAITING: usize = 1_000;
@@ -101,7 +102,10 @@ impl Commands {
     async fn tell(&self, answers: Vec<Answer>, log: &mut Log) -> Result<(), HubClosed> {
         for answer in answers {
             log.tell(&answer, self.clock.now());
-            if let Some(message) = answer.message {
+            if let Some(mut message) = answer.message {
+                if let Publisher::Uplink(uplink) = &answer.by {
+                    hops::is_result_for(uplink, &mut message);
+                }
                 self.hub.publish(message).await?;
             }
         }

@@ -211,7 +211,12 @@ impl Keeping {
         });
         self.pending.push(Pending { settings, queue, accept, live, status });
         let queue = QueueId::normal(index);
-        Outlet { queue, select: Box::new(Rules::new(forwarder, returns)), live: live_sender, live_dropped: overflowed }
+        Outlet {
+            queue,
+            select: Box::new(Rules::new(uplink.name.clone(), forwarder, returns)),
+            live: live_sender,
+            live_dropped: overflowed,
+        }
     }
 
     /// Opens the queue of an uplink that is new or begins anew, and prepares it; its task is to start. Whoever had the queue has ended. Returns the
@@ -237,7 +242,7 @@ impl Keeping {
         known.tallies.forward = with_topics(uplink.forward.iter().map(|rule| &rule.take), forwarder.tallies());
         let outlet = Outlet {
             queue: QueueId::normal(known.index),
-            select: Box::new(Rules::new(forwarder, known.returns.clone())),
+            select: Box::new(Rules::new(uplink.name.clone(), forwarder, known.returns.clone())),
             live: known.live.clone(),
             live_dropped: known.watch.1.clone(),
         };

@@ -43,6 +43,11 @@ impl Timestamp {
     pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
         chrono::DateTime::parse_from_rfc3339(text).ok().map(|moment| Timestamp(moment.timestamp_millis()))
     }
+
+    /// The same in nanoseconds since 1970, for programs that say them; `None` also outside the years 1677 to 2262.
+    pub fn nanos_from_rfc3339(text: &str) -> Option<i64> {
+        chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt()
+    }
 }
 
 impl fmt::Display for Timestamp {

@@ -86,7 +86,7 @@ impl Accepter {
                         break;
                     }
                 }
-                Err(miss) => tally.miss(&miss),
+                Err(miss) => tally.miss(miss),
             }
         }
         if out.is_empty() { Err(refused) } else { Ok(out) }

@@ -62,21 +62,88 @@ fn head(major: u8, argument: u64, out: &mut Vec<u8>) {
 }
 
 fn number(digits: &str, out: &mut Vec<u8>) {
+    let is_whole = !digits.contains(['.', 'e', 'E']) && digits != "-0";
     match Exact::of(digits) {
-        Some(Exact { mantissa, exponent: 0 }) if !digits.contains(['.', 'e', 'E']) && digits != "-0" => {
+        Some(Exact { mantissa, exponent: 0 }) if is_whole => whole(mantissa, out),
+        // So many digits survive the way through a double and back (IEEE 754: 15), near the ends of its range fewer.
+        Some(Exact { mantissa, .. }) if mantissa.unsigned_abs() < 10u128.pow(15) && survives(digits) => {
+            float(digits, out);
+        }
+        Some(Exact { mantissa, exponent }) => {
+            fraction(exponent.into(), out);
             whole(mantissa, out);
         }
-        // So many digits survive the way through a double and back (IEEE 754: 15).
-        Some(Exact { mantissa, exponent }) if mantissa.unsigned_abs() >= 10u128.pow(15) => {
-            head(6, 4, out);
-            begin_array(2, out);
-            whole(exponent.into(), out);
-            whole(mantissa, out);
-        }
-        Some(_) => float(digits, out),
-        // More digits than 38, or an exponent that no measurement has.
-        None => float(digits, out),
+        None => long(digits, out),
     }
+}
+
+/// Begins a decimal fraction; its mantissa follows.
+fn fraction(exponent: i128, out: &mut Vec<u8>) {
+    head(6, 4, out);
+    begin_array(2, out);
+    whole(exponent, out);
+}
+
+/// Whether a double says the same number in its shortest digits.
+fn survives(digits: &str) -> bool {
+    let least = |digits: &str| {
+        let Exact { mut mantissa, mut exponent } = Exact::of(digits)?;
+        while mantissa != 0 && mantissa % 10 == 0 {
+            (mantissa, exponent) = (mantissa / 10, exponent + 1);
+        }
+        Some((mantissa, if mantissa == 0 { 0 } else { exponent }))
+    };
+    digits.parse::<f64>().is_ok_and(|double| double.is_finite() && least(digits) == least(&format!("{double:e}")))
+}
+
+/// A number longer than that is a text: no measurement has one, and turning it to bits costs the square of its length.
+const MAX_DIGITS: usize = 200;
+
+/// A number of more than 38 digits, or with an exponent of more than three.
+fn long(digits: &str, out: &mut Vec<u8>) {
+    let (number, power) = digits.split_once(['e', 'E']).unwrap_or((digits, "0"));
+    let (before, after) = number.split_once('.').unwrap_or((number, ""));
+    let is_negative = before.starts_with('-');
+    let all = format!("{}{after}", before.trim_start_matches('-'));
+    let exponent = power.parse::<i32>().map(|power| i128::from(power) - after.len() as i128);
+    let (Ok(exponent), true) = (exponent, all.len() <= MAX_DIGITS) else { return write_text(digits, out) };
+    if let Ok(mantissa) = format!("{}{all}", if is_negative { "-" } else { "" }).parse::<i128>() {
+        if mantissa == 0 {
+            return float("0.0", out);
+        }
+        fraction(exponent, out);
+        return whole(mantissa, out);
+    }
+    // Base 256, the least first.
+    let mut bytes: Vec<u8> = Vec::new();
+    for digit in all.bytes() {
+        let mut carry = u32::from(digit - b'0');
+        for byte in &mut bytes {
+            carry += u32::from(*byte) * 10;
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        if carry > 0 {
+            bytes.push(carry as u8);
+        }
+    }
+    if exponent != 0 {
+        fraction(exponent, out);
+    }
+    if is_negative {
+        // A negative bignum is -1 - n (§3.4.3).
+        for byte in &mut bytes {
+            let (less, borrows) = byte.overflowing_sub(1);
+            *byte = less;
+            if !borrows {
+                break;
+            }
+        }
+    }
+    head(6, 2 + u64::from(is_negative), out);
+    bytes.reverse();
+    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len() - 1);
+    write_bytes(&bytes[start..], out);
 }
 
 fn whole(number: i128, out: &mut Vec<u8>) {
@@ -188,6 +255,16 @@ mod tests {
             // Through a double, it would end in .616.
             ("18446744073709551.615", "c482221bffffffffffffffff"),
             ("-0", "fa80000000"),
+            ("1e400", "c48219019001"),
+            ("-1e-400", "c48239018f20"),
+            ("5e-324", "fb0000000000000001"),
+            ("123456789012345e-330", "c4823901491b00007048860ddf79"),
+            // 2^128, and a byte more below zero.
+            ("340282366920938463463374607431768211456", "c2510100000000000000000000000000000000"),
+            ("-340282366920938463463374607431768211457", "c3510100000000000000000000000000000000"),
+            ("340282366920938463463374607431768211456.5", "c48220c2510a00000000000000000000000000000005"),
+            ("0e9999", "fa00000000"),
+            ("1e9999", "c48219270f01"),
         ] {
             assert_eq!(hex(json), expected, "{json}");
         }

@@ -5,19 +5,22 @@
 //! length and depth of the expression, by the length of lists that a macro walks through, by the size of regular expressions, and by a
 //! budget of lookups in which a large payload weighs more.
 //!
+//! - `calculate`: arithmetic with JSON's numbers
 //! - `check`: what is known to be wrong before any message has come
 //! - `value`: a message's fields as CEL's values, made when they are asked for
 
+mod calculate;
 mod check;
 mod value;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
-use ::cel::common::types::{self, CelBool, CelDouble, CelInt, CelString, CelUInt};
+use ::cel::common::types::{self, CelBool, CelString};
 use ::cel::common::value::{CowVal, Val};
 use ::cel::context::VariableResolver;
 use ::cel::{Context, Env, ExecutionError, Value};
@@ -31,7 +34,7 @@ pub const MAX_LENGTH: usize = 2_000;
 const MAX_DEPTH: usize = 32;
 /// The compiled size of a regular expression, in bytes: enough for anything that a person writes.
 const MAX_REGEX: usize = 256 << 10;
-/// What one message may cost: a lookup is 1, and 1 more for each KiB of payload that it brings.
+/// What one message may cost: a lookup is 1, and more for a large payload or a long topic that it brings.
 const BUDGET: u32 = 20_000;
 
 /// What an expression may ask of a message.
@@ -95,10 +98,11 @@ impl When {
         let env = Env::stdlib().with_optional_support(false);
         let program = env.compile(text).map_err(|errors| syntax(text, &errors))?;
         let places = Places { text, info: program.source_info() };
-        check::check(program.expression(), &places)?;
+        let whole = check::check(program.expression(), &places)?;
         let mut expression = program.expression().clone();
-        let mut patterns = Vec::new();
-        rewrite(&mut expression, &places, &mut patterns)?;
+        let mut rewriter = Rewriter { places: &places, whole, patterns: Vec::new() };
+        rewriter.rewrite(&mut expression)?;
+        let patterns = rewriter.patterns;
         Ok(When(Arc::new(Compiled { text: text.into(), expression, patterns, env: Arc::new(extended(env)) })))
     }
 
@@ -257,56 +261,89 @@ impl Val for Pattern {
 
 impl ::cel::common::value::StaticVal for Pattern {}
 
-/// The names of our own operations. No expression can name them: `@` begins no identifier.
-const CALCULATE: [(&str, &str); 4] = [
-    (operators::ADD, "@add"),
-    (operators::SUBSTRACT, "@sub"),
-    (operators::MULTIPLY, "@mul"),
-    (operators::DIVIDE, "@div"),
-];
+/// The names of our own operations begin with `@`, as no identifier does.
 const MATCHES: &str = "@matches";
 const PATTERNS: &str = "@pattern";
+const IN_LIST: &str = "@in_list";
 
 /// Replaces arithmetic by ours, which takes whole numbers and decimals together as JSON does, and the patterns of `matches` by compiled ones.
-fn rewrite(expression: &mut IdedExpr, places: &Places<'_>, patterns: &mut Vec<Pattern>) -> Result<(), WhenError> {
-    match &mut expression.expr {
-        Expr::Call(call) => {
-            for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
-                rewrite(part, places, patterns)?;
-            }
-            if let Some((_, ours)) =
-                CALCULATE.iter().find(|(theirs, _)| *theirs == call.func_name && call.args.len() == 2)
-            {
-                call.func_name = (*ours).into();
-            } else if call.func_name == "matches" {
-                compile_pattern(call, places, patterns)?;
-            }
-            Ok(())
-        }
-        Expr::Comprehension(comprehension) => {
-            rewrite(&mut comprehension.iter_range, places, patterns)?;
-            // `map` and `filter` add one to a list, which the crate knows by its own `+`.
-            let step = &mut comprehension.loop_step;
-            match &mut step.expr {
-                Expr::Call(call) => {
-                    for part in call.args.iter_mut().flat_map(parts_of_step) {
-                        rewrite(part, places, patterns)?;
-                    }
-                    Ok(())
+struct Rewriter<'p, 't> {
+    places: &'p Places<'t>,
+    /// The divisions of which the checker knows that both sides are whole by nature.
+    whole: HashSet<u64>,
+    patterns: Vec<Pattern>,
+}
+
+impl Rewriter<'_, '_> {
+    fn rewrite(&mut self, expression: &mut IdedExpr) -> Result<(), WhenError> {
+        let is_whole = self.whole.contains(&expression.id);
+        match &mut expression.expr {
+            Expr::Call(call) => {
+                for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
+                    self.rewrite(part)?;
                 }
-                _ => rewrite(step, places, patterns),
+                if let Some(ours) = calculate::ours(&call.func_name, is_whole).filter(|_| call.args.len() == 2) {
+                    call.func_name = ours.into();
+                } else if matches!(call.func_name.as_str(), operators::EQUALS | operators::NOT_EQUALS) {
+                    // An object or a list that was written down knows only its like; one of a payload knows both.
+                    if let [Expr::Map(_) | Expr::List(_), _] = [&call.args[0].expr, &call.args[1].expr] {
+                        call.args.swap(0, 1);
+                    }
+                } else if let (operators::IN, [_, Expr::List(_)]) =
+                    (call.func_name.as_str(), call.args.iter().map(|part| &part.expr).collect::<Vec<_>>().as_slice())
+                {
+                    call.func_name = IN_LIST.into();
+                } else if call.func_name == "matches" {
+                    self.compile_pattern(call)?;
+                }
+                Ok(())
             }
+            Expr::Comprehension(comprehension) => {
+                self.rewrite(&mut comprehension.iter_range)?;
+                // `map` and `filter` add one to a list, which the crate knows by its own `+`.
+                let step = &mut comprehension.loop_step;
+                match &mut step.expr {
+                    Expr::Call(call) => {
+                        for part in call.args.iter_mut().flat_map(parts_of_step) {
+                            self.rewrite(part)?;
+                        }
+                        Ok(())
+                    }
+                    _ => self.rewrite(step),
+                }
+            }
+            Expr::List(list) => list.elements.iter_mut().try_for_each(|item| self.rewrite(item)),
+            Expr::Select(select) => self.rewrite(&mut select.operand),
+            Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| match &mut entry.expr {
+                ::cel::common::ast::EntryExpr::MapEntry(entry) => {
+                    self.rewrite(&mut entry.key)?;
+                    self.rewrite(&mut entry.value)
+                }
+                ::cel::common::ast::EntryExpr::StructField(field) => self.rewrite(&mut field.value),
+            }),
+            _ => Ok(()),
         }
-        Expr::List(list) => list.elements.iter_mut().try_for_each(|item| rewrite(item, places, patterns)),
-        Expr::Select(select) => rewrite(&mut select.operand, places, patterns),
-        Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| match &mut entry.expr {
-            ::cel::common::ast::EntryExpr::MapEntry(entry) => {
-                rewrite(&mut entry.key, places, patterns)?;
-                rewrite(&mut entry.value, places, patterns)
-            }
-            ::cel::common::ast::EntryExpr::StructField(field) => rewrite(&mut field.value, places, patterns),
-        }),
-        _ => Ok(()),
+    }
+
+    fn compile_pattern(&mut self, call: &mut CallExpr) -> Result<(), WhenError> {
+        if let Some(target) = call.target.take() {
+            call.args.insert(0, *target);
+        }
+        let Some(pattern) = call.args.get_mut(1) else { return Ok(()) };
+        let at = self.places.of(pattern.id);
+        let Expr::Literal(LiteralValue::String(text)) = &pattern.expr else {
+            return Err(WhenError::new(at, "the pattern of `matches` has to be written here, in quotes")
+                .help("a pattern that comes with a message could cost any amount of time"));
+        };
+        let regex = RegexBuilder::new(text.inner()).size_limit(MAX_REGEX).build().map_err(|error| {
+            let said = error.to_string();
+            let said = said.lines().last().unwrap_or_default().trim();
+            WhenError::new(at, format!("this is no regular expression: {said}"))
+        })?;
+        pattern.expr = Expr::Ident(format!("{PATTERNS}{}", self.patterns.len()));
+        self.patterns.push(Pattern(regex));
+        call.func_name = MATCHES.into();
+        Ok(())
     }
 }
 
@@ -323,33 +360,11 @@ fn parts_of_step(argument: &mut IdedExpr) -> Vec<&mut IdedExpr> {
     }
 }
 
-fn compile_pattern(call: &mut CallExpr, places: &Places<'_>, patterns: &mut Vec<Pattern>) -> Result<(), WhenError> {
-    if let Some(target) = call.target.take() {
-        call.args.insert(0, *target);
-    }
-    let Some(pattern) = call.args.get_mut(1) else { return Ok(()) };
-    let at = places.of(pattern.id);
-    let Expr::Literal(LiteralValue::String(text)) = &pattern.expr else {
-        return Err(WhenError::new(at, "the pattern of `matches` has to be written here, in quotes")
-            .help("a pattern that comes with a message could cost any amount of time"));
-    };
-    let regex = RegexBuilder::new(text.inner()).size_limit(MAX_REGEX).build().map_err(|error| {
-        let said = error.to_string();
-        WhenError::new(at, format!("this is no regular expression: {}", said.lines().last().unwrap_or_default().trim()))
-    })?;
-    pattern.expr = Expr::Ident(format!("{PATTERNS}{}", patterns.len()));
-    patterns.push(Pattern(regex));
-    call.func_name = MATCHES.into();
-    Ok(())
-}
-
 /// The standard environment with our operations.
 fn extended(mut env: Env) -> Env {
-    let any = || vec![types::DYN_TYPE, types::DYN_TYPE];
-    env.add_overload("@add", "ours_add", any(), add).expect("no function of the standard library begins with @");
-    env.add_overload("@sub", "ours_sub", any(), subtract).expect("no function of the standard library begins with @");
-    env.add_overload("@mul", "ours_mul", any(), multiply).expect("no function of the standard library begins with @");
-    env.add_overload("@div", "ours_div", any(), divide).expect("no function of the standard library begins with @");
+    calculate::add_to(&mut env);
+    env.add_overload(IN_LIST, "ours_in", vec![types::DYN_TYPE, types::DYN_TYPE], in_list)
+        .expect("no function of the standard library begins with @");
     env.add_overload(MATCHES, "ours_matches", vec![types::STRING_TYPE, types::DYN_TYPE], matches)
         .expect("no function of the standard library begins with @");
     env
@@ -367,35 +382,19 @@ fn matches<'b, 'v>(args: Args<'b, 'v>) -> Outcome<'b, 'v> {
     Ok(CowVal::owned(CelBool::from(regex.is_match(text.inner()))))
 }
 
-/// Both as decimals, when one is a decimal and the other a whole number.
-fn mixed(args: &Args<'_, '_>) -> Option<(f64, f64)> {
-    let number = |value: &CowVal<'_, '_>| {
-        let double = value.downcast_ref::<CelDouble>().map(|d| (*d.inner(), true));
-        let int = || value.downcast_ref::<CelInt>().map(|i| (*i.inner() as f64, false));
-        let uint = || value.downcast_ref::<CelUInt>().map(|u| (*u.inner() as f64, false));
-        double.or_else(int).or_else(uint)
+/// Whether a list that was written down has a value, of a payload perhaps.
+fn in_list<'b, 'v>(args: Args<'b, 'v>) -> Outcome<'b, 'v> {
+    let Some(list) = args[1].as_iterable() else {
+        return Err(ExecutionError::function_error("in", "it needs a list"));
     };
-    let ((left, left_is), (right, right_is)) = (number(&args[0])?, number(&args[1])?);
-    let same_whole = !left_is && !right_is && args[0].get_type().name() == args[1].get_type().name();
-    (!(same_whole || left_is && right_is)).then_some((left, right))
-}
-
-macro_rules! calculate {
-    ($name:ident, $operator:tt, $trait_of:ident, $method:ident, $word:literal) => {
-        fn $name<'b, 'v>(args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-            if let Some((left, right)) = mixed(&args) {
-                return Ok(CowVal::owned(CelDouble::from(left $operator right)));
-            }
-            let unfit = || ExecutionError::no_such_overload($word, args.iter().map(|a| a.get_type().name().to_owned()).collect());
-            let able = args[0].$trait_of().ok_or_else(unfit)?;
-            Ok(CowVal::Owned(able.$method(args[1].as_ref())?.into_owned()))
+    let mut items = list.iter();
+    while let Some(item) = items.next() {
+        if args[0].equals(item) || item.equals(args[0].as_ref()) {
+            return Ok(CowVal::owned(CelBool::from(true)));
         }
-    };
+    }
+    Ok(CowVal::owned(CelBool::from(false)))
 }
-calculate!(add, +, as_adder, add, "+");
-calculate!(subtract, -, as_subtractor, sub, "-");
-calculate!(multiply, *, as_multiplier, mul, "*");
-calculate!(divide, /, as_divider, div, "/");
 
 /// Looks up what an expression names, and keeps account of it.
 struct Lookup<'m, 's> {
@@ -409,7 +408,14 @@ impl VariableResolver for Lookup<'_, '_> {
         if let Some(index) = name.strip_prefix(PATTERNS) {
             return self.patterns.get(index.parse::<usize>().ok()?).map(|pattern| CowVal::Borrowed(pattern));
         }
-        let weight = if name == "payload" { self.subject.message.payload.len() >> 10 } else { 0 };
+        let message = self.subject.message;
+        let weight = match name {
+            "payload" => message.payload.len() >> 8,
+            "topic" => message.topic.len() >> 10,
+            // A list is made of it.
+            "topic_levels" => message.topic.len() >> 6,
+            _ => 0,
+        };
         let cost = 1 + u32::try_from(weight).unwrap_or(BUDGET);
         if self.spent.fetch_add(cost, Ordering::Relaxed) > BUDGET {
             return None;

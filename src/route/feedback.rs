@@ -2,7 +2,7 @@
 //!
 //! What an uplink brought never leaves by it, so one uplink alone can't. Two to the same broker can.
 
-use super::rule::{AcceptRule, ForwardRule};
+use super::rule::{AcceptRule, ForwardRule, Take};
 use super::subject::Place;
 use crate::model::{Name, Topic};
 
@@ -35,16 +35,13 @@ pub fn circle(up: Side<'_>, down: Side<'_>, gateway: &Name, root: &Topic) -> Opt
         for (accept, back) in down.accept.iter().enumerate() {
             let reach = out.take.to.reach(&out.take.topic);
             let Some(start) = meet(&reach, &back.take.topic).and_then(|text| Topic::new(&text).ok()) else { continue };
-            let mut topic = start.clone();
-            let goes_round = (0..ROUNDS).all(|_| {
-                let next = step(down.accept.iter().map(|rule| &rule.take), &topic, gateway, root)
-                    .and_then(|local| step(up.forward.iter().map(|rule| &rule.take), &local, gateway, root));
-                next.is_some_and(|next| {
-                    topic = next;
-                    true
-                })
-            });
-            if goes_round {
+            let mut topics = vec![start.clone()];
+            for _ in 0..ROUNDS {
+                let local = steps(down.accept.iter().map(|rule| (&rule.take, false)), &topics, gateway, root);
+                let shapes = up.forward.iter().map(|rule| (&rule.take, rule.may_leave_out()));
+                topics = steps(shapes, &local, gateway, root);
+            }
+            if !topics.is_empty() {
                 return Some(Circle { forward, accept, topic: start });
             }
         }
@@ -52,17 +49,33 @@ pub fn circle(up: Side<'_>, down: Side<'_>, gateway: &Name, root: &Topic) -> Opt
     None
 }
 
-/// Where the first rule that may take a topic sends it. What `when` will say is not known, so it may.
-fn step<'c>(
-    mut rules: impl Iterator<Item = &'c super::Take>,
-    topic: &Topic,
+/// So many topics at a time are followed.
+const MAX_TOPICS: usize = 64;
+
+/// Where rules may send topics. What `when` will say is not known, so it may hold and it may not: then the rules behind it are asked, as they
+/// are when a rule can't bring some payload into its form.
+fn steps<'c>(
+    rules: impl Iterator<Item = (&'c Take, bool)> + Clone,
+    topics: &[Topic],
     gateway: &Name,
     root: &Topic,
-) -> Option<Topic> {
-    let takes =
-        |take: &&super::Take| take.topic.matches(topic) && !take.except.iter().any(|except| except.matches(topic));
-    let rule = rules.find(takes)?;
-    rule.to.apply(topic, &rule.topic, gateway, Place::of(topic, root)).ok()
+) -> Vec<Topic> {
+    let mut out = Vec::new();
+    for topic in topics {
+        for (take, may_leave_out) in rules.clone() {
+            if !take.topic.matches(topic) || take.except.iter().any(|except| except.matches(topic)) {
+                continue;
+            }
+            let Ok(next) = take.to.apply(topic, &take.topic, gateway, Place::of(topic, root)) else { continue };
+            if !out.contains(&next) && out.len() < MAX_TOPICS {
+                out.push(next);
+            }
+            if take.when.is_none() && !take.goes_on && !may_leave_out {
+                break;
+            }
+        }
+    }
+    out
 }
 
 /// A topic that both filters match.
@@ -99,7 +112,8 @@ fn meet(one: &str, other: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::model::{Filter, QoS};
-    use crate::route::{Take, Template};
+    use crate::route::Template;
+    use crate::route::cel::When;
 
     fn take(topic: &str, to: &str) -> Take {
         let topic = Filter::new(topic).unwrap();
@@ -128,5 +142,24 @@ mod tests {
         assert_eq!(is_circle(("a/#", "b/{rest}"), ("c/#", "a/{rest}")), None);
         assert_eq!(is_circle(("a/#", "b/{rest}"), ("b/#", "d/{rest}")), None);
         assert_eq!(is_circle(("a/+", "b/{1}"), ("b/+", "a/{1}/x")), None);
+    }
+
+    #[test]
+    fn a_rule_that_may_leave_a_message_to_the_next_hides_no_circle() {
+        let is_circle = |first: ForwardRule| {
+            let forward = [first, ForwardRule::plain(take("a/#", "b/{rest}"))];
+            let accept = [AcceptRule { take: take("b/#", "a/{rest}") }];
+            let (up, down) = (Side { forward: &forward, accept: &[] }, Side { forward: &[], accept: &accept });
+            circle(up, down, &Name::new("p7").unwrap(), &Topic::new("fw/p7").unwrap()).is_some()
+        };
+        let plain = ForwardRule::plain(take("a/#", "log/{rest}"));
+        assert!(!is_circle(plain.clone()), "the second never sees it");
+        let mut goes_on = plain.clone();
+        goes_on.take.goes_on = true;
+        assert!(is_circle(goes_on));
+        let mut conditional = plain.clone();
+        conditional.take.when = Some(When::new("payload.t > 60").unwrap());
+        assert!(is_circle(conditional));
+        assert!(is_circle(ForwardRule { format: crate::route::Format::Influx, ..plain }));
     }
 }

@@ -37,6 +37,11 @@ impl Fields {
         self.select.is_empty() && self.rename.is_empty()
     }
 
+    /// Whether `name` is what one of these members at the top is called now.
+    pub(super) fn is_new_name_of(&self, name: &str, members: &[&str]) -> bool {
+        self.rename.iter().any(|(from, to)| to == name && members.contains(&from.as_str()))
+    }
+
     /// The payload with what is selected, under its new names.
     pub fn shape<'a>(&self, json: &Json<'a>) -> Result<Json<'a>, NoFields> {
         let Json::Object(members) = json else { return Err(NoFields::NoObject) };

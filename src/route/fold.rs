@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use super::cbor::Exact;
 use super::json::Json;
 use super::subject::TIMES;
+use crate::model::{SinceBoot, Stamp};
 
 /// What is asked of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +52,21 @@ const MAX_FIELDS: usize = 4_096;
 /// One topic's open window.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
-    from: Option<String>,
-    to: Option<String>,
+    from: Option<Moment>,
+    to: Option<Moment>,
     /// The payload is one value, as a point's: then so is the result.
     single: bool,
     fields: Vec<(String, Field)>,
     bad: Vec<(String, u64)>,
     unit: Option<String>,
+}
+
+/// When a reading was.
+#[derive(Debug, Clone)]
+struct Moment {
+    ts: String,
+    /// What says that its clock had not been set, in its order.
+    marks: Vec<(Cow<'static, str>, Json<'static>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,8 +89,7 @@ struct Numbers {
 
 impl Window {
     /// Takes a payload in. False when there is nothing in it to fold.
-    pub fn take(&mut self, json: &Json<'_>, arrived: &str) -> bool {
-        let at = json.get("ts").and_then(Json::as_text).unwrap_or(arrived);
+    pub fn take(&mut self, json: &Json<'_>, arrived: Stamp) -> bool {
         let (mut values, mut bad): (Vec<(&str, &Json<'_>)>, Vec<&str>) = (Vec::new(), Vec::new());
         let mut single = false;
         match json {
@@ -114,8 +122,9 @@ impl Window {
             return false;
         }
         self.single = single;
-        self.from.get_or_insert_with(|| at.to_owned());
-        self.to = Some(at.to_owned());
+        let at = Moment::of(json, arrived);
+        self.from.get_or_insert_with(|| at.clone());
+        self.to = Some(at);
         if let Some(unit) = json.get("unit").and_then(Json::as_text) {
             self.unit = Some(unit.to_owned());
         }
@@ -154,11 +163,14 @@ impl Window {
     }
 
     /// What the window comes to: `{"ts":…,"from":…,"values":{"flow":{"mean":…}},"bad":{"flow":2}}`, or of single values
-    /// `{"ts":…,"from":…,"value":{"mean":…},"bad":2}`.
+    /// `{"ts":…,"from":…,"value":{"mean":…},"bad":2}`. The marks of a clock that had not been set stay with `ts`; there is no `from` of one.
     pub fn close(self, folds: &[Fold]) -> Json<'static> {
-        let time = |at: Option<String>| at.map_or(Json::Null, Json::text);
-        let mut out: Vec<(Cow<'static, str>, Json<'static>)> =
-            vec![("ts".into(), time(self.to)), ("from".into(), time(self.from))];
+        let mut out: Vec<(Cow<'static, str>, Json<'static>)> = Vec::new();
+        if let Some(Moment { ts, marks }) = self.to {
+            out.push(("ts".into(), Json::text(ts)));
+            out.extend(marks);
+        }
+        out.extend(self.from.filter(|from| from.marks.is_empty()).map(|from| ("from".into(), Json::text(from.ts))));
         let folded = self.fields.into_iter().map(|(name, field)| (Cow::Owned(name), field.fold(folds)));
         let mut values: Vec<(Cow<'static, str>, Json<'static>)> = folded.collect();
         let mut bad: Vec<(Cow<'static, str>, Json<'static>)> =
@@ -172,6 +184,26 @@ impl Window {
             out.push(("bad".into(), Json::Object(bad)));
         }
         Json::Object(out)
+    }
+}
+
+impl Moment {
+    /// A payload's own time; of one that says none, when it came.
+    fn of(json: &Json<'_>, arrived: Stamp) -> Moment {
+        if let Some(ts) = json.get("ts").and_then(Json::as_text) {
+            let marks = TIMES.iter().filter(|key| **key != "ts");
+            let marks = marks.filter_map(|key| Some((Cow::Borrowed(*key), owned(json.get(key)?)))).collect();
+            return Moment { ts: ts.to_owned(), marks };
+        }
+        let mut marks: Vec<(Cow<'static, str>, Json<'static>)> = Vec::new();
+        if !arrived.synced {
+            marks.push(("clock".into(), Json::text("unsynced")));
+            if let Some(SinceBoot { boot, uptime_ms }) = arrived.since_boot {
+                marks.push(("boot".into(), Json::text(boot.to_string())));
+                marks.push(("uptime_ms".into(), Json::whole(uptime_ms)));
+            }
+        }
+        Moment { ts: arrived.wall.to_string(), marks }
     }
 }
 
@@ -252,11 +284,19 @@ fn owned(json: &Json<'_>) -> Json<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{BootId, Monotonic, Timestamp};
+
+    const AT: Stamp = Stamp {
+        monotonic: Monotonic::from_millis(0),
+        since_boot: Some(SinceBoot { boot: BootId(0x5f), uptime_ms: 7_000 }),
+        wall: Timestamp(1_795_187_045_123),
+        synced: true,
+    };
 
     fn folded(payloads: &[&str], folds: &[Fold]) -> String {
         let mut window = Window::default();
         for payload in payloads {
-            window.take(&Json::parse(payload.as_bytes()).expect("valid"), "now");
+            window.take(&Json::parse(payload.as_bytes()).expect("valid"), AT);
         }
         window.close(folds).to_string()
     }
@@ -286,6 +326,30 @@ mod tests {
             folded(&payloads, &[Fold::Min, Fold::Max, Fold::Sum]),
             r#"{"ts":"3","from":"1","value":{"min":18446744073709551614,"max":18446744073709551615,"sum":36893488147419103229},"bad":1,"unit":"Wh"}"#
         );
-        assert_eq!(folded(&["1", "2.5"], &[Fold::Mean]), r#"{"ts":"now","from":"now","value":{"mean":1.75},"bad":0}"#);
+        assert_eq!(
+            folded(&["1", "2.5"], &[Fold::Mean]),
+            r#"{"ts":"2026-11-20T15:04:05.123Z","from":"2026-11-20T15:04:05.123Z","value":{"mean":1.75},"bad":0}"#
+        );
+    }
+
+    #[test]
+    fn a_time_from_before_the_clock_was_set_stays_marked() {
+        let early =
+            r#"{"ts":"1970-01-01T00:00:05.000Z","clock":"unsynced","boot":"0000005f","uptime_ms":5000,"value":1}"#;
+        let late = r#"{"ts":"2026-11-20T15:04:05.123Z","value":3}"#;
+        assert_eq!(
+            folded(&[early, early], &[Fold::Sum]),
+            r#"{"ts":"1970-01-01T00:00:05.000Z","clock":"unsynced","boot":"0000005f","uptime_ms":5000,"value":{"sum":2},"bad":0}"#
+        );
+        assert_eq!(
+            folded(&[early, late], &[Fold::Sum]),
+            r#"{"ts":"2026-11-20T15:04:05.123Z","value":{"sum":4},"bad":0}"#
+        );
+        let mut window = Window::default();
+        window.take(&Json::parse(b"1").expect("valid"), Stamp { synced: false, wall: Timestamp(7_000), ..AT });
+        assert_eq!(
+            window.close(&[Fold::Sum]).to_string(),
+            r#"{"ts":"1970-01-01T00:00:07.000Z","clock":"unsynced","boot":"0000005f","uptime_ms":7000,"value":{"sum":1},"bad":0}"#
+        );
     }
 }

@@ -77,7 +77,7 @@ pub struct Forwarder {
     timers: BTreeSet<(Monotonic, Timer)>,
     held: HashMap<(usize, Topic), Held>,
     windows: HashMap<(usize, Topic), Window>,
-    /// What left last, by rule and topic.
+    /// What left last, by rule and topic, of rules with `on_change`.
     last: HashMap<(usize, u64), u64>,
     batches: HashMap<BatchKey, Open>,
     next_batch: u64,
@@ -93,7 +93,14 @@ enum Timer {
 /// A rule that thins out has sent something of this topic, and perhaps has something newer.
 #[derive(Debug)]
 struct Held {
-    newer: Option<Message>,
+    newer: Option<(Message, Option<Mark>)>,
+}
+
+/// What `on_change` compares: of which topic a message is, and what it says but for the time.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    topic: u64,
+    what: u64,
 }
 
 type BatchKey = (usize, Topic);
@@ -156,7 +163,7 @@ impl Forwarder {
                         return;
                     }
                 }
-                Err(miss) => self.rules[index].1.miss(&miss),
+                Err(miss) => self.rules[index].1.miss(miss),
             }
         }
     }
@@ -173,24 +180,23 @@ impl Forwarder {
             return self.fold(index, &content, source, at, window);
         }
         let message = shape(rule, &content, topic)?;
-        if rule.pace.on_change && !self.is_news(index, &content) {
-            return Ok(());
-        }
-        let rule = &self.rules[index].0;
-        let Some(every) = rule.pace.every else {
-            self.emit(index, message, at.monotonic, out);
-            return Ok(());
-        };
+        let mark = rule.pace.on_change.then(|| mark(rule, &content));
+        let every = rule.pace.every;
         let key = (index, source.clone());
-        if let Some(held) = self.held.get_mut(&key) {
-            held.newer = Some(message);
+        if every.is_some()
+            && let Some(held) = self.held.get_mut(&key)
+        {
+            // Whether it is news shows when it would leave.
+            held.newer = Some((message, mark));
             return Ok(());
         }
-        if self.held.len() < MAX_TOPICS {
+        if self.leaves(index, message, mark, at.monotonic, out)
+            && let Some(every) = every
+            && self.held.len() < MAX_TOPICS
+        {
             self.timers.insert((at.monotonic + every, Timer::Held(index, source.clone())));
             self.held.insert(key, Held { newer: None });
         }
-        self.emit(index, message, at.monotonic, out);
         Ok(())
     }
 
@@ -206,10 +212,10 @@ impl Forwarder {
         let key = (index, source.clone());
         let is_new = !self.windows.contains_key(&key);
         if is_new && self.windows.len() >= MAX_TOPICS {
-            return Err(Miss::Nothing);
+            return Err(Miss::TooManyTopics(MAX_TOPICS));
         }
         let open = self.windows.entry(key.clone()).or_default();
-        if !open.take(json, &at.wall.to_string()) {
+        if !open.take(json, at) {
             if is_new {
                 self.windows.remove(&key);
             }
@@ -221,27 +227,27 @@ impl Forwarder {
         Ok(())
     }
 
-    /// Whether this differs, in more than its time, from what left last of its topic.
-    fn is_news(&mut self, index: usize, content: &Content<'_, '_>) -> bool {
-        let hash = |feed: &dyn Fn(&mut DefaultHasher)| {
-            let mut hasher = DefaultHasher::new();
-            feed(&mut hasher);
-            hasher.finish()
-        };
-        let topic = hash(&|hasher| content.subject.message.topic.hash(hasher));
-        let what = match content.json() {
-            Some(Json::Object(members)) => {
-                let kept = members.iter().filter(|(key, _)| !TIMES.contains(&key.as_ref()));
-                let kept = Json::Object(kept.cloned().collect()).to_string();
-                hash(&|hasher| kept.hash(hasher))
+    /// Lets a message go, unless it says no more than what left last of its topic. Returns whether it left.
+    fn leaves(
+        &mut self,
+        index: usize,
+        message: Message,
+        mark: Option<Mark>,
+        now: Monotonic,
+        out: &mut Vec<Leaving>,
+    ) -> bool {
+        if let Some(Mark { topic, what }) = mark {
+            if self.last.get(&(index, topic)) == Some(&what) {
+                return false;
             }
-            _ => hash(&|hasher| content.subject.message.payload.hash(hasher)),
-        };
-        if self.last.len() >= 10 * MAX_TOPICS {
-            // Told once more rather than never.
-            self.last.clear();
+            if self.last.len() >= 10 * MAX_TOPICS {
+                // Told once more rather than never.
+                self.last.clear();
+            }
+            self.last.insert((index, topic), what);
         }
-        self.last.insert((index, topic), what) != Some(what)
+        self.emit(index, message, now, out);
+        true
     }
 
     /// Lets a message go by a rule: alone, or into a batch.
@@ -310,17 +316,17 @@ impl Forwarder {
             Timer::Held(index, topic) => {
                 let key = (index, topic.clone());
                 let Some(held) = self.held.get_mut(&key) else { return };
-                match held.newer.take() {
-                    Some(message) => {
-                        let every = self.rules[index].0.pace.every.unwrap_or_default();
-                        // On its grid, unless that was long ago.
-                        let next = if at.monotonic.since(due) < every { due + every } else { at.monotonic + every };
-                        self.timers.insert((next, Timer::Held(index, topic)));
-                        self.emit(index, message, at.monotonic, out);
-                    }
-                    None => {
-                        self.held.remove(&key);
-                    }
+                let has_left = match held.newer.take() {
+                    Some((message, mark)) => self.leaves(index, message, mark, at.monotonic, out),
+                    None => false,
+                };
+                if has_left {
+                    let every = self.rules[index].0.pace.every.unwrap_or_default();
+                    // On its grid, unless that was long ago.
+                    let next = if at.monotonic.since(due) < every { due + every } else { at.monotonic + every };
+                    self.timers.insert((next, Timer::Held(index, topic)));
+                } else {
+                    self.held.remove(&key);
                 }
             }
             Timer::Window(index, topic) => {
@@ -339,16 +345,9 @@ impl Forwarder {
     fn conclude(&mut self, index: usize, topic: Topic, window: Window, at: Stamp, out: &mut Vec<Leaving>) {
         let (rule, tally) = &self.rules[index];
         let Some(aggregate) = &rule.aggregate else { return };
-        let json = window.close(&aggregate.values);
-        let message = Message::new(topic, Bytes::new(), rule.take.qos, false);
-        let around = self.around.clone();
-        let subject = Subject::new(&message, &around.root, at.synced.then_some(at.wall));
-        let to = rule.take.to.apply(&message.topic, &rule.take.topic, &around.gateway, subject.place);
-        let content = Content { subject: &subject, shaped: Some(json), gateway: &around.gateway };
-        let shaped = to.map_err(Miss::from).and_then(|to| shape(rule, &content, to));
-        match shaped {
+        match concluded(rule, &self.around, topic, window.close(&aggregate.values), at) {
             Ok(message) => self.emit(index, message, at.monotonic, out),
-            Err(miss) => tally.miss(&miss),
+            Err(miss) => tally.miss(miss),
         }
     }
 
@@ -368,9 +367,43 @@ impl Forwarder {
         let subject = Subject::new(state, &self.around.root, None);
         self.rules.iter().find_map(|(rule, _)| {
             let topic = rule.take.judge(&subject, &self.around.gateway).ok()?;
-            Some(Message { topic, ..state.clone() })
+            Some(Message { topic, retain: rule.take.retain.of(state.retain), ..state.clone() })
         })
     }
+}
+
+/// What a window on `topic` comes to, as it leaves.
+pub(super) fn concluded(
+    rule: &ForwardRule,
+    around: &Surroundings,
+    topic: Topic,
+    json: Json<'static>,
+    at: Stamp,
+) -> Result<Message, Miss> {
+    let message = Message::new(topic, Bytes::new(), rule.take.qos, false);
+    let subject = Subject::new(&message, &around.root, at.synced.then_some(at.wall));
+    let to = rule.take.to.apply(&message.topic, &rule.take.topic, &around.gateway, subject.place)?;
+    shape(rule, &Content { subject: &subject, shaped: Some(json), gateway: &around.gateway }, to)
+}
+
+/// Of a message as it would leave by a rule with `on_change`.
+fn mark(rule: &ForwardRule, content: &Content<'_, '_>) -> Mark {
+    let hash = |feed: &dyn Fn(&mut DefaultHasher)| {
+        let mut hasher = DefaultHasher::new();
+        feed(&mut hasher);
+        hasher.finish()
+    };
+    let is_time = |key: &str| TIMES.contains(&key) || rule.fields.is_new_name_of(key, &TIMES);
+    let topic = hash(&|hasher| content.subject.message.topic.hash(hasher));
+    let what = match content.json() {
+        Some(Json::Object(members)) => {
+            let kept = members.iter().filter(|(key, _)| !is_time(key));
+            let kept = Json::Object(kept.cloned().collect()).to_string();
+            hash(&|hasher| kept.hash(hasher))
+        }
+        _ => hash(&|hasher| content.subject.message.payload.hash(hasher)),
+    };
+    Mark { topic, what }
 }
 
 /// The message that a rule makes of a payload: alone, or as a piece of its batch.

@@ -14,6 +14,8 @@ pub const SENDER: &str = "gateway";
 /// Of a retained message that an uplink brought, which one; it stays in this gateway. Who published what is retained is not known any more
 /// when it is offered to an uplink that has lost everything.
 pub const FROM: &str = "fieldway-from";
+/// Of the result of a command that an uplink brought, which one; it stays in this gateway.
+pub const FOR: &str = "fieldway-for";
 /// What a sender adds beside it: of no meaning beyond the next hop.
 const MARKS: [&str; 3] = [SENDER, "epoch", "n"];
 
@@ -57,7 +59,8 @@ pub fn may_pass(own: &str, path: &[&str]) -> Result<(), Round> {
 pub fn arrived(properties: Option<Box<Properties>>) -> Option<Box<Properties>> {
     let mut properties = properties?;
     let passed = path(Some(&properties)).join(" ");
-    properties.user.retain(|(name, _)| name != HOPS && name != FROM && !MARKS.contains(&name.as_str()));
+    let is_ours = |name: &str| name == HOPS || name == FROM || name == FOR || MARKS.contains(&name);
+    properties.user.retain(|(name, _)| !is_ours(name));
     if !passed.is_empty() {
         properties.user.push((HOPS.into(), passed));
     }
@@ -71,10 +74,21 @@ pub fn came_by(uplink: &str, message: &mut Message) {
     }
 }
 
+/// Notes which uplink brought the command that this is the result of.
+pub fn is_result_for(uplink: &str, message: &mut Message) {
+    message.properties.get_or_insert_default().user.push((FOR.into(), uplink.into()));
+}
+
+/// Whether this is the result of a command that an uplink brought.
+pub fn is_for(uplink: &str, message: &Message) -> bool {
+    let user = message.properties.as_deref().map(|properties| properties.user.as_slice()).unwrap_or_default();
+    user.iter().any(|(name, value)| name == FOR && value == uplink)
+}
+
 /// Without what only this gateway is to know.
 pub fn leaving(properties: Option<Box<Properties>>) -> Option<Box<Properties>> {
     let mut properties = properties?;
-    properties.user.retain(|(name, _)| name != FROM);
+    properties.user.retain(|(name, _)| name != FROM && name != FOR);
     (*properties != Properties::default()).then_some(properties)
 }
 

@@ -9,6 +9,9 @@ use std::fmt::Write;
 /// Objects and lists may be nested so deep.
 pub const MAX_DEPTH: usize = 32;
 
+/// What is wrong with what is nested deeper.
+pub(super) const TOO_DEEP: &str = "it is nested too deep";
+
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json<'a> {
@@ -345,7 +348,7 @@ impl<'a> Reader<'a> {
 
     fn open(&mut self, depth: usize) -> Result<(), NoJson> {
         if depth > MAX_DEPTH {
-            return Err(self.wrong("it is nested too deep"));
+            return Err(self.wrong(TOO_DEEP));
         }
         self.at += 1;
         Ok(())

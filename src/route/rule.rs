@@ -123,6 +123,9 @@ pub enum Miss {
     /// There is nothing to aggregate.
     #[error("there is no value in it to aggregate")]
     Nothing,
+    /// A further topic finds no room.
+    #[error("windows of {0} topics are open, and a rule has no more at a time")]
+    TooManyTopics(usize),
     /// The format can't hold it.
     #[error("{0}")]
     Unfit(#[from] Unfit),
@@ -183,10 +186,18 @@ impl ForwardRule {
         let shaped = if self.fields.is_all() {
             None
         } else {
-            let json = subject.json().map_err(|_| NoFields::NoObject)?;
+            let json = subject.json().map_err(|unread| match unread.hides_json() {
+                true => Miss::Unfit(Unfit::Unread(unread)),
+                false => NoFields::NoObject.into(),
+            })?;
             Some(self.fields.shape(json)?)
         };
         Ok(Content { subject, shaped, gateway })
+    }
+
+    /// Whether some messages that its filters and `when` would take are left to the rules after it all the same.
+    pub(super) fn may_leave_out(&self) -> bool {
+        !self.fields.is_all() || self.aggregate.is_some() || self.format != Format::Json || self.batch.is_some()
     }
 
     /// Whether a piece of a batch has to say which topic it is from.

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::json::{Json, NoJson};
+use super::json::{Json, NoJson, TOO_DEEP};
 use crate::model::{Message, Timestamp, Topic};
 
 /// Larger payloads are forwarded as they are; no rule looks into them.
@@ -110,6 +110,13 @@ pub enum Unread {
     /// It is text or bytes.
     #[error(transparent)]
     NoJson(#[from] NoJson),
+}
+
+impl Unread {
+    /// Whether there may be JSON in it all the same.
+    pub(super) fn hides_json(self) -> bool {
+        matches!(self, Unread::TooLarge(_) | Unread::NoJson(NoJson { what: TOO_DEEP, .. }))
+    }
 }
 
 impl<'m> Subject<'m> {

@@ -13,7 +13,7 @@ pub struct Tally {
     unmatched: AtomicU64,
     unclear: AtomicU64,
     unshaped: AtomicU64,
-    last: Mutex<Option<String>>,
+    last: Mutex<Option<Miss>>,
 }
 
 /// The counters of one rule at a moment.
@@ -42,8 +42,8 @@ impl Tally {
         self.left.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn miss(&self, miss: &Miss) {
-        let counter = match miss {
+    pub(super) fn miss(&self, miss: Miss) {
+        let counter = match &miss {
             Miss::Topic | Miss::Excepted(_) => return,
             Miss::When => {
                 self.unmatched.fetch_add(1, Ordering::Relaxed);
@@ -52,12 +52,10 @@ impl Tally {
             Miss::Unclear(_) => &self.unclear,
             _ => &self.unshaped,
         };
-        // The text is made for the first and then for few: it is for people.
-        let before = counter.fetch_add(1, Ordering::Relaxed);
-        if before.is_multiple_of(256)
-            && let Ok(mut last) = self.last.lock()
-        {
-            *last = Some(miss.to_string());
+        counter.fetch_add(1, Ordering::Relaxed);
+        // Its text is made when somebody asks.
+        if let Ok(mut last) = self.last.lock() {
+            *last = Some(miss);
         }
     }
 
@@ -70,7 +68,7 @@ impl Tally {
             unmatched: of(&self.unmatched),
             unclear: of(&self.unclear),
             unshaped: of(&self.unshaped),
-            last_reason: self.last.lock().ok().and_then(|last| last.clone()),
+            last_reason: self.last.lock().ok().and_then(|last| last.as_ref().map(Miss::to_string)),
         }
     }
 }

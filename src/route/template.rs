@@ -138,13 +138,26 @@ impl Template {
         Ok(Topic::new(&self.write(&pieces, gateway)?)?)
     }
 
-    /// Whether topics that differ and match `filter` become topics that differ.
+    /// Whether topics that differ and match `filter` become topics that differ: everything that the wildcards match is there, and a slash
+    /// says where each begins.
     pub fn tells_apart(&self, filter: &Filter) -> bool {
         let has = |part: &Part| self.parts.contains(part);
+        if has(&Part::Topic) {
+            return true;
+        }
         let plus = filter.split('/').filter(|level| *level == "+").count();
-        has(&Part::Topic)
-            || (0..plus).all(|n| has(&Part::Plus(n))) && (!filter.ends_with('#') || has(&Part::Rest))
-            || has(&Part::Device) && has(&Part::Point)
+        if !(0..plus).all(|n| has(&Part::Plus(n))) || filter.ends_with('#') && !has(&Part::Rest) {
+            return false;
+        }
+        let mut is_apart = true;
+        self.parts.iter().all(|part| match part {
+            Part::Text(text) => {
+                is_apart |= text.contains('/');
+                true
+            }
+            Part::Gateway => true,
+            _ => std::mem::replace(&mut is_apart, false),
+        })
     }
 
     /// The topics that come out, as a filter: `+` and `#` where the names are.
@@ -164,13 +177,19 @@ impl Template {
     fn write(&self, pieces: &Pieces<'_>, gateway: &str) -> Result<String, Unfilled> {
         let Pieces { topic, plus, rest, place } = pieces;
         let mut out = String::new();
-        for part in &self.parts {
+        let mut parts = self.parts.iter().peekable();
+        while let Some(part) = parts.next() {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Topic => out.push_str(topic),
-                // `a/#` matches `a` too; then there is no rest and no slash before it.
+                // `a/#` matches `a` too; then there is no rest, and no slash before it, or else after it.
                 Part::Rest if rest.is_none() && out.ends_with('/') => {
                     out.pop();
+                }
+                Part::Rest if rest.is_none() && out.is_empty() => {
+                    if let Some(Part::Text(text)) = parts.next_if(|next| matches!(next, Part::Text(_))) {
+                        out.push_str(text.strip_prefix('/').unwrap_or(text));
+                    }
                 }
                 Part::Rest => out.push_str(rest.unwrap_or_default()),
                 Part::Plus(n) => out.push_str(plus.get(*n).copied().unwrap_or_default()),
@@ -252,6 +271,8 @@ mod tests {
         assert_eq!(apply("sites/{rest}", "fieldway/#", "fieldway"), "sites");
         assert_eq!(apply("sites/{rest}", "fieldway/#", "fieldway/"), "sites/");
         assert_eq!(apply("{rest}/x", "#", "a"), "a/x");
+        assert_eq!(apply("{rest}/x", "a/#", "a/"), "/x");
+        assert_eq!(apply("{rest}/x", "a/#", "a"), "x");
         assert_eq!(apply("{2}/{1}", "a/+/b/+", "a/x/b/y"), "y/x");
         assert_eq!(apply("{gateway}/{topic}", "#", "a/b"), "plant-7/a/b");
         assert_eq!(apply("{1}/{rest}", "+//#", "a//b/c"), "a/b/c");
@@ -285,6 +306,12 @@ mod tests {
             ("all", "a/#", "all", false),
             ("one", "a/b", "one", true),
             ("{gateway}/{topic}", "a/+", "+/a/+", true),
+            ("{1}/x-{rest}", "+/a/#", "+/x-#", true),
+            // `a`, `bc` and `ab`, `c` would be one.
+            ("{1}{2}", "+/+", "++", false),
+            ("{1}-{2}", "+/+", "+-+", false),
+            // The point and its result would be one.
+            ("{device}/{point}", "fw/#", "+/+", false),
         ] {
             let filter = Filter::new(filter).unwrap();
             let template = Template::parse(template, &filter).unwrap();

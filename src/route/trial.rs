@@ -3,7 +3,7 @@
 use super::accept::{Accepter, Refused};
 use super::bundle::bundle;
 use super::fold::Window;
-use super::forward::{Surroundings, shape};
+use super::forward::{Surroundings, concluded, shape};
 use super::hops;
 use super::rule::{ForwardRule, Miss};
 use super::subject::Subject;
@@ -55,18 +55,19 @@ fn leaves(
     at: Stamp,
 ) -> Result<(Message, Vec<String>), Miss> {
     let topic = rule.take.judge(subject, &around.gateway)?;
-    let mut content = rule.content(subject, &around.gateway)?;
+    let content = rule.content(subject, &around.gateway)?;
     let mut notes = Vec::new();
-    if let Some(aggregate) = &rule.aggregate {
+    let mut message = if let Some(aggregate) = &rule.aggregate {
         let mut window = Window::default();
         let json = content.json().ok_or(Miss::Nothing)?;
-        if !window.take(json, &at.wall.to_string()) {
+        if !window.take(json, at) {
             return Err(Miss::Nothing);
         }
-        content.shaped = Some(window.close(&aggregate.values));
         notes.push(format!("after {:?}, with all that came by then; this is what it would be alone", aggregate.window));
-    }
-    let mut message = shape(rule, &content, topic)?;
+        concluded(rule, around, subject.message.topic.clone(), window.close(&aggregate.values), at)?
+    } else {
+        shape(rule, &content, topic)?
+    };
     if rule.pace.on_change {
         notes.push("only if it differs from the one before, in more than its time".into());
     }

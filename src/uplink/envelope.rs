@@ -114,13 +114,13 @@ impl Envelope {
             ..PublishRef::new(&row.message, packet_id)
         };
         encode(&mut self.aliases, codec, packet, &row.message.topic, out).map_err(Unfit)?;
-        self.note_sent(&row.message);
+        self.note_sent(&row.message, dup && qos == QoS::ExactlyOnce);
         Ok(())
     }
 
-    fn note_sent(&self, message: &Message) {
+    fn note_sent(&self, message: &Message, again: bool) {
         if let Some(echoes) = &self.echoes {
-            echoes.lock().unwrap_or_else(PoisonError::into_inner).sent(message);
+            echoes.lock().unwrap_or_else(PoisonError::into_inner).sent(message, again);
         }
     }
 
@@ -137,7 +137,7 @@ impl Envelope {
         own.user.push(("gateway".into(), self.gateway.clone()));
         let properties = (self.version == Version::V5).then_some(&own);
         codec.encode_publish(&PublishRef { retain, properties, ..PublishRef::new(message, packet_id) }, out)?;
-        self.note_sent(message);
+        self.note_sent(message, false);
         Ok(())
     }
 }

@@ -21,10 +21,10 @@ pub struct TestArgs {
     #[command(flatten)]
     config: ConfigArg,
     /// The message's topic: a local one, or, down, one of the cloud
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     topic: String,
     /// Its payload
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
     payload: String,
     /// up: from here to the cloud; down: from the cloud to here
     #[arg(long, value_enum, default_value_t = Direction::Up)]

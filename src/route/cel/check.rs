@@ -2,6 +2,8 @@
 //!
 //! What a payload holds is not known before it has come, so everything taken from it may be anything.
 
+use std::collections::HashSet;
+
 use ::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use super::super::subject::Kind;
@@ -100,12 +102,12 @@ const FUNCTIONS: &[Function] = &[
 /// The words that `kind` and `quality` can be.
 const QUALITIES: [&str; 3] = ["good", "uncertain", "bad"];
 
-/// Checks a whole expression.
-pub(super) fn check(expression: &IdedExpr, places: &Places<'_>) -> Result<(), WhenError> {
-    let mut checker = Checker { places, locals: Vec::new() };
+/// Checks a whole expression. Returns the divisions whose sides are both whole, whatever comes.
+pub(super) fn check(expression: &IdedExpr, places: &Places<'_>) -> Result<HashSet<u64>, WhenError> {
+    let mut checker = Checker { places, locals: Vec::new(), whole: HashSet::new() };
     let result = checker.of(expression, 0)?;
     if result.is(Bool) {
-        return Ok(());
+        return Ok(checker.whole);
     }
     let error = WhenError::new(0..places.text.len(), format!("it comes to {}, not to true or false", result.as_str()));
     Err(error.help("compare it with something, for example with `==` or `>`"))
@@ -115,6 +117,8 @@ struct Checker<'p, 't> {
     places: &'p Places<'t>,
     /// The names of the macros around.
     locals: Vec<(String, Type)>,
+    /// The divisions of whole numbers.
+    whole: HashSet<u64>,
 }
 
 impl Checker<'_, '_> {
@@ -275,7 +279,12 @@ impl Checker<'_, '_> {
                 operators::ADD | operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO,
                 &[left, right],
             ) => match sum(name, left, right) {
-                Some(result) => Ok(result),
+                Some(result) => {
+                    if name == operators::DIVIDE && result == Whole {
+                        self.whole.insert(part.id);
+                    }
+                    Ok(result)
+                }
                 None => {
                     let (left, right) = (left.as_str(), right.as_str());
                     self.wrong(part, format!("{left} `{}` {right} is nothing", name.trim_matches('_')))

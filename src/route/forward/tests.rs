@@ -136,6 +136,79 @@ fn what_has_not_changed_but_for_its_time_stays() {
 }
 
 #[test]
+fn a_value_that_went_back_before_its_time_came_has_not_changed() {
+    let mut quiet = plain("fw/#", "up/{rest}");
+    quiet.pace = crate::route::Pace { every: Some(Duration::from_secs(10)), on_change: true };
+    let mut forwarder = forwarder(vec![quiet]);
+    assert_eq!(forwarder.gets(0, "fw/a", "1"), ["up/a 1"]);
+    assert_eq!(forwarder.gets(1_000, "fw/a", "2"), [""; 0]);
+    assert_eq!(forwarder.gets(2_000, "fw/a", "1"), [""; 0]);
+    assert_eq!(forwarder.ticks(10_000), [""; 0]);
+    assert_eq!(forwarder.next_due(), None);
+    assert_eq!(forwarder.gets(11_000, "fw/a", "1"), [""; 0]);
+    assert_eq!(forwarder.gets(12_000, "fw/a", "2"), ["up/a 2"]);
+    assert_eq!(forwarder.gets(13_000, "fw/a", "3"), [""; 0]);
+    assert_eq!(forwarder.ticks(22_000), ["up/a 3"]);
+}
+
+#[test]
+fn a_time_with_a_new_name_is_still_a_time() {
+    let mut quiet = plain("fw/#", "up/{rest}");
+    quiet.pace.on_change = true;
+    quiet.fields.rename = vec![("ts".into(), "zeit".into())];
+    let mut forwarder = forwarder(vec![quiet]);
+    assert_eq!(forwarder.gets(0, "fw/a", r#"{"ts":"1","value":1}"#), [r#"up/a {"zeit":"1","value":1}"#]);
+    assert_eq!(forwarder.gets(0, "fw/a", r#"{"ts":"2","value":1}"#), [""; 0]);
+}
+
+#[test]
+fn the_gateways_state_is_retained_as_its_rule_says() {
+    for (retain, expected) in [(RetainRule::Keep, true), (RetainRule::Never, false)] {
+        let forwarder = forwarder(vec![rule("fw/#", &[], "up/{rest}", QoS::AtLeastOnce, retain)]);
+        let state = Message { retain: true, ..message("fw/gateway/state", "online") };
+        assert_eq!(forwarder.presence(&state).map(|state| state.retain), Some(expected));
+    }
+}
+
+#[test]
+fn a_message_can_be_tried_and_is_then_as_it_leaves() {
+    let mut folding = rule("fw/#", &[], "up/{rest}", QoS::AtLeastOnce, RetainRule::Keep);
+    folding.aggregate = Some(Aggregate { window: Duration::from_secs(60), values: vec![Fold::Max] });
+    let rules = vec![folding];
+    let retained = Message { retain: true, ..message("fw/a/t", r#"{"ts":"T","value":1}"#) };
+    let tried = crate::route::try_up(&rules, &around(), &retained, at(0));
+    let mut forwarder = forwarder(rules);
+    let mut out = Vec::new();
+    forwarder.take(&Publisher::Gateway, &retained, at(0), &mut out);
+    forwarder.tick(at(60_000), &mut out);
+    let [Leaving::Queued { message, .. }] = out.as_slice() else { panic!("{out:?}") };
+    assert_eq!(tried[0].outcome.as_ref(), Some(&Ok(message.clone())));
+}
+
+#[test]
+fn a_payloads_own_topic_is_not_lost_in_a_batch() {
+    let mut batched = plain("fw/#", "up");
+    batched.batch = Some(BatchRule { messages: 3, delay: Duration::from_secs(5), size: 1_000 });
+    let mut forwarder = forwarder(vec![batched]);
+    assert_eq!(
+        forwarder.gets(0, "fw/a", r#"{"topic":"mine","v":1}"#),
+        [r#"piece 1 up {"topic":"fw/a","value":{"topic":"mine","v":1}}"#]
+    );
+}
+
+#[test]
+fn json_that_is_not_looked_into_is_no_text() {
+    let mut batched = plain("fw/#", "up");
+    batched.batch = Some(BatchRule { messages: 3, delay: Duration::from_secs(5), size: 1_000 });
+    let mut forwarder = forwarder(vec![batched, plain("#", "rest")]);
+    let deep = format!("{}1{}", "[".repeat(33), "]".repeat(33));
+    assert_eq!(forwarder.gets(0, "fw/a", &deep), [format!("rest {deep}")]);
+    let large = format!("[{}1]", " ".repeat(300 << 10));
+    assert_eq!(forwarder.gets(0, "fw/a", &large), [format!("rest {large}")]);
+    assert_eq!(forwarder.tallies()[0].counts().unshaped, 2);
+}
+
+#[test]
 fn a_window_begins_with_its_first_reading_and_leaves_one_message() {
     let mut folding = plain("fw/#", "up/{rest}");
     folding.aggregate = Some(Aggregate { window: Duration::from_secs(60), values: vec![Fold::Mean, Fold::Count] });
@@ -178,5 +251,9 @@ fn a_message_that_no_rule_can_tell_about_goes_to_the_next_and_is_counted() {
     assert_eq!(forwarder.gets(0, "fw/a", "online"), ["rest online"]);
     let counts = forwarder.tallies()[0].counts();
     assert_eq!((counts.taken, counts.unmatched, counts.unclear), (1, 1, 2));
-    assert_eq!(counts.last_reason.as_deref(), Some("`when` can't be told: there is no field `values`"));
+    assert_eq!(
+        counts.last_reason.as_deref(),
+        Some("`when` can't be told: the payload is no object: it is not JSON: at byte 0, no value begins like this"),
+        "the last"
+    );
 }

@@ -14,6 +14,14 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+#[test]
+fn the_corpus_of_the_fuzz_target_passes() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/bridge");
+    let inputs: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(inputs.len() > 30, "found only {}", inputs.len());
+    inputs.iter().for_each(|input| exercise::exercise(&std::fs::read(input).unwrap()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]

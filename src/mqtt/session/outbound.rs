@@ -21,6 +21,8 @@ pub struct Outbound<T> {
     allowed: u16,
     /// Sent on this connection and not finished.
     on_wire: u16,
+    /// Of these, those for which it is our turn: their PUBREC came and is not kept yet.
+    recording: u16,
     /// The same of others on this connection.
     others: u16,
     /// While something from before the reconnect waits to be sent again: the last that was. Outer `None`: nothing waits.
@@ -110,6 +112,7 @@ impl<T> Outbound<T> {
             window,
             allowed: window,
             on_wire: 0,
+            recording: 0,
             others: 0,
             resending: None,
         }
@@ -118,7 +121,7 @@ impl<T> Outbound<T> {
     /// A connection was made on which the peer takes `receive_maximum` at once. Everything in flight is to be sent again, the oldest first.
     pub fn connected(&mut self, receive_maximum: u16) {
         self.allowed = self.window.min(receive_maximum.max(1));
-        (self.on_wire, self.others) = (0, 0);
+        (self.on_wire, self.recording, self.others) = (0, 0, 0);
         let mut at = self.in_flight.following(None);
         while let Some(id) = at {
             if let Some(entry) = self.in_flight.get_mut(id) {
@@ -231,6 +234,7 @@ impl<T> Outbound<T> {
             if entry.awaits != Awaits::Record {
                 break id;
             }
+            self.recording += 1;
         };
         let entry = self.in_flight.get(id)?;
         Some(if entry.awaits == Awaits::PubComp { Resend::PubRel(id) } else { Resend::Publish(id, &entry.item) })
@@ -266,7 +270,10 @@ impl<T> Outbound<T> {
         let mut at = self.in_flight.following(None);
         while let Some(id) = at {
             if let Some(entry) = self.in_flight.get_mut(id) {
-                entry.awaits = to(&entry.item, entry.awaits);
+                let awaits = to(&entry.item, entry.awaits);
+                let before = std::mem::replace(&mut entry.awaits, awaits);
+                let was_recording = entry.on_wire && before == Awaits::Record && entry.awaits != Awaits::Record;
+                self.recording -= u16::from(was_recording);
             }
             at = self.in_flight.following(Some(id));
         }
@@ -284,6 +291,7 @@ impl<T> Outbound<T> {
             Awaits::PubAck => Receipt::Unknown,
             Awaits::PubRec => {
                 entry.awaits = Awaits::Record;
+                self.recording += u16::from(entry.on_wire);
                 Receipt::Record(&entry.item)
             }
             Awaits::Record => Receipt::BeingRecorded,
@@ -301,6 +309,7 @@ impl<T> Outbound<T> {
         match self.in_flight.get_mut(id) {
             Some(entry) if entry.awaits == Awaits::Record => {
                 entry.awaits = Awaits::PubComp;
+                self.recording -= u16::from(entry.on_wire);
                 entry.on_wire
             }
             _ => false,
@@ -328,6 +337,7 @@ impl<T> Outbound<T> {
         let Some(entry) = self.in_flight.remove(id) else { return Acked::Unknown };
         if entry.on_wire {
             self.on_wire -= 1;
+            self.recording -= u16::from(entry.awaits == Awaits::Record);
         }
         if self.resending.is_some_and(|after| self.in_flight.following(after).is_none()) {
             self.resending = None;
@@ -345,9 +355,9 @@ impl<T> Outbound<T> {
         self.in_flight.len() == 0
     }
 
-    /// Whether an acknowledgement can be expected: something has been sent on this connection.
+    /// Whether an acknowledgement can be expected: something has been sent on this connection, and it is the peer's turn.
     pub fn awaits_ack(&self) -> bool {
-        self.on_wire > 0
+        self.on_wire > self.recording
     }
 
     /// Whether a message with this id is not finished yet.
@@ -521,7 +531,8 @@ mod tests {
                 }
                 let on_wire = model.iter().filter(|f| f.on_wire).count();
                 prop_assert!(on_wire <= usize::from(allowed));
-                prop_assert_eq!(tested.awaits_ack(), on_wire > 0);
+                let theirs = model.iter().filter(|f| f.on_wire && f.awaits != Awaits::Record).count();
+                prop_assert_eq!(tested.awaits_ack(), theirs > 0);
                 prop_assert!(tested.iter().map(|(id, n)| (id, *n)).eq(model.iter().map(|f| (f.id, f.n))));
             }
             // A last connection: everything that was taken is settled, once.

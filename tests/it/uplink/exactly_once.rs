@@ -96,6 +96,26 @@ async fn after_a_crash_what_the_cloud_had_confirmed_is_released_and_not_publishe
 }
 
 #[tokio::test]
+async fn while_a_pubrec_waits_for_the_disk_the_cloud_is_not_thought_dead() {
+    let cloud = Cloud::listen().await;
+    let data = tempfile::tempdir().expect("a folder");
+    let settings = Settings { stall_after: Duration::from_millis(500), ..settings(cloud.address(), Version::V5) };
+    let mut north = North::start(data.path(), settings).await;
+    north.keep(numbered(0..1)).await;
+    let (mut peer, _) = cloud.accept(welcome(false)).await;
+    let id = peer.publish().await.packet_id;
+    let (database, elsewhere) = (data.path().join("queue.db"), data.path().join("elsewhere"));
+    std::fs::rename(&database, &elsewhere).expect("moved");
+    pubrec(&mut peer, id).await;
+    assert!(peer.is_silent(Duration::from_secs(2)).await, "nothing can be recorded, and that is not the cloud's fault");
+    std::fs::rename(&elsewhere, &database).expect("moved back");
+    assert_eq!(peer.read().await, Packet::PubRel(Ack::success(id)), "on the same connection");
+    peer.send(Packet::PubComp(Ack::success(id))).await;
+    north.until("an empty queue", |status| status.queue.depth == 0 && status.connects == 1).await;
+    north.stop().await;
+}
+
+#[tokio::test]
 async fn a_cloud_that_takes_qos_1_at_most_gets_qos_1() {
     let cloud = Cloud::listen().await;
     let data = tempfile::tempdir().expect("a folder");

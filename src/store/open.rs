@@ -1,6 +1,7 @@
 //! Opening the store: the directory, the database, its queues, the writer; and closing it.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -348,6 +349,11 @@ async fn open_or_replace(
     };
     // An earlier start may have been cut off before the last step.
     put_in_place(dir, clock)?;
+    if fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+        warn!(
+            "queue.db is empty, which a power cut can do to a file that was just made; if there was something in it, it is gone, and a new one is begun"
+        );
+    }
     let check = dir.wants_check(CHECKED_BYTES);
     let problem = match open_all(&path, durability, check, queues).await {
         Ok(opened) => {

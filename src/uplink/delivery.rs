@@ -53,14 +53,6 @@ pub(super) struct Start {
     pub session_lost: SessionLost,
 }
 
-impl Start {
-    /// The last row that an earlier life may have left in flight. What has its PUBREC may have been finished since that was recorded, and
-    /// then as many others went out.
-    pub(super) fn may_be_out(&self) -> u64 {
-        self.last.min(self.done.max(self.recorded).saturating_add(self.window.into()))
-    }
-}
-
 /// What the cloud said about itself in CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Peer {

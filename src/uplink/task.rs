@@ -96,8 +96,8 @@ pub async fn run(
     let normal_stands = standing(queue.epoch, queue.done, queue.recorded, queue.last);
     let high_stands = standing(high.epoch, high.done, high.recorded, high.last);
     // The cloud may know their packet ids, and has to be told how each of them ends.
-    queue.receipts.protect(normal_stands.start.may_be_out());
-    high.receipts.protect(high_stands.start.may_be_out());
+    queue.receipts.protect(queue.last);
+    high.receipts.protect(high.last);
     let mut uplink = Uplink {
         clock,
         cancel,

@@ -78,15 +78,6 @@ fn ack(n: u64, reason: Reason) -> Ack {
 }
 
 #[test]
-fn what_may_be_out_from_an_earlier_life_is_a_window_beyond_what_has_its_pubrec() {
-    // 900 of them were recorded, finished and followed by as many others after the last commit.
-    let before = Start { recorded: 900, ..start(1_000, 0, 5_000) };
-    assert_eq!(before.may_be_out(), 1_900);
-    assert_eq!(start(1_000, 700, 5_000).may_be_out(), 1_700);
-    assert_eq!(start(1_000, 700, 800).may_be_out(), 800);
-}
-
-#[test]
 fn a_row_carries_gateway_epoch_and_number_beside_its_own_properties() {
     let mut cloud = Cloud::new(Version::V5);
     let mut delivery = Delivery::new(Priority::Normal, start(10, 0, 0), envelope(Version::V5));

@@ -14,7 +14,7 @@ use rmqtt_codec::error::{DecodeError, EncodeError};
 use tokio_util::codec::{Decoder, Encoder};
 
 pub use super::error::CodecError;
-use super::{Ack, Packet, PublishRef, Version, frame};
+use super::{Ack, Packet, PublishRef, Reason, Version, frame};
 use crate::model::{Filter, QoS, Topic};
 
 /// Which end of a connection this is.
@@ -120,11 +120,21 @@ impl Codec {
             (Some(Version::V311), frame::SUBSCRIBE) => frame::subscribe_v311(body)?,
             (Some(version), kind) => frame::check_length(version, kind, header.body)?,
         }
+        let refusal = match (self.role, self.version(), header.kind, body) {
+            (Role::Client, Some(Version::V5), frame::PUBACK | frame::PUBREC, [_, _, reason, ..]) if *reason >= 0x80 => {
+                // A broker may give any reason, allowed there (§3.4.2.1) or not: mosquitto says 0x95, packet too large. It is a refusal all the same.
+                Some(Reason(std::mem::replace(reason, Reason::UNSPECIFIED.0)))
+            }
+            _ => None,
+        };
         let mut packet = match &mut self.inner {
             Inner::Unknown => return Err(CodecError::NotConnect),
             Inner::V311(codec) => v311::from_wire(taken(codec.decode(src))?)?,
             Inner::V5(codec) => v5::from_wire(taken(codec.decode(src))?)?,
         };
+        if let (Packet::PubAck(ack) | Packet::PubRec(ack), Some(reason)) = (&mut packet, refusal) {
+            ack.reason = reason;
+        }
         if let (Packet::Connect(connect), true) = (&mut packet, clean_start_lent) {
             connect.clean_start = false;
         }

@@ -7,6 +7,8 @@ use super::{CodecError, Role, Version};
 pub(super) const CONNECT: u8 = 1;
 pub(super) const CONNACK: u8 = 2;
 pub(super) const PUBLISH: u8 = 3;
+pub(super) const PUBACK: u8 = 4;
+pub(super) const PUBREC: u8 = 5;
 pub(super) const SUBSCRIBE: u8 = 8;
 pub(super) const SUBACK: u8 = 9;
 pub(super) const UNSUBSCRIBE: u8 = 10;

@@ -113,10 +113,12 @@ pub struct CommitReport {
 }
 
 /// Why a message was not kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The queue is at `max_size` and its policy is `drop_newest`, or the message alone is larger than the queue.
+    #[error("the queue is full")]
     QueueFull,
     /// The disk or the database said no.
+    #[error("{0}")]
     Storage(String),
 }

@@ -52,6 +52,8 @@ pub(super) struct Claims {
     on_disk: Marks,
     /// Rows up to here are not dropped, though nobody has read them yet.
     protected: u64,
+    /// Rows above this one no earlier life can have had in flight.
+    reach: u64,
     /// The rows that a running transaction drops, first to last.
     dropping: Option<(u64, u64)>,
     drops: u64,
@@ -69,6 +71,7 @@ impl Claims {
             recorded,
             on_disk,
             protected: recorded,
+            reach: u64::MAX,
             ..Claims::default()
         }
     }
@@ -83,9 +86,14 @@ impl Claims {
         self.cursor.max(self.protected)
     }
 
-    /// Rows up to `n` are not to be dropped before they are read.
+    /// An earlier life can't have had rows above `n` in flight: it may not hold so much.
+    pub(super) fn limit_protection(&mut self, n: u64) {
+        self.reach = n;
+    }
+
+    /// Rows up to `n` are not to be dropped before they are read, as far as they can have been in flight at all.
     pub(super) fn protect(&mut self, n: u64) {
-        self.protected = self.protected.max(n);
+        self.protected = self.protected.max(n.min(self.reach));
     }
 
     /// How many bytes of `most` are left for more rows.
@@ -297,7 +305,10 @@ mod tests {
         assert!(!claims.begin_drop(12, 20));
         claims.protect(15);
         assert!(!claims.begin_drop(15, 20));
-        assert!(claims.begin_drop(16, 20));
+        claims.limit_protection(16);
+        claims.protect(18);
+        assert!(!claims.begin_drop(16, 20));
+        assert!(claims.begin_drop(17, 20));
     }
 
     #[test]

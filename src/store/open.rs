@@ -1,6 +1,7 @@
 //! Opening the store: the directory, the database, its queues, the writer; and closing it.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::absent::absent;
 use super::channel::{Append, CommitReport, QueueId};
@@ -48,6 +49,9 @@ const OPENINGS_WAITING: usize = 4;
 
 /// Reports of commits that may wait; when the hub is behind, they are merged.
 pub(super) const REPORTS_WAITING: usize = 64;
+
+/// The most rows that an uplink has in flight.
+const LARGEST_WINDOW: u64 = 10_000;
 
 /// How long [`Store::close`] waits for the last commit.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -301,13 +305,22 @@ async fn open_lane(
     let nothing = stamp.synced && (first || record.depth == 0);
     let watch = ClockWatch::new(is_known || nothing, first, sent, record.done, last);
     let shared = Arc::new(Shared::new(record.done, record.recorded, corrections, bell.clone()));
+    let most_bytes = spec.limits.max_size / 4;
+    match database
+        .reach(record.id, record.done, most_bytes, record.recorded.saturating_sub(record.done) + LARGEST_WINDOW)
+        .await
+    {
+        Ok(reach) => shared.claims().limit_protection(reach.unwrap_or(record.done)),
+        // Whoever reads those rows will see and say so.
+        Err(problem) => debug!(error = %problem, "can't look up which messages may have been in flight"),
+    }
     let (committed_tx, committed) = watch::channel(last);
     let rows = Rows {
         database: path.to_owned(),
         reader: database.reader(record.id),
         shared: shared.clone(),
         committed,
-        most_bytes: spec.limits.max_size / 4,
+        most_bytes,
     };
     let receipts = Receipts(shared.clone());
     let lane = Lane { epoch: record.epoch, done: record.done, recorded: record.recorded, last, rows, receipts };
@@ -336,6 +349,11 @@ async fn open_or_replace(
     };
     // An earlier start may have been cut off before the last step.
     put_in_place(dir, clock)?;
+    if fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+        warn!(
+            "queue.db is empty, which a power cut can do to a file that was just made; if there was something in it, it is gone, and a new one is begun"
+        );
+    }
     let check = dir.wants_check(CHECKED_BYTES);
     let problem = match open_all(&path, durability, check, queues).await {
         Ok(opened) => {

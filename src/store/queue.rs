@@ -209,7 +209,8 @@ impl Receipts {
         self.0.claims().release_above(n);
     }
 
-    /// Rows up to `through` may be in flight from an earlier life, and are not dropped before they are read.
+    /// Rows up to `through` may be in flight from an earlier life, and are not dropped before they are read: those of them that a reader could
+    /// hold at once.
     pub fn protect(&self, through: u64) {
         self.0.claims().protect(through);
     }

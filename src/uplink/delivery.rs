@@ -163,6 +163,7 @@ impl Delivery {
         self.peer = peer;
         self.taken = false;
         self.outbound.connected(peer.receive_maximum);
+        self.outbound.limit_once(self.envelope.most_once());
         self.envelope.connected(peer.retain_available, peer.topic_alias_maximum);
         let back_to = if peer.session_present { None } else { self.lose_session() };
         self.outbound.set_levels(|row| sending::level(row, peer.maximum_qos));
@@ -364,14 +365,9 @@ impl Delivery {
         self.suspicion.alone().is_some()
     }
 
-    /// Rows of other queues that take a part of the window now.
-    pub(super) fn share_window(&mut self, others: u16) {
-        self.outbound.share_window(others);
-    }
-
-    /// Rows on the wire of this connection.
-    pub(super) fn on_wire(&self) -> u16 {
-        self.outbound.on_wire()
+    /// The rows of another queue take a part of the window now.
+    pub(super) fn share_window(&mut self, others: &Delivery) {
+        self.outbound.share_window(others.outbound.on_wire(), others.outbound.on_wire_once());
     }
 
     /// Whether the cloud takes one more message at once.

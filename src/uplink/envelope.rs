@@ -14,6 +14,10 @@ use crate::store::Row;
 /// Topics that have an alias at once, at most: a gateway has many topics, and a cloud may have many gateways.
 const ALIASES: u16 = 256;
 
+/// Messages at QoS 2 that are under way with MQTT 3.1.1, at most. A broker of 3.1.1 can't announce how many it takes, nor refuse one: mosquitto
+/// 2.0 answers more than its `max_inflight_messages`, usually 20, with PUBREC and throws them away.
+const MOST_ONCE_V311: u16 = 16;
+
 /// What is the same for every row of a connection.
 #[derive(Debug)]
 pub(super) struct Envelope {
@@ -67,6 +71,11 @@ impl Envelope {
     /// Notes what goes out in `echoes`.
     pub(super) fn with_echoes(self, echoes: Option<Arc<Mutex<Echoes>>>) -> Envelope {
         Envelope { echoes, ..self }
+    }
+
+    /// How many messages at QoS 2 may be under way: see [`MOST_ONCE_V311`].
+    pub(super) fn most_once(&self) -> u16 {
+        if self.version == Version::V311 { MOST_ONCE_V311 } else { u16::MAX }
     }
 
     /// A connection was made. `retain_available` is whether the cloud keeps retained messages; one that does not refuses the flag.

@@ -91,7 +91,7 @@ impl Lanes {
             return false;
         }
         let before = high.sent();
-        high.share_window(normal.on_wire());
+        high.share_window(normal);
         let urgent = high.send(codec, wall, enough, most, out);
         if high.is_on_trial() || (normal.is_on_trial() && high.is_in_question()) {
             return urgent;
@@ -99,7 +99,7 @@ impl Lanes {
         // As soon as there is room, be it for one: what goes carries TCP's acknowledgement of what came, and a cloud that gathers small packets
         // (RFC 896, mosquitto) holds its next PUBACKs back until then. When many come, they come together.
         let left = most.saturating_sub(usize::try_from(high.sent() - before).unwrap_or(usize::MAX));
-        normal.share_window(high.on_wire());
+        normal.share_window(high);
         let sent = normal.send(codec, wall, enough, left, out);
         sent || urgent
     }
@@ -153,7 +153,7 @@ impl Lanes {
     /// Whether the cloud takes one more message at once.
     pub(super) fn has_room(&mut self) -> bool {
         let [normal, high] = &mut self.lanes;
-        normal.share_window(high.on_wire());
+        normal.share_window(high);
         normal.has_room()
     }
 

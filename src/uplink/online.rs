@@ -269,7 +269,9 @@ impl Uplink {
     /// Puts rows into the outbox.
     fn fill(&mut self, link: &mut Link, now: Monotonic) {
         let most = self.pace.room(now);
+        let idle = !self.delivery.awaits_ack();
         let Connection { codec, outbox, .. } = &mut link.connection;
+        let mut released = false;
         for class in Priority::ALL {
             let on_disk = *self.marks[class as usize].borrow_and_update();
             let hold = &mut self.hold[class as usize];
@@ -278,8 +280,13 @@ impl Uplink {
                 self.delivery.recorded(class, on_disk.recorded, |packet_id| {
                     let pubrel = Packet::PubRel(Ack::success(packet_id));
                     codec.encode(&pubrel, outbox).expect("a PUBREL of an id above 0 has a form in both versions");
+                    released = true;
                 });
             }
+        }
+        if idle && released {
+            // It was the disk that was waited for, and the cloud's time begins now.
+            link.liveness.progressed(now);
         }
         if link.birth_first || self.hold != [None, None] || most == 0 {
             return;
@@ -287,7 +294,6 @@ impl Uplink {
         self.tell_echoes(now);
         let stamp = self.clock.stamp();
         let wall = stamp.synced.then_some(stamp.wall);
-        let idle = !self.delivery.awaits_ack();
         let Connection { codec, outbox, .. } = &mut link.connection;
         if self.delivery.send(codec, wall, ENOUGH, most, outbox) {
             link.rows_end = link.written + outbox.len() as u64;

@@ -96,9 +96,8 @@ pub async fn run(
     let normal_stands = standing(queue.epoch, queue.done, queue.recorded, queue.last);
     let high_stands = standing(high.epoch, high.done, high.recorded, high.last);
     // The cloud may know their packet ids, and has to be told how each of them ends.
-    let window = u64::from(settings.window);
-    queue.receipts.protect(queue.last.min(queue.done + window));
-    high.receipts.protect(high.last.min(high.done + window));
+    queue.receipts.protect(queue.last);
+    high.receipts.protect(high.last);
     let mut uplink = Uplink {
         clock,
         cancel,

@@ -311,7 +311,7 @@ fn a_second_gateway_on_the_same_directory_ends_and_the_first_goes_on() {
 #[test]
 fn whatever_is_damaged_the_gateway_runs_and_says_what_it_found() {
     type Harm = fn(&Path);
-    let damage: [(&str, &str, Harm); 5] = [
+    let damage: [(&str, &str, Harm); 6] = [
         ("header", "queue.db is damaged", |file| overwrite(file, 0, &[0x55; 100])),
         ("page", "queue.db is damaged", |file| {
             // It is found when the file is checked: this one was not closed.
@@ -321,6 +321,7 @@ fn whatever_is_damaged_the_gateway_runs_and_says_what_it_found() {
         ("cut off", "queue.db is damaged", |file| {
             fs::File::options().write(true).open(file).unwrap().set_len(50_000).unwrap();
         }),
+        ("emptied", "queue.db is empty", |file| drop(fs::File::create(file).unwrap())),
         ("no database at all", "queue.db is damaged", |file| fs::write(file, "what is this?".repeat(1000)).unwrap()),
         ("torn log", "the gateway runs", |file| {
             fs::write(file.with_file_name("queue.db-wal"), vec![0x55; 10_000]).unwrap()

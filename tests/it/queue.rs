@@ -162,6 +162,26 @@ fn what_is_in_flight_is_not_given_up_for_what_is_urgent() {
 }
 
 #[test]
+fn what_may_have_been_in_flight_before_a_restart_is_kept_and_the_rest_makes_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let specs = vec![spec("cloud", 8, WhenFull::DropOldest)];
+    block_on(async {
+        let mut bench = Bench::open(dir.path(), specs.clone()).await;
+        bench.fill(QueueId::normal(0), 1..=8).await;
+        bench.close().await;
+    });
+    block_on(async {
+        let mut bench = Bench::open(dir.path(), specs).await;
+        // As an uplink does whose window is larger than the queue: but no more than a quarter can have been read.
+        let queue = &bench.opened.queues[0];
+        queue.receipts.protect(queue.last);
+        bench.fill(QueueId::normal(0), 9..=11).await;
+        assert_eq!(bench.drain(0, Priority::Normal).await, [1, 2, 6, 7, 8, 9, 10, 11]);
+        bench.close().await;
+    });
+}
+
+#[test]
 fn a_message_larger_than_the_queue_costs_the_others_nothing_and_is_told_by_that_name() {
     let dir = tempfile::tempdir().expect("a directory");
     let specs = vec![spec("cloud", 4, WhenFull::DropOldest)];

@@ -111,7 +111,8 @@ impl HubTask {
         if refused > 0 {
             self.counters.dropped.fetch_add(refused, Ordering::Relaxed);
             if !std::mem::replace(&mut self.refusing, true) {
-                warn!(error = ?why, "messages that have to be kept are refused; their publishers are told");
+                let why = why.map(tracing::field::display);
+                warn!(error = why, "messages that have to be kept are refused; their publishers are told");
             }
         }
         let refused = std::mem::take(&mut self.hub.out.local_refused);

@@ -313,6 +313,20 @@ fn error(mut codec: Codec, bytes: &[u8]) -> Reason {
 type Refused = (&'static str, fn() -> Codec, &'static [u8], Reason);
 
 #[test]
+fn a_refusal_of_a_message_may_have_any_reason_for_us_and_not_for_our_clients() {
+    for (first, as_packet) in [(0x40, Packet::PubAck as fn(Ack) -> Packet), (0x50, Packet::PubRec)] {
+        for reason in [0x80, 0x83, 0x95, 0xFF] {
+            let wire = |more: &[u8]| BytesMut::from(&[&[first, 3 + more.len() as u8, 0, 7, reason], more].concat()[..]);
+            let mut client = Codec::client(Version::V5, 1 << 20);
+            let expected = as_packet(Ack { packet_id: 7, reason: Reason(reason) });
+            assert_eq!(client.decode(&mut wire(&[])), Ok(Some(expected.clone())));
+            assert_eq!(client.decode(&mut wire(&[4, 0x1F, 0, 1, b'x'])), Ok(Some(expected)), "with a reason string");
+        }
+        assert_eq!(error(v5(), &[first, 3, 0, 7, 0x95]), Reason::MALFORMED_PACKET);
+    }
+}
+
+#[test]
 fn what_the_codec_crate_lets_pass_is_refused_here() {
     let refused: &[Refused] = &[
         ("NUL in a topic", v311, b"\x30\x05\x00\x03a\0b", Reason::MALFORMED_PACKET),

@@ -21,8 +21,14 @@ pub struct Outbound<T> {
     allowed: u16,
     /// Sent on this connection and not finished.
     on_wire: u16,
-    /// The same of others on this connection.
-    others: u16,
+    /// Of these, those for which it is our turn: their PUBREC came and is not kept yet.
+    recording: u16,
+    /// And those at QoS 2.
+    once: u16,
+    /// The most of those.
+    most_once: u16,
+    /// `on_wire` of others on this connection, and their `once`.
+    others: (u16, u16),
     /// While something from before the reconnect waits to be sent again: the last that was. Outer `None`: nothing waits.
     resending: Option<Option<u16>>,
 }
@@ -110,7 +116,10 @@ impl<T> Outbound<T> {
             window,
             allowed: window,
             on_wire: 0,
-            others: 0,
+            recording: 0,
+            once: 0,
+            most_once: u16::MAX,
+            others: (0, 0),
             resending: None,
         }
     }
@@ -118,7 +127,7 @@ impl<T> Outbound<T> {
     /// A connection was made on which the peer takes `receive_maximum` at once. Everything in flight is to be sent again, the oldest first.
     pub fn connected(&mut self, receive_maximum: u16) {
         self.allowed = self.window.min(receive_maximum.max(1));
-        (self.on_wire, self.others) = (0, 0);
+        (self.on_wire, self.recording, self.once, self.others) = (0, 0, 0, (0, 0));
         let mut at = self.in_flight.following(None);
         while let Some(id) = at {
             if let Some(entry) = self.in_flight.get_mut(id) {
@@ -136,12 +145,27 @@ impl<T> Outbound<T> {
 
     /// Whether the window has room on this connection, be it for a repetition.
     pub fn has_room(&self) -> bool {
-        self.on_wire.saturating_add(self.others) < self.allowed
+        self.on_wire.saturating_add(self.others.0) < self.allowed
     }
 
-    /// Tells how much of the window is taken by others that send on this connection.
-    pub fn share_window(&mut self, others: u16) {
-        self.others = others;
+    /// Whether there may be one more at QoS 2.
+    pub fn has_room_once(&self) -> bool {
+        self.has_room() && self.once.saturating_add(self.others.1) < self.most_once
+    }
+
+    /// At most so many, at least 1, may be on the wire at QoS 2: for a peer that has no way to say what it takes.
+    pub fn limit_once(&mut self, most: u16) {
+        self.most_once = most.max(1);
+    }
+
+    /// Tells how much of the window is taken by others that send on this connection, and how much of that at QoS 2.
+    pub fn share_window(&mut self, others: u16, once: u16) {
+        self.others = (others, once);
+    }
+
+    /// Messages at QoS 2 that are sent on this connection and not finished.
+    pub fn on_wire_once(&self) -> u16 {
+        self.once
     }
 
     /// The most that may be sent on this connection and not finished.
@@ -156,7 +180,7 @@ impl<T> Outbound<T> {
 
     /// Takes a message of QoS 1 or 2, chooses its packet id and counts it as sent.
     pub fn send(&mut self, item: T, qos: QoS) -> Result<u16, SendError<T>> {
-        if !self.can_send() {
+        if !self.can_send() || (qos == QoS::ExactlyOnce && !self.has_room_once()) {
             return Err(SendError::Later(item));
         }
         // Some id is free unless all of them are in flight, and then the window would have been larger than the range.
@@ -185,12 +209,14 @@ impl<T> Outbound<T> {
         if self.in_flight.contains(id) {
             return Err(SendError::IdInUse(item));
         }
-        if !self.can_send() {
+        let is_once = awaits != Awaits::PubAck;
+        if !self.can_send() || (is_once && !self.has_room_once()) {
             return Err(SendError::Later(item));
         }
         match self.in_flight.push(id, Entry { item, on_wire: true, awaits }) {
             Ok(()) => {
                 self.on_wire += 1;
+                self.once += u16::from(is_once);
                 Ok(())
             }
             Err(entry) => Err(SendError::Later(entry.item)),
@@ -219,6 +245,9 @@ impl<T> Outbound<T> {
                 self.resending = None;
                 return None;
             };
+            if !self.has_room_for(id) {
+                return None;
+            }
             // The last one ends the resending, so that new messages need not wait for another call.
             self.resending = self.in_flight.following(Some(id)).map(|_| Some(id));
             let entry = self.in_flight.get_mut(id)?;
@@ -227,10 +256,12 @@ impl<T> Outbound<T> {
                 continue;
             }
             self.on_wire += 1;
+            self.once += u16::from(entry.awaits != Awaits::PubAck);
             // The PUBREL of one whose PUBREC is being kept comes with `recorded`.
             if entry.awaits != Awaits::Record {
                 break id;
             }
+            self.recording += 1;
         };
         let entry = self.in_flight.get(id)?;
         Some(if entry.awaits == Awaits::PubComp { Resend::PubRel(id) } else { Resend::Publish(id, &entry.item) })
@@ -239,13 +270,20 @@ impl<T> Outbound<T> {
     /// Sends this message again before its turn and counts it as sent; `None` when it is not there, was sent on this connection, or the
     /// window is full.
     pub fn repeat(&mut self, id: u16) -> Option<Resend<'_, T>> {
-        if !self.has_room() {
+        if !self.has_room() || !self.has_room_for(id) {
             return None;
         }
         let entry = self.in_flight.get_mut(id).filter(|entry| !entry.on_wire && entry.awaits != Awaits::Record)?;
         entry.on_wire = true;
         self.on_wire += 1;
+        self.once += u16::from(entry.awaits != Awaits::PubAck);
         Some(if entry.awaits == Awaits::PubComp { Resend::PubRel(id) } else { Resend::Publish(id, &entry.item) })
+    }
+
+    /// Whether the limit of those at QoS 2 lets this one go, or has nothing to do with it.
+    fn has_room_for(&self, id: u16) -> bool {
+        self.has_room_once()
+            || self.in_flight.get(id).is_none_or(|entry| entry.on_wire || entry.awaits == Awaits::PubAck)
     }
 
     /// The peer has lost the session: what has its PUBREC is a message like the others again.
@@ -266,7 +304,13 @@ impl<T> Outbound<T> {
         let mut at = self.in_flight.following(None);
         while let Some(id) = at {
             if let Some(entry) = self.in_flight.get_mut(id) {
-                entry.awaits = to(&entry.item, entry.awaits);
+                let awaits = to(&entry.item, entry.awaits);
+                let before = std::mem::replace(&mut entry.awaits, awaits);
+                if entry.on_wire {
+                    self.recording -= u16::from(before == Awaits::Record && awaits != Awaits::Record);
+                    self.once -= u16::from(before != Awaits::PubAck);
+                    self.once += u16::from(awaits != Awaits::PubAck);
+                }
             }
             at = self.in_flight.following(Some(id));
         }
@@ -284,6 +328,7 @@ impl<T> Outbound<T> {
             Awaits::PubAck => Receipt::Unknown,
             Awaits::PubRec => {
                 entry.awaits = Awaits::Record;
+                self.recording += u16::from(entry.on_wire);
                 Receipt::Record(&entry.item)
             }
             Awaits::Record => Receipt::BeingRecorded,
@@ -301,6 +346,7 @@ impl<T> Outbound<T> {
         match self.in_flight.get_mut(id) {
             Some(entry) if entry.awaits == Awaits::Record => {
                 entry.awaits = Awaits::PubComp;
+                self.recording -= u16::from(entry.on_wire);
                 entry.on_wire
             }
             _ => false,
@@ -328,6 +374,8 @@ impl<T> Outbound<T> {
         let Some(entry) = self.in_flight.remove(id) else { return Acked::Unknown };
         if entry.on_wire {
             self.on_wire -= 1;
+            self.recording -= u16::from(entry.awaits == Awaits::Record);
+            self.once -= u16::from(entry.awaits != Awaits::PubAck);
         }
         if self.resending.is_some_and(|after| self.in_flight.following(after).is_none()) {
             self.resending = None;
@@ -345,9 +393,9 @@ impl<T> Outbound<T> {
         self.in_flight.len() == 0
     }
 
-    /// Whether an acknowledgement can be expected: something has been sent on this connection.
+    /// Whether an acknowledgement can be expected: something has been sent on this connection, and it is the peer's turn.
     pub fn awaits_ack(&self) -> bool {
-        self.on_wire > 0
+        self.on_wire > self.recording
     }
 
     /// Whether a message with this id is not finished yet.
@@ -521,7 +569,8 @@ mod tests {
                 }
                 let on_wire = model.iter().filter(|f| f.on_wire).count();
                 prop_assert!(on_wire <= usize::from(allowed));
-                prop_assert_eq!(tested.awaits_ack(), on_wire > 0);
+                let theirs = model.iter().filter(|f| f.on_wire && f.awaits != Awaits::Record).count();
+                prop_assert_eq!(tested.awaits_ack(), theirs > 0);
                 prop_assert!(tested.iter().map(|(id, n)| (id, *n)).eq(model.iter().map(|f| (f.id, f.n))));
             }
             // A last connection: everything that was taken is settled, once.
@@ -550,6 +599,28 @@ mod tests {
         assert_eq!(session.complete(7), Acked::Message("recorded"));
         assert_eq!(session.send("new", QoS::AtLeastOnce), Ok(1));
         assert_eq!(session.complete(7), Acked::Unknown);
+    }
+
+    #[test]
+    fn a_limit_of_those_at_qos_2_holds_them_back_and_no_others() {
+        let mut session = Outbound::new(10, 1..=20);
+        session.limit_once(2);
+        session.share_window(1, 1);
+        assert_eq!(session.send("first", QoS::ExactlyOnce), Ok(1));
+        assert_eq!(session.send("second", QoS::ExactlyOnce), Err(SendError::Later("second")));
+        assert!(session.can_send() && !session.has_room_once());
+        assert_eq!(session.send("plain", QoS::AtLeastOnce), Ok(2));
+        session.share_window(0, 0);
+        assert_eq!(session.send("second", QoS::ExactlyOnce), Ok(3));
+        session.connected(10);
+        session.limit_once(1);
+        assert_eq!(session.next_resend(), Some(Resend::Publish(1, &"first")));
+        assert_eq!(session.next_resend(), Some(Resend::Publish(2, &"plain")));
+        assert_eq!(session.next_resend(), None, "in their order");
+        assert!(session.receipt(1) == Receipt::Record(&"first") && session.recorded(1));
+        assert_eq!(session.next_resend(), None, "until PUBCOMP");
+        assert_eq!((session.complete(1), session.on_wire_once()), (Acked::Message("first"), 0));
+        assert_eq!(session.next_resend(), Some(Resend::Publish(3, &"second")));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlSafeStr, SqliteCon
 use super::{DbError, DbErrorKind, Reader, signed, table, unsigned};
 use crate::model::{Durability, Timestamp};
 use crate::store::episode::{GapReason, Loss};
+use crate::store::policy::ROW_OVERHEAD;
 use crate::store::record::Record;
 
 /// Every migration, oldest first: version, description, SQL. A file of `migrations/` that was released is never changed.
@@ -205,6 +206,23 @@ impl Database {
         let sql = format!("SELECT ts FROM {} WHERE n > ? ORDER BY n LIMIT 1", table(id));
         let row = sqlx::query(AssertSqlSafe(sql)).bind(signed(n)).fetch_optional(&mut self.connection).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The last of the first rows of a queue above `n` with which `bytes` are reached, of so many `rows` at most; `None` when there are none.
+    pub(in crate::store) async fn reach(
+        &mut self,
+        id: i64,
+        n: u64,
+        bytes: u64,
+        rows: u64,
+    ) -> Result<Option<u64>, DbError> {
+        let sql = format!(
+            "SELECT max(n) FROM (SELECT n, sum(size) OVER (ORDER BY n) - size AS before FROM              (SELECT n, octet_length(topic) + octet_length(payload) + coalesce(octet_length(properties), 0) + {ROW_OVERHEAD} AS size              FROM {} WHERE n > ? ORDER BY n LIMIT ?)) WHERE before < ?",
+            table(id)
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(signed(n)).bind(signed(rows)).bind(signed(bytes));
+        let row = query.fetch_one(&mut self.connection).await?;
+        Ok(row.try_get::<Option<i64>, _>(0)?.map(unsigned))
     }
 
     /// The bytes of all pages, and of those that hold nothing.

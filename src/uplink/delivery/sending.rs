@@ -101,6 +101,10 @@ impl Delivery {
             return true;
         }
         let recorded = once && n <= self.recorded_before;
+        if (recorded || level(&row, self.peer.maximum_qos) == QoS::ExactlyOnce) && !self.outbound.has_room_once() {
+            self.waiting.push_front(Entry::Whole(row));
+            return false;
+        }
         let started = if recorded {
             let released = self.outbound.release_as(id, row);
             if released.is_ok() {

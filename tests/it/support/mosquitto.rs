@@ -39,10 +39,11 @@ impl Mosquitto {
         let folder = tempfile::tempdir().expect("a folder");
         let at = folder.path().display().to_string();
         let lines = lines.replace("{folder}", &at);
+        let in_flight = if lines.contains("max_inflight_messages") { "" } else { "max_inflight_messages 1000\n" };
         // `user root` counts only when root runs the tests: mosquitto would become another user, who may not write here.
         let config = format!(
             "listener {port} 127.0.0.1\n{lines}user root\npersistence_location {at}/\nautosave_interval 1\n\
-             max_queued_messages 0\nmax_inflight_messages 1000\nset_tcp_nodelay true\nlog_dest file {at}/log\nlog_type all\n"
+             max_queued_messages 0\n{in_flight}set_tcp_nodelay true\nlog_dest file {at}/log\nlog_type all\n"
         );
         std::fs::write(folder.path().join("mosquitto.conf"), config).expect("written");
         let mut broker = Mosquitto { folder, port, child: None };

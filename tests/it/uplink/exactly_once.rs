@@ -96,6 +96,70 @@ async fn after_a_crash_what_the_cloud_had_confirmed_is_released_and_not_publishe
 }
 
 #[tokio::test]
+async fn while_a_pubrec_waits_for_the_disk_the_cloud_is_not_thought_dead() {
+    let cloud = Cloud::listen().await;
+    let data = tempfile::tempdir().expect("a folder");
+    let settings = Settings { stall_after: Duration::from_millis(500), ..settings(cloud.address(), Version::V5) };
+    let mut north = North::start(data.path(), settings).await;
+    north.keep(numbered(0..1)).await;
+    let (mut peer, _) = cloud.accept(welcome(false)).await;
+    let id = peer.publish().await.packet_id;
+    let (database, elsewhere) = (data.path().join("queue.db"), data.path().join("elsewhere"));
+    std::fs::rename(&database, &elsewhere).expect("moved");
+    pubrec(&mut peer, id).await;
+    assert!(peer.is_silent(Duration::from_secs(2)).await, "nothing can be recorded, and that is not the cloud's fault");
+    std::fs::rename(&elsewhere, &database).expect("moved back");
+    assert_eq!(peer.read().await, Packet::PubRel(Ack::success(id)), "on the same connection");
+    peer.send(Packet::PubComp(Ack::success(id))).await;
+    north.until("an empty queue", |status| status.queue.depth == 0 && status.connects == 1).await;
+    north.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_3_1_1_broker_that_confirms_and_throws_away_what_is_beyond_its_limit_gets_no_more_than_that() {
+    // mosquitto's own default, of which a client of 3.1.1 learns nothing.
+    let cloud = Mosquitto::with("allow_anonymous true\npersistence true\nmax_inflight_messages 20\n", free_port());
+    let watcher = Watcher::start(&cloud, "watcher", "out/#");
+    let data = tempfile::tempdir().expect("a folder");
+    let settings = Settings { window: 1_000, ..settings(cloud.address(), Version::V311) };
+    let mut north = North::start(data.path(), Settings { presence: Some(presence()), ..settings }).await;
+    let mixed = (0..2_000).map(|n| {
+        let qos = if n % 3 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+        message("out/readings", n.to_string(), qos)
+    });
+    north.keep(mixed).await;
+    let status = north.until("an empty queue", |status| status.queue.depth == 0 && status.acknowledged == 2_000).await;
+    assert_eq!((status.connects, status.queue.set_aside), (1, 0));
+    tokio::task::block_in_place(|| {
+        wait_for("all of them", PATIENCE, || (watcher.lines().len() >= 2_000).then_some(()));
+    });
+    let mut numbers: Vec<u32> = watcher.lines().iter().map(|line| line[13..].parse().expect("a number")).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..2_000), "each once");
+    north.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_mosquitto_refuses_for_its_size_is_put_aside_and_the_others_arrive_in_order() {
+    let cloud = Mosquitto::with("allow_anonymous true\npersistence true\nmessage_size_limit 1000\n", free_port());
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let topic = format!("out/{}", qos as u8);
+        let watcher = Watcher::start(&cloud, &topic, &topic);
+        let data = tempfile::tempdir().expect("a folder");
+        let mut north = North::start(data.path(), settings(cloud.address(), Version::V5)).await;
+        let large = "x".repeat(3_000);
+        let payloads = (0..30).map(|n| if n == 10 { large.clone() } else { n.to_string() });
+        north.keep(payloads.map(|payload| message(&topic, payload, qos))).await;
+        north.until("an empty queue", |status| status.queue.depth == 0 && status.queue.set_aside == 1).await;
+        let last = || watcher.lines().iter().any(|line| line.ends_with(" 29")).then_some(());
+        tokio::task::block_in_place(|| wait_for("the last of them", PATIENCE, last));
+        let expected = (0..30).filter(|n| *n != 10).map(|n| format!("{topic} {n}"));
+        assert!(watcher.lines().iter().cloned().eq(expected), "{:?}", watcher.lines());
+        north.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_cloud_that_takes_qos_1_at_most_gets_qos_1() {
     let cloud = Cloud::listen().await;
     let data = tempfile::tempdir().expect("a folder");

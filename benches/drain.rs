@@ -10,7 +10,7 @@ mod cloud;
 
 use std::time::{Duration, Instant};
 
-use cloud::{Broker, free_port, stopwatch};
+use cloud::{Broker, free_port, stopwatch, topic};
 use fieldway::clock::Clock;
 use fieldway::config::{ServerConfig, UplinkTls};
 use fieldway::model::{Durability, Message, Name, Pulse, QoS, SessionLost, Topic, UplinkStatus, WhenFull};
@@ -47,9 +47,9 @@ async fn run(messages: u64, window: u16, qos: QoS) {
     let (begin, written) = (Instant::now(), bytes_written());
     let appends = opened.appends.clone();
     let filling = tokio::spawn(async move {
-        let topic = Topic::new("plant/boiler").expect("a topic");
         for n in 1..=messages {
-            let message = Message::new(topic.clone(), vec![b'x'; PAYLOAD], qos, false);
+            let topic = Topic::new(topic(n, messages)).expect("a topic");
+            let message = Message::new(topic, vec![b'x'; PAYLOAD], qos, false);
             let append = Append {
                 ticket: Ticket(n),
                 what: Work::Message { queue: QueueId::normal(0), message },
@@ -87,7 +87,7 @@ async fn run(messages: u64, window: u16, qos: QoS) {
     let (status_tx, mut status) = watch::channel(UplinkStatus::starting(queue.name.clone()));
     let cancel = CancellationToken::new();
     let written = bytes_written();
-    let arrival = stopwatch(cloud.port, messages);
+    let arrival = stopwatch(cloud.port);
     let task = tokio::spawn(uplink::run(settings, queue, live, accept, clock, status_tx, cancel.clone()));
     status.wait_for(|status| status.acknowledged == messages).await.expect("the uplink runs");
     let took = tokio::task::spawn_blocking(|| arrival.join().expect("it counts")).await.expect("it ends");
@@ -100,10 +100,10 @@ async fn run(messages: u64, window: u16, qos: QoS) {
     opened.store.close().await.expect("it closes");
     drop(cloud);
     let place = folder.path().to_owned();
-    let bridge = tokio::task::spawn_blocking(move || bridge::drain(&place, messages, qos)).await;
+    let bridge = tokio::task::spawn_blocking(move || bridge::drain(&place, messages)).await;
     let (by_bridge, memory) = bridge.expect("it ends");
     println!(
-        "mosquitto's bridge: {:.0}/s from memory, {:.1} MB; ratio {:.2}",
+        "mosquitto's bridge at QoS 1: {:.0}/s from memory, {:.1} MB; ratio {:.2}",
         messages as f64 / by_bridge.as_secs_f64(),
         memory as f64 / 1_048_576.0,
         by_bridge.as_secs_f64() / took.as_secs_f64()

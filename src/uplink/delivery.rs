@@ -107,8 +107,6 @@ pub(super) struct Delivery {
     assumed: u64,
     /// PUBRECs are on disk up to here.
     on_disk: u64,
-    /// PUBRECs that came since the mark was last passed on.
-    receipts: u16,
     session_lost: SessionLost,
     peer: Peer,
     /// The cloud has acknowledged something on this connection.
@@ -146,7 +144,6 @@ impl Delivery {
             recorded_before: recorded,
             assumed: 0,
             on_disk: recorded,
-            receipts: 0,
             session_lost,
             peer,
             taken: false,
@@ -271,7 +268,6 @@ impl Delivery {
                 self.taken = true;
                 self.suspicion.settled(row.n);
                 self.lane.receipt(row.n);
-                self.receipts = self.receipts.saturating_add(1);
                 Progress::Received
             }
             Receipt::BeingRecorded => Progress::Nothing,
@@ -348,20 +344,6 @@ impl Delivery {
         self.lane.recorded()
     }
 
-    /// Whether there are PUBRECs to be recorded.
-    pub(super) fn has_receipts(&self) -> bool {
-        self.receipts > 0
-    }
-
-    /// Whether it is time to have the PUBRECs recorded that came: a quarter of the window of them is a commit's worth, or they are `overdue`.
-    pub(super) fn take_receipts(&mut self, overdue: bool) -> bool {
-        let due = self.receipts > 0 && (overdue || self.receipts >= self.outbound.allowed().div_ceil(4));
-        if due {
-            self.receipts = 0;
-        }
-        due
-    }
-
     /// What is to be carried out, before [`Delivery::done`] is acted upon.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -385,11 +367,6 @@ impl Delivery {
     /// Rows of other queues that take a part of the window now.
     pub(super) fn share_window(&mut self, others: u16) {
         self.outbound.share_window(others);
-    }
-
-    /// The most that may be on the wire of this connection.
-    pub(super) fn allowed(&self) -> u16 {
-        self.outbound.allowed()
     }
 
     /// Rows on the wire of this connection.

@@ -14,8 +14,6 @@ use crate::store::Entry;
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: [Delivery; 2],
-    /// The window was full, and is not yet so empty that it is worth going on.
-    full: bool,
 }
 
 /// Where a queue stood at the start.
@@ -30,7 +28,7 @@ impl Lanes {
     /// Both have the same window: so many rows of both together may be in flight.
     pub(super) fn new(normal: Standing, high: Standing) -> Lanes {
         let lane = |class, Standing { start, envelope }| Delivery::new(class, start, envelope);
-        Lanes { lanes: [lane(Priority::Normal, normal), lane(Priority::High, high)], full: false }
+        Lanes { lanes: [lane(Priority::Normal, normal), lane(Priority::High, high)] }
     }
 
     fn lane(&self, class: Priority) -> &Delivery {
@@ -39,7 +37,6 @@ impl Lanes {
 
     /// A CONNACK came. By [`Priority`], to what the mark of recorded PUBRECs is to be taken back; see [`Delivery::connected`].
     pub(super) fn connected(&mut self, peer: Peer) -> [Option<u64>; 2] {
-        self.full = false;
         let [normal, high] = &mut self.lanes;
         // A connection has its aliases once: they are for the queue with the many messages.
         [normal.connected(peer), high.connected(Peer { topic_alias_maximum: 0, ..peer })]
@@ -99,16 +96,11 @@ impl Lanes {
         if high.is_on_trial() || (normal.is_on_trial() && high.is_in_question()) {
             return urgent;
         }
-        // A message for each acknowledgement would be a write, and for the cloud a read, for each: a quarter of the window at a time.
-        let (on_wire, allowed) = (normal.on_wire().saturating_add(high.on_wire()), normal.allowed());
-        self.full &= on_wire > allowed - allowed.div_ceil(4);
-        if self.full {
-            return urgent;
-        }
+        // As soon as there is room, be it for one: what goes carries TCP's acknowledgement of what came, and a cloud that gathers small packets
+        // (RFC 896, mosquitto) holds its next PUBACKs back until then. When many come, they come together.
         let left = most.saturating_sub(usize::try_from(high.sent() - before).unwrap_or(usize::MAX));
         normal.share_window(high.on_wire());
         let sent = normal.send(codec, wall, enough, left, out);
-        self.full = !normal.has_room();
         sent || urgent
     }
 
@@ -137,15 +129,9 @@ impl Lanes {
         self.lanes[class as usize].recorded(through, release);
     }
 
-    /// Up to where PUBRECs of a queue are to be recorded now, if that is due; see [`Delivery::take_receipts`].
-    pub(super) fn take_receipts(&mut self, class: Priority, overdue: bool) -> Option<u64> {
-        let lane = &mut self.lanes[class as usize];
-        lane.take_receipts(overdue).then(|| lane.to_record())
-    }
-
-    /// Whether there are PUBRECs to be recorded.
-    pub(super) fn has_receipts(&self) -> bool {
-        self.lanes.iter().any(Delivery::has_receipts)
+    /// Up to where PUBRECs of a queue are to be on disk.
+    pub(super) fn to_record(&self, class: Priority) -> u64 {
+        self.lane(class).to_record()
     }
 
     /// See [`Delivery::take_downgraded`].

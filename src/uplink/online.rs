@@ -25,9 +25,6 @@ const READ_ROWS: (usize, usize) = (16, 2048);
 /// Reads of the socket before everything else has its turn.
 const READS_AT_ONCE: usize = 32;
 
-/// A PUBREC waits so long for others to be recorded with it. The cloud waits for its PUBREL meanwhile.
-const RECORD_WITHIN: Duration = Duration::from_millis(1);
-
 /// After a failed read of the queue.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
@@ -166,7 +163,7 @@ impl Uplink {
                 self.backoff.be_patient();
                 return Ok(End::Lost(format!("the cloud takes no more for now: {reason}; {}", advice(reason))));
             }
-            self.pass_on_receipts(now, false);
+            self.pass_on_receipts();
             let awaits_ack = self.delivery.awaits_ack() || link.birth_first || self.subscriptions.awaits_ack();
             let next_step = match link.liveness.step(now, awaits_ack) {
                 Pulse::Wait(until) => until,
@@ -190,10 +187,8 @@ impl Uplink {
             }
             let [normal_marks, high_marks] = &mut self.marks;
             let read_again = link.read_again.filter(|at| *at > now);
-            let deadline = [next_step, self.report.deadline(), read_again, self.pace.next(now), self.record_by]
-                .into_iter()
-                .flatten()
-                .min();
+            let deadline =
+                [next_step, self.report.deadline(), read_again, self.pace.next(now)].into_iter().flatten().min();
             let room = link.connection.outbox.len() < ENOUGH && self.pace.room(now) > 0;
             let stuffed = link.handover.is_some();
             tokio::select! {
@@ -262,17 +257,13 @@ impl Uplink {
         }
     }
 
-    /// Tells the store what the cloud has. PUBRECs wait for company until `record_by`, which is then over; at the `end` of a connection not.
-    pub(super) fn pass_on_receipts(&mut self, now: Monotonic, end: bool) {
-        let overdue = end || self.record_by.is_some_and(|at| at <= now);
+    /// Tells the store what the cloud has. It commits one after the other, and what comes during a commit is company in the next.
+    pub(super) fn pass_on_receipts(&self) {
         for class in Priority::ALL {
             let receipts = &self.receipts[class as usize];
-            if let Some(through) = self.delivery.take_receipts(class, overdue) {
-                receipts.record(through);
-            }
+            receipts.record(self.delivery.to_record(class));
             receipts.acknowledge(self.delivery.done(class));
         }
-        self.record_by = self.delivery.has_receipts().then(|| self.record_by.unwrap_or(now + RECORD_WITHIN));
     }
 
     /// Puts rows into the outbox.
@@ -321,7 +312,7 @@ impl Uplink {
         if self.carry_out_events().is_some() {
             self.backoff.be_patient();
         }
-        self.pass_on_receipts(self.clock.now(), true);
+        self.pass_on_receipts();
     }
 
     /// A reason when the connection is to be ended and tried again later.

@@ -67,8 +67,6 @@ pub(super) struct Uplink {
     pub hold: [Option<u64>; 2],
     /// The log was told that the cloud takes QoS 1 at most.
     pub told_downgraded: bool,
-    /// When PUBRECs that came are to be recorded.
-    pub record_by: Option<Monotonic>,
 }
 
 /// Runs an uplink until `cancel`; then it says goodbye and returns within about a second. It never fails: whatever happens, the
@@ -126,7 +124,6 @@ pub async fn run(
         session_of: queue.server,
         hold: [None, None],
         told_downgraded: false,
-        record_by: None,
         settings: Arc::new(settings),
     };
     uplink.run().await;

@@ -34,6 +34,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use diff::{Changes, Diff, Fixed};
+pub use keys::{DescribedKey, every_key, keys_of_about};
 pub use problem::Problem;
 pub use report::{Look, Report};
 pub use secrets::password_from;

@@ -307,6 +307,12 @@ pub enum LineError {
     /// `EACCES`.
     #[error("{0}: permission denied; add the gateway's user to the group that owns the port, usually `dialout`")]
     PortForbidden(String),
+    /// `EPERM`: systemd allows the service some kinds of devices, and this is another.
+    #[error(
+        "{0}: this kind of device is not one that the service may open; allow it: `sudo systemctl edit fieldway`, and there, below `[Service]`, \
+         a line like `DeviceAllow=char-ttySC rw` with the driver's name of `/proc/devices`; then restart it"
+    )]
+    PortShut(String),
     /// `EBUSY`, or another program's lock.
     #[error("{0}: another program holds this port; `fuser -v {0}` names it, and once it is closed the port is used")]
     PortBusy(String),

@@ -13,6 +13,7 @@ use std::process::Command;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use fieldway::cli::Cli;
+use fieldway::config::every_key;
 
 const FIELDWAY: &str = env!("CARGO_BIN_EXE_fieldway");
 
@@ -95,6 +96,67 @@ fn manual_pages_are_clean_and_have_every_command_and_key() {
         let heading = format!(".SS fieldway {}", command.get_name());
         assert!(commands.contains(&roff::escape(&heading)), "the page lacks {heading}");
     }
+    let configuration = read("docs/man/gateway.yaml.5");
+    for key in every_key() {
+        assert!(configuration.contains(&roff::title(&key.path)), "the page lacks {}", key.path);
+    }
+}
+
+/// The mapping that a heading of docs/configuration.md is about.
+fn section(heading: &str) -> Option<&'static str> {
+    Some(match heading {
+        "gateway" => "gateway.",
+        "broker" => "broker.",
+        "listeners of the broker" => "broker.listeners[].",
+        "users of the broker" => "broker.users[].",
+        "limits of the broker" => "broker.limits.",
+        "web" => "web.",
+        "buses" => "buses.NAME.",
+        "devices" => "devices.NAME.",
+        "points of a device" => "devices.NAME.points.NAME.",
+        "write of a point" => "devices.NAME.points.NAME.write.",
+        "uplinks" => "uplinks.NAME.",
+        "queue of an uplink" => "uplinks.NAME.queue.",
+        "forward of an uplink" => "uplinks.NAME.forward[].",
+        _ => return None,
+    })
+}
+
+#[test]
+fn the_reference_has_the_keys_and_defaults_of_the_manual() {
+    let page = read("docs/configuration.md");
+    let all = every_key();
+    let mut place = None;
+    let mut in_keys = false;
+    let mut compared = 0;
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("##") {
+            place = section(&heading.trim_start_matches('#').trim().replace('`', ""));
+        }
+        // Other tables are of types.
+        in_keys = line.starts_with("| key |") || in_keys && line.starts_with('|');
+        let line = line.replace(" | |", " |  |");
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let (Some(place), true) = (place, in_keys && line.starts_with("| `")) else { continue };
+        assert!(cells.len() >= 3, "{line}");
+        let code = |cell: &str| cell.split('`').skip(1).step_by(2).map(String::from).collect::<Vec<_>>();
+        let (names, told) = (code(cells[0]), code(cells[1]));
+        for (at, name) in names.iter().enumerate() {
+            let path = format!("{place}{name}");
+            let key = all.iter().find(|key| key.path == path).unwrap_or_else(|| panic!("there is no {path}"));
+            let each_has_its_own = names.len() > 1 && told.len() == names.len();
+            let default = if each_has_its_own { told[at].clone() } else { cells[1].trim().replace('`', "") };
+            let default = if default == "see below" { String::new() } else { default };
+            assert_eq!(default, key.default, "{path}, on the page and in the program");
+            compared += 1;
+        }
+    }
+    assert!(compared > 120, "only {compared} defaults were compared");
+    for key in &all {
+        let name = key.path.rsplit('.').next().unwrap();
+        let as_written = [format!("`{name}`"), format!("`{name}: "), format!(" {name}: ")];
+        assert!(as_written.iter().any(|way| page.contains(way)), "the page lacks {}", key.path);
+    }
 }
 
 #[test]
@@ -108,6 +170,8 @@ fn the_unit_is_understood_and_shut_in() {
         "ExecStartPre=-/usr/bin/fieldway check ",
         "ExecReload=/bin/kill -HUP $MAINPID\n",
         "DeviceAllow=char-ttyUSB rw\n",
+        // Else that line is void until the first adapter is plugged in, and the service started again.
+        "Wants=modprobe@usbserial.service modprobe@cdc_acm.service\n",
         "SupplementaryGroups=dialout\n",
         "StateDirectory=fieldway\n",
     ] {

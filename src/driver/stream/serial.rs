@@ -91,6 +91,8 @@ fn cant_open(path: &str, error: &tokio_serial::Error) -> LineError {
         ErrorKind::Io(kind) => cant_use(path, kind),
         // The serial library says so for EBUSY and for a lock that another program holds.
         ErrorKind::NoDevice => Some(LineError::PortBusy(path.to_owned())),
+        // It has no kind for EPERM, which is only in its text.
+        _ if error.description.contains("not permitted") => Some(LineError::PortShut(path.to_owned())),
         _ => None,
     };
     known.unwrap_or_else(|| LineError::PortUnusable { path: path.to_owned(), cause: error.to_string() })
@@ -119,6 +121,15 @@ mod tests {
         assert_eq!(missing, LineError::PortMissing("/dev/no-such-port".into()));
         let error = open(&line("/dev/null")).unwrap_err();
         assert!(matches!(&error, LineError::PortUnusable { path, .. } if path == "/dev/null"), "{error}");
+    }
+
+    #[test]
+    fn a_port_that_the_service_is_kept_from_says_how_to_allow_it() {
+        // As the serial library tells EPERM.
+        let refused = tokio_serial::Error::new(ErrorKind::Unknown, "Operation not permitted");
+        let error = cant_open("/dev/ttySC0", &refused);
+        assert_eq!(error, LineError::PortShut("/dev/ttySC0".into()));
+        assert!(error.to_string().contains("DeviceAllow="), "{error}");
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, Command};
 
+use fieldway::config::{DescribedKey, every_key, keys_of_about};
+
 use super::markdown;
 
 /// The date of both pages, which are part of one version.
@@ -110,12 +112,36 @@ fn paragraphs(page: &mut String, text: &str, separator: &str) {
     }
 }
 
-/// gateway.yaml(5), from the documentation's page.
+/// The title of a key in the list of all of them.
+pub fn title(path: &str) -> String {
+    format!(".TP\n\\fB{}\\fR", escape(path))
+}
+
+fn described(page: &mut String, key: &DescribedKey) {
+    let kind = markdown::inline(key.kind);
+    let default = match key.default {
+        "" => String::new(),
+        needed if needed.starts_with("required") => format!("; {}", escape(needed)),
+        default => format!("; default: {}", escape(default)),
+    };
+    writeln!(page, "{} ({kind}{default})\n{}", title(&key.path), markdown::inline(key.meaning)).unwrap();
+}
+
+/// gateway.yaml(5), from the documentation's page and the keys themselves.
 pub fn configuration_page(source: &str) -> String {
     let mut page = head("gateway.yaml", 5, "configuration of the Fieldway edge gateway");
     let body = source.split_once('\n').expect("a title").1;
     page.push_str(".SH DESCRIPTION\n");
     page.push_str(&markdown::to_roff(body));
+    page.push_str(
+        ".SH EVERY KEY\nIts place in the file, what is written behind it, and what holds when it is left out. \\fBNAME\\fR is a name of yours, \\fB[]\\fR one\n\
+         of a list.\n",
+    );
+    every_key().iter().for_each(|key| described(&mut page, key));
+    page.push_str(
+        ".PP\nA template has \\fBpoints\\fR and other keys of a device but \\fBbus\\fR, \\fBunit_id\\fR and \\fBtemplate\\fR, and these:\n",
+    );
+    keys_of_about().iter().for_each(|key| described(&mut page, key));
     page.push_str(
         ".SH FILES\n.TP\n\\fI/etc/fieldway/gateway.yaml\\fR\nthe configuration\n.TP\n\\fI/usr/share/fieldway/devices\\fR\ntemplates of devices\n\
          .TP\n\\fI/usr/share/doc/fieldway/examples\\fR\nwhole configurations to start from\n.SH SEE ALSO\n.BR fieldway (1)\n",

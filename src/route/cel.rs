@@ -32,6 +32,8 @@ use super::subject::{Subject, Unread};
 pub const MAX_LENGTH: usize = 2_000;
 /// How deep its parentheses, and the operations in it, may be nested.
 const MAX_DEPTH: usize = 32;
+/// For reading an expression.
+const STACK: usize = 32 << 20;
 /// The compiled size of a regular expression, in bytes: enough for anything that a person writes.
 const MAX_REGEX: usize = 256 << 10;
 /// What one message may cost: a lookup is 1, and more for a large payload or a long topic that it brings.
@@ -95,15 +97,12 @@ impl When {
     /// Reads and checks an expression.
     pub fn new(text: &str) -> Result<When, WhenError> {
         bounded(text)?;
-        let env = Env::stdlib().with_optional_support(false);
-        let program = env.compile(text).map_err(|errors| syntax(text, &errors))?;
-        let places = Places { text, info: program.source_info() };
-        let whole = check::check(program.expression(), &places)?;
-        let mut expression = program.expression().clone();
-        let mut rewriter = Rewriter { places: &places, whole, patterns: Vec::new() };
-        rewriter.rewrite(&mut expression)?;
-        let patterns = rewriter.patterns;
-        Ok(When(Arc::new(Compiled { text: text.into(), expression, patterns, env: Arc::new(extended(env)) })))
+        // The parser calls itself a dozen times for each parenthesis, more than a thread of two MiB has room for.
+        let reader = || std::thread::Builder::new().stack_size(STACK);
+        std::thread::scope(|scope| match reader().spawn_scoped(scope, || compile(text)) {
+            Ok(compiled) => compiled.join().unwrap_or_else(|_| Err(WhenError::new(0..text.len(), "this is not CEL"))),
+            Err(_) => Err(WhenError::new(0..text.len(), "there is no memory left to read it")),
+        })
     }
 
     /// As it was written.
@@ -129,6 +128,18 @@ impl When {
             Err(error) => Verdict::Unclear(lookup.explain(&error)),
         }
     }
+}
+
+fn compile(text: &str) -> Result<When, WhenError> {
+    let env = Env::stdlib().with_optional_support(false);
+    let program = env.compile(text).map_err(|errors| syntax(text, &errors))?;
+    let places = Places { text, info: program.source_info() };
+    let whole = check::check(program.expression(), &places)?;
+    let mut expression = program.expression().clone();
+    let mut rewriter = Rewriter { places: &places, whole, patterns: Vec::new() };
+    rewriter.rewrite(&mut expression)?;
+    let patterns = rewriter.patterns;
+    Ok(When(Arc::new(Compiled { text: text.into(), expression, patterns, env: Arc::new(extended(env)) })))
 }
 
 impl fmt::Debug for When {

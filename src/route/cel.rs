@@ -7,24 +7,25 @@
 //!
 //! - `calculate`: arithmetic with JSON's numbers
 //! - `check`: what is known to be wrong before any message has come
+//! - `rewrite`: our operations in the place of the crate's
 //! - `value`: a message's fields as CEL's values, made when they are asked for
 
 mod calculate;
 mod check;
+mod rewrite;
 mod value;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use ::cel::common::ast::IdedExpr;
 use ::cel::common::types::{self, CelBool, CelString};
 use ::cel::common::value::{CowVal, Val};
 use ::cel::context::VariableResolver;
 use ::cel::{Context, Env, ExecutionError, Value};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::subject::{Subject, Unread};
 
@@ -32,6 +33,8 @@ use super::subject::{Subject, Unread};
 pub const MAX_LENGTH: usize = 2_000;
 /// How deep its parentheses, and the operations in it, may be nested.
 const MAX_DEPTH: usize = 32;
+/// For reading an expression.
+const STACK: usize = 32 << 20;
 /// The compiled size of a regular expression, in bytes: enough for anything that a person writes.
 const MAX_REGEX: usize = 256 << 10;
 /// What one message may cost: a lookup is 1, and more for a large payload or a long topic that it brings.
@@ -95,15 +98,12 @@ impl When {
     /// Reads and checks an expression.
     pub fn new(text: &str) -> Result<When, WhenError> {
         bounded(text)?;
-        let env = Env::stdlib().with_optional_support(false);
-        let program = env.compile(text).map_err(|errors| syntax(text, &errors))?;
-        let places = Places { text, info: program.source_info() };
-        let whole = check::check(program.expression(), &places)?;
-        let mut expression = program.expression().clone();
-        let mut rewriter = Rewriter { places: &places, whole, patterns: Vec::new() };
-        rewriter.rewrite(&mut expression)?;
-        let patterns = rewriter.patterns;
-        Ok(When(Arc::new(Compiled { text: text.into(), expression, patterns, env: Arc::new(extended(env)) })))
+        // The parser calls itself a dozen times for each parenthesis, more than a thread of two MiB has room for.
+        let reader = || std::thread::Builder::new().stack_size(STACK);
+        std::thread::scope(|scope| match reader().spawn_scoped(scope, || compile(text)) {
+            Ok(compiled) => compiled.join().unwrap_or_else(|_| Err(WhenError::new(0..text.len(), "this is not CEL"))),
+            Err(_) => Err(WhenError::new(0..text.len(), "there is no memory left to read it")),
+        })
     }
 
     /// As it was written.
@@ -129,6 +129,16 @@ impl When {
             Err(error) => Verdict::Unclear(lookup.explain(&error)),
         }
     }
+}
+
+fn compile(text: &str) -> Result<When, WhenError> {
+    let env = Env::stdlib().with_optional_support(false);
+    let program = env.compile(text).map_err(|errors| syntax(text, &errors))?;
+    let places = Places { text, info: program.source_info() };
+    let whole = check::check(program.expression(), &places)?;
+    let mut expression = program.expression().clone();
+    let patterns = rewrite::rewrite(&mut expression, &places, whole)?;
+    Ok(When(Arc::new(Compiled { text: text.into(), expression, patterns, env: Arc::new(extended(env)) })))
 }
 
 impl fmt::Debug for When {
@@ -265,100 +275,6 @@ impl ::cel::common::value::StaticVal for Pattern {}
 const MATCHES: &str = "@matches";
 const PATTERNS: &str = "@pattern";
 const IN_LIST: &str = "@in_list";
-
-/// Replaces arithmetic by ours, which takes whole numbers and decimals together as JSON does, and the patterns of `matches` by compiled ones.
-struct Rewriter<'p, 't> {
-    places: &'p Places<'t>,
-    /// The divisions of which the checker knows that both sides are whole by nature.
-    whole: HashSet<u64>,
-    patterns: Vec<Pattern>,
-}
-
-impl Rewriter<'_, '_> {
-    fn rewrite(&mut self, expression: &mut IdedExpr) -> Result<(), WhenError> {
-        let is_whole = self.whole.contains(&expression.id);
-        match &mut expression.expr {
-            Expr::Call(call) => {
-                for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
-                    self.rewrite(part)?;
-                }
-                if let Some(ours) = calculate::ours(&call.func_name, is_whole).filter(|_| call.args.len() == 2) {
-                    call.func_name = ours.into();
-                } else if matches!(call.func_name.as_str(), operators::EQUALS | operators::NOT_EQUALS) {
-                    // An object or a list that was written down knows only its like; one of a payload knows both.
-                    if let [Expr::Map(_) | Expr::List(_), _] = [&call.args[0].expr, &call.args[1].expr] {
-                        call.args.swap(0, 1);
-                    }
-                } else if let (operators::IN, [_, Expr::List(_)]) =
-                    (call.func_name.as_str(), call.args.iter().map(|part| &part.expr).collect::<Vec<_>>().as_slice())
-                {
-                    call.func_name = IN_LIST.into();
-                } else if call.func_name == "matches" {
-                    self.compile_pattern(call)?;
-                }
-                Ok(())
-            }
-            Expr::Comprehension(comprehension) => {
-                self.rewrite(&mut comprehension.iter_range)?;
-                // `map` and `filter` add one to a list, which the crate knows by its own `+`.
-                let step = &mut comprehension.loop_step;
-                match &mut step.expr {
-                    Expr::Call(call) => {
-                        for part in call.args.iter_mut().flat_map(parts_of_step) {
-                            self.rewrite(part)?;
-                        }
-                        Ok(())
-                    }
-                    _ => self.rewrite(step),
-                }
-            }
-            Expr::List(list) => list.elements.iter_mut().try_for_each(|item| self.rewrite(item)),
-            Expr::Select(select) => self.rewrite(&mut select.operand),
-            Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| match &mut entry.expr {
-                ::cel::common::ast::EntryExpr::MapEntry(entry) => {
-                    self.rewrite(&mut entry.key)?;
-                    self.rewrite(&mut entry.value)
-                }
-                ::cel::common::ast::EntryExpr::StructField(field) => self.rewrite(&mut field.value),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn compile_pattern(&mut self, call: &mut CallExpr) -> Result<(), WhenError> {
-        if let Some(target) = call.target.take() {
-            call.args.insert(0, *target);
-        }
-        let Some(pattern) = call.args.get_mut(1) else { return Ok(()) };
-        let at = self.places.of(pattern.id);
-        let Expr::Literal(LiteralValue::String(text)) = &pattern.expr else {
-            return Err(WhenError::new(at, "the pattern of `matches` has to be written here, in quotes")
-                .help("a pattern that comes with a message could cost any amount of time"));
-        };
-        let regex = RegexBuilder::new(text.inner()).size_limit(MAX_REGEX).build().map_err(|error| {
-            let said = error.to_string();
-            let said = said.lines().last().unwrap_or_default().trim();
-            WhenError::new(at, format!("this is no regular expression: {said}"))
-        })?;
-        pattern.expr = Expr::Ident(format!("{PATTERNS}{}", self.patterns.len()));
-        self.patterns.push(Pattern(regex));
-        call.func_name = MATCHES.into();
-        Ok(())
-    }
-}
-
-/// What a person wrote of one argument of a loop's step: `@result + [x]` has x.
-fn parts_of_step(argument: &mut IdedExpr) -> Vec<&mut IdedExpr> {
-    let is_sum = matches!(&argument.expr, Expr::Call(call) if call.func_name == operators::ADD
-        && matches!(call.args.first().map(|first| &first.expr), Some(Expr::Ident(name)) if name.starts_with('@')));
-    if !is_sum {
-        return vec![argument];
-    }
-    match &mut argument.expr {
-        Expr::Call(call) => call.args.iter_mut().collect(),
-        _ => Vec::new(),
-    }
-}
 
 /// The standard environment with our operations.
 fn extended(mut env: Env) -> Env {

@@ -159,6 +159,20 @@ fn what_would_cost_too_much_is_refused() {
 }
 
 #[test]
+fn what_is_nested_as_deep_as_it_may_be_is_read_on_a_small_stack() {
+    let read = || {
+        let deep = format!("{}1{} == {}1{}", "[".repeat(15), "]".repeat(15), "[".repeat(15), "]".repeat(15));
+        assert_eq!(decide(&deep), Verdict::Yes);
+        assert_eq!(decide(&format!("{}true{}", "(".repeat(32), ")".repeat(32))), Verdict::Yes);
+        for open in ["[", "{", "(", "![", "-{", "f("] {
+            assert!(When::new(&open.repeat(32)).is_err(), "{open}");
+        }
+    };
+    let small = std::thread::Builder::new().stack_size(1 << 20).spawn(read);
+    small.expect("a thread").join().expect("no overflow");
+}
+
+#[test]
 fn a_long_topic_and_long_lists_cost_no_more_than_they_may() {
     let topic = "a/".repeat(30_000);
     let list = format!("{{\"l\":[{}1]}}", "1,".repeat(1_000));

@@ -18,6 +18,9 @@ const ALIASES: u16 = 256;
 /// 2.0 answers more than its `max_inflight_messages`, usually 20, with PUBREC and throws them away.
 const MOST_ONCE_V311: u16 = 16;
 
+/// And with MQTT 5: brokers look through those that they hold for each that comes. Beyond this, mosquitto gets slower with each more.
+const MOST_ONCE_V5: u16 = 500;
+
 /// What is the same for every row of a connection.
 #[derive(Debug)]
 pub(super) struct Envelope {
@@ -73,9 +76,9 @@ impl Envelope {
         Envelope { echoes, ..self }
     }
 
-    /// How many messages at QoS 2 may be under way: see [`MOST_ONCE_V311`].
+    /// How many messages at QoS 2 may be under way: see [`MOST_ONCE_V311`] and [`MOST_ONCE_V5`].
     pub(super) fn most_once(&self) -> u16 {
-        if self.version == Version::V311 { MOST_ONCE_V311 } else { u16::MAX }
+        if self.version == Version::V311 { MOST_ONCE_V311 } else { MOST_ONCE_V5 }
     }
 
     /// A connection was made. `retain_available` is whether the cloud keeps retained messages; one that does not refuses the flag.

@@ -124,11 +124,15 @@ async fn what_was_acknowledged_before_a_backup_under_load_is_there_after_its_res
     assert_eq!(leftovers.len(), 5, "{leftovers:?}");
 
     let cloud = Mosquitto::start();
-    let mut subscriber = tokio::process::Command::new("mosquitto_sub");
-    let subscriber =
-        subscriber.args(["-p", &cloud.port().to_string(), "-q", "1", "-t", "cloud/#", "-C"]).arg(before.to_string());
+    let subscriber = |more: &[&str]| {
+        let mut command = tokio::process::Command::new("mosquitto_sub");
+        command.args(["-p", &cloud.port().to_string(), "-q", "1", "-t", "cloud/#", "-c", "-i", "watcher"]).args(more);
+        command
+    };
+    // It ends when it is subscribed, and its session takes what comes from then on.
+    assert!(subscriber(&["-E"]).status().await.unwrap().success());
+    let mut subscriber = subscriber(&["-C", &before.to_string()]);
     let subscriber = subscriber.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
     let part = new.path().join("conf.d/cloud.yaml");
     fs::write(&part, fs::read_to_string(&part).unwrap().replace(&nobody.to_string(), &cloud.port().to_string()))
         .unwrap();

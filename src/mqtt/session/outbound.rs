@@ -168,11 +168,6 @@ impl<T> Outbound<T> {
         self.once
     }
 
-    /// The most that may be sent on this connection and not finished.
-    pub fn allowed(&self) -> u16 {
-        self.allowed
-    }
-
     /// Messages that are sent on this connection and not finished.
     pub fn on_wire(&self) -> u16 {
         self.on_wire

@@ -217,7 +217,9 @@ impl Database {
         rows: u64,
     ) -> Result<Option<u64>, DbError> {
         let sql = format!(
-            "SELECT max(n) FROM (SELECT n, sum(size) OVER (ORDER BY n) - size AS before FROM              (SELECT n, octet_length(topic) + octet_length(payload) + coalesce(octet_length(properties), 0) + {ROW_OVERHEAD} AS size              FROM {} WHERE n > ? ORDER BY n LIMIT ?)) WHERE before < ?",
+            "SELECT max(n) FROM (SELECT n, sum(size) OVER (ORDER BY n) - size AS before FROM \
+             (SELECT n, octet_length(topic) + octet_length(payload) + coalesce(octet_length(properties), 0) + {ROW_OVERHEAD} AS size \
+             FROM {} WHERE n > ? ORDER BY n LIMIT ?)) WHERE before < ?",
             table(id)
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(signed(n)).bind(signed(rows)).bind(signed(bytes));

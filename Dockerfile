@@ -13,7 +13,9 @@ WORKDIR /fieldway
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY cross/order.ld cross/
 COPY benches benches
 COPY migrations migrations
 COPY config config

@@ -22,8 +22,6 @@ use crate::support::wait::free_port;
 const TOPICS: u64 = 8;
 /// Slow enough that the faults fall into the traffic, also on a busy machine.
 const PER_SECOND: u64 = 500;
-/// The time that bytes which are on their way through loopback may take.
-const UNDER_WAY: Duration = Duration::from_millis(300);
 /// How long the cloud is away, so that every window fills when it is back.
 const AWAY: Duration = Duration::from_secs(3);
 /// The gateway is killed within so long after that.
@@ -68,6 +66,7 @@ struct World {
     gateway: Option<GatewayProcess>,
     watcher: Peer,
     messages: u64,
+    marks: u64,
 }
 
 fn messages(default: u64) -> u64 {
@@ -95,7 +94,7 @@ impl World {
         let mut watcher = Peer::start("exact_subscriber.py", &args);
         wait_subscribed(&mut watcher);
         let gateway = Some(GatewayProcess::start(folder.path(), &yaml, port));
-        World { folder, yaml, port, cloud, links, gateway, watcher, messages }
+        World { folder, yaml, port, cloud, links, gateway, watcher, messages, marks: 0 }
     }
 
     /// Lets the faults happen at random moments of the traffic, or as soon after as they can; then waits for the end of it.
@@ -153,20 +152,16 @@ impl World {
         }
     }
 
-    /// From one moment to the next nothing passes any link, in either direction. Then waits until the watcher has what the cloud had by then: it
-    /// would go with the cloud, which has acknowledged it and is free to lose it.
+    /// From one moment to the next nothing passes any link, in either direction. Then waits until the cloud has handled what had passed, and the
+    /// watcher has what the cloud had by then: it would go with the cloud, which has acknowledged it and is free to lose it.
     fn freeze(&mut self) {
         self.each(CuttingProxy::swallow);
-        sleep(UNDER_WAY);
-        self.watcher.skip_lines();
-        let mut before = String::new();
-        loop {
-            let line = self.watcher.line();
-            if line == before {
-                return;
-            }
-            before = line;
-        }
+        self.cloud.has_read_all();
+        // It comes to the watcher after everything that the cloud passed on before.
+        self.marks += 1;
+        self.cloud.publish("cloud/mark", &self.marks.to_string());
+        let mark = format!("mark {}", self.marks);
+        while self.watcher.line() != mark {}
     }
 
     fn kill(&mut self) {

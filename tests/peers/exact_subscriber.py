@@ -6,8 +6,8 @@
 UPLINKS is a list with commas. Message i of topic t comes from uplink u on PREFIX/u/t with the payload "i" and the user properties
 `gateway`, `epoch` and `n`. It is subscribed at QoS 0, so that its own link adds no repetition; it connects again when the broker was away.
 
-Prints `subscribed` after each SUBACK, `seen PACKETS` now and then, and when all messages are there, or nothing has come for IDLE_S seconds, one
-JSON line with an object an uplink:
+Prints `subscribed` after each SUBACK, `mark PAYLOAD` for what comes on PREFIX/mark, `seen PACKETS` now and then, and when all messages are
+there, or nothing has come for IDLE_S seconds, one JSON line with an object an uplink:
     received    all PUBLISH packets
     lost        messages that never came
     repeated    packets whose `n` had come before
@@ -37,6 +37,9 @@ last, distinct, packets = time.monotonic(), 0, 0
 
 def on_message(client, userdata, message):
     global last, distinct, packets
+    if message.topic == f"{prefix}/mark":
+        print("mark", message.payload.decode(), flush=True)
+        return
     last = time.monotonic()
     packets += 1
     name, topic = message.topic.rsplit("/", 2)[1:]
@@ -83,7 +86,7 @@ while True:
     # A moment more, so that a message that comes twice is seen to.
     if now - last > (2 if complete_since is not None else idle):
         break
-    if now - shown > 0.1:
+    if now - shown > 1:
         shown = now
         print("seen", packets, flush=True)
 print(json.dumps({name: {"received": u.received, "lost": total - len(u.messages), "repeated": u.repeated,

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::wait::wait_for;
+
+/// A server that reads at all has taken a few kilobytes by then.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the next packet that still pass when a running connection is cut: less than the shortest PUBLISH.
 const MID_PACKET: u64 = 5;
 
@@ -32,6 +37,8 @@ struct Counts {
     accepted: AtomicU64,
     /// Connections up to this one are half-open.
     frozen: AtomicU64,
+    /// Pieces from a client that were read and are not yet with the server, nor gone.
+    under_way: AtomicU64,
 }
 
 impl Counts {
@@ -113,9 +120,11 @@ impl CuttingProxy {
         self.mode.send_replace(Mode::SwallowAnswers);
     }
 
-    /// From now on everything is lost and nobody is told: a half-open connection.
+    /// From now on everything is lost and nobody is told: a half-open connection. When this returns, what passed before is with the server's kernel.
     pub fn swallow(&self) {
         self.mode.send_replace(Mode::Swallow);
+        let written = || (self.counts.under_way.load(Ordering::SeqCst) == 0).then_some(());
+        wait_for("what passed the proxy to be written", PATIENCE, written);
     }
 
     /// The connections that there are carry nothing any more and nobody is told, whatever becomes of the server. New ones are whole.
@@ -174,6 +183,8 @@ async fn pass(
         let mut greeted = false;
         let mut bytes = [0; 4096];
         while let Ok(read @ 1..) = from_client.read(&mut bytes).await {
+            // Counted before it looks: whoever changes the mode and sees nothing counted knows that nothing more passes.
+            let _under_way = UnderWay::begin(&counts.under_way);
             if *mode.borrow() == Mode::Swallow || counts.is_frozen(number) {
                 continue;
             }
@@ -209,6 +220,22 @@ async fn pass(
     tokio::select! {
         () = upward => {}
         () = downward => {}
+    }
+}
+
+/// Counts one, until it is dropped.
+struct UnderWay<'a>(&'a AtomicU64);
+
+impl UnderWay<'_> {
+    fn begin(count: &AtomicU64) -> UnderWay<'_> {
+        count.fetch_add(1, Ordering::SeqCst);
+        UnderWay(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -90,6 +90,21 @@ impl Mosquitto {
         child.wait().expect("it ends");
     }
 
+    /// Waits until it has read every byte that was sent to it.
+    pub fn has_read_all(&self) {
+        wait_for("mosquitto to read what was sent to it", PATIENCE, || (unread_at(self.port) == 0).then_some(()));
+    }
+
+    /// Publishes `payload` at QoS 0 through a client of its own.
+    pub fn publish(&self, topic: &str, payload: &str) {
+        let port = self.port.to_string();
+        let status = Command::new("mosquitto_pub")
+            .args(["-h", "127.0.0.1", "-p", &port, "-t", topic, "-m", payload])
+            .status()
+            .expect(MISSING);
+        assert!(status.success(), "mosquitto_pub ended with {status}");
+    }
+
     /// Has it write all that it keeps, and waits until it has.
     pub fn save(&self) {
         let file = self.folder.path().join("mosquitto.db");
@@ -119,6 +134,21 @@ impl Drop for Mosquitto {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Bytes on their way to a server's `port` on this machine, in the buffers of either end, and connections that it has not accepted. From Linux's
+/// table of sockets (Documentation/networking/proc_net_tcp.rst): local and remote address, state, bytes to send and bytes to read.
+fn unread_at(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    let port = format!(":{port:04X}");
+    let unread = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (to_send, to_read) = fields[4].split_once(':').expect("two counts");
+        let count = |text| u64::from_str_radix(text, 16).expect("a count");
+        let its = if fields[1].ends_with(&port) { count(to_read) } else { 0 };
+        its + if fields[2].ends_with(&port) { count(to_send) } else { 0 }
+    };
+    table.lines().skip(1).map(unread).sum()
 }
 
 /// A mosquitto_sub with a persistent session, and all that it received.

@@ -70,13 +70,6 @@ impl Peer {
     }
 }
 
-impl Peer {
-    /// Forgets the lines that it has printed so far.
-    pub fn skip_lines(&mut self) {
-        while self.lines.try_recv().is_ok() {}
-    }
-}
-
 impl Drop for Peer {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -229,7 +229,9 @@ fn connect_packet(settings: &Settings, password: Option<&Secret>, client_id: &st
         username: settings.username.clone(),
         password: password.map(|password| password.reveal().as_bytes().to_vec().into()),
         will: settings.presence.as_ref().map(|presence| Box::new(will(presence))),
-        session_expiry_s: if settings.version == Version::V5 { SESSION_EXPIRY_S } else { 0 },
+        // A clean session ends with its connection, in MQTT 5 as in 3.1.1: mosquitto 2.0 keeps one that began clean over a restart of its
+        // own only when a later connection has resumed it, whatever its expiry.
+        session_expiry_s: if settings.version == Version::V5 && !clean_start { SESSION_EXPIRY_S } else { 0 },
         receive_maximum: RECEIVE_MAXIMUM,
         topic_alias_maximum: ALIASES,
         maximum_packet_size: (settings.version == Version::V5).then_some(LARGEST_PACKET as u32),

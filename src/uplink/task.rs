@@ -214,13 +214,11 @@ impl Uplink {
             self.session_of = self.session(self.rota.current());
             let [normal, _] = &self.receipts;
             self.hold[Priority::Normal as usize] = Some(normal.season(&self.session_of));
-            if self.settings.version == Version::V311 {
-                // In 3.1.1 a session that began clean ends with its connection: the one to keep is begun by the next.
-                return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
-                    Ok(()) => hang_up(connection).await,
-                    Err(error) => End::Lost(error.to_string()),
-                };
-            }
+            // What there was is gone, and this session goes with its connection: the one to keep is begun by the next.
+            return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
+                Ok(()) => hang_up(connection).await,
+                Err(error) => End::Lost(error.to_string()),
+            };
         }
         self.online(connection, connack).await
     }

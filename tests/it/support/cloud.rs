@@ -39,8 +39,19 @@ impl Cloud {
         Peer { stream, codec: Codec::server(1 << 20), inbox: BytesMut::new() }
     }
 
-    /// The next client and its CONNECT, answered with `connack`.
+    /// The next client that stays, and its CONNECT, answered with `connack`. An uplink that has to be rid of a session connects clean first and ends
+    /// that at once.
     pub async fn accept(&self, connack: ConnAck) -> (Peer, Connect) {
+        let (mut peer, connect) = self.accept_one(connack.clone()).await;
+        if !connect.clean_start || connack.reason.is_failure() {
+            return (peer, connect);
+        }
+        peer.end_of_clean_session().await;
+        self.accept_one(connack).await
+    }
+
+    /// The next client and its CONNECT, answered with `connack`.
+    pub async fn accept_one(&self, connack: ConnAck) -> (Peer, Connect) {
         let mut peer = self.accept_raw().await;
         let Packet::Connect(connect) = peer.read().await else { panic!("the first packet is a CONNECT") };
         peer.send(Packet::ConnAck(Box::new(connack))).await;
@@ -66,6 +77,12 @@ impl Peer {
                 return None;
             }
         }
+    }
+
+    /// The client takes its leave and keeps no session.
+    pub async fn end_of_clean_session(&mut self) {
+        assert!(matches!(self.read().await, Packet::Disconnect(bye) if bye.reason == Reason::SUCCESS));
+        assert!(self.try_read().await.is_none());
     }
 
     /// The next packet, which is a PUBLISH.

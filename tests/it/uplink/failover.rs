@@ -1,6 +1,6 @@
 //! Several servers for one uplink, and several uplinks side by side.
 
-use fieldway::mqtt::{ConnAck, Packet, Reason};
+use fieldway::mqtt::{ConnAck, Reason};
 
 use super::*;
 use crate::support::cloud::Cloud;
@@ -30,7 +30,7 @@ async fn the_next_server_is_tried_at_once_when_one_is_not_there_and_stayed_with(
     let first = tokio::net::TcpListener::bind(away).await.expect("the port is free");
     // It worked, so it is tried again before the first of the list.
     drop(peer);
-    let (_peer, connect) = cloud.accept(ConnAck::new(Reason::SUCCESS)).await;
+    let (_peer, connect) = cloud.accept_one(ConnAck::new(Reason::SUCCESS)).await;
     assert!(!connect.clean_start, "its session is still the one that counts");
     drop(first);
     north.stop().await;
@@ -70,40 +70,48 @@ async fn at_another_server_the_session_begins_anew_also_after_a_restart() {
     let data = tempfile::tempdir().expect("a folder");
     let mut north = North::start(data.path(), among(&clouds, Version::V5)).await;
     north.keep(numbered(0..1)).await;
-    let (mut peer, connect) = first.accept(ConnAck::new(Reason::SUCCESS)).await;
+    let welcome = || ConnAck::new(Reason::SUCCESS);
+    let (mut peer, connect) = first.accept_one(welcome()).await;
     assert!(connect.clean_start, "a new queue");
+    peer.end_of_clean_session().await;
+    let (mut peer, _) = first.accept_one(welcome()).await;
     peer.publish().await;
     // Not acknowledged: the first server is no good.
     drop(peer);
-    let (mut peer, connect) = second.accept(ConnAck::new(Reason::SUCCESS)).await;
+    let (mut peer, connect) = second.accept_one(welcome()).await;
     assert!(connect.clean_start, "whatever session there is, it is not ours");
+    peer.end_of_clean_session().await;
+    let (mut peer, connect) = second.accept_one(welcome()).await;
+    assert!(!connect.clean_start, "it is to last");
     let publish = peer.publish().await;
     assert!(!publish.dup, "it never had this message");
     peer.puback(publish.packet_id, Reason::SUCCESS).await;
     north.until_drained().await;
     drop(peer);
-    let (peer, connect) = second.accept(ConnAck { session_present: true, ..ConnAck::new(Reason::SUCCESS) }).await;
-    assert!(!connect.clean_start, "now it is");
+    let (peer, connect) = second.accept_one(ConnAck { session_present: true, ..welcome() }).await;
+    assert!(!connect.clean_start, "now it is ours");
     north.until("a connection", |status| status.state == UplinkState::Online).await;
     drop(peer);
     north.stop().await;
 
     // After a restart the first of the list is called first, and it is another one than the last.
     let mut north = North::start(data.path(), among(&clouds, Version::V5)).await;
-    let (_peer, connect) = first.accept(ConnAck::new(Reason::SUCCESS)).await;
+    let (mut peer, connect) = first.accept_one(welcome()).await;
     assert!(connect.clean_start);
+    peer.end_of_clean_session().await;
+    let (_peer, _) = first.accept_one(welcome()).await;
     north.until("a connection", |status| status.state == UplinkState::Online).await;
     north.stop().await;
     let north = North::start(data.path(), among(&clouds, Version::V5)).await;
-    let (_peer, connect) = first.accept(ConnAck::new(Reason::SUCCESS)).await;
+    let (_peer, connect) = first.accept_one(welcome()).await;
     assert!(!connect.clean_start, "the same as before the restart");
     north.stop().await;
     // So it is when the configuration names another one.
     let north = North::start(data.path(), among(&clouds[1..], Version::V311)).await;
-    let (mut peer, connect) = second.accept(ConnAck::new(Reason::SUCCESS)).await;
+    let (mut peer, connect) = second.accept_one(welcome()).await;
     assert!(connect.clean_start);
-    assert!(matches!(peer.read().await, Packet::Disconnect(_)), "in 3.1.1 a clean session ends with its connection");
-    let (_peer, connect) = second.accept(ConnAck::new(Reason::SUCCESS)).await;
+    peer.end_of_clean_session().await;
+    let (_peer, connect) = second.accept_one(welcome()).await;
     assert!(!connect.clean_start);
     north.stop().await;
 }

@@ -57,6 +57,29 @@ async fn nor_with_mqtt_3_1_1() {
     survives_cuts(Version::V311).await;
 }
 
+/// mosquitto 2.0 writes a session to its file only when its last connection did not begin clean.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_that_is_restarted_after_the_first_connection_has_the_session_still() {
+    for version in [Version::V5, Version::V311] {
+        let mut cloud = Mosquitto::start();
+        let data = tempfile::tempdir().expect("a folder");
+        let mut north = North::start(data.path(), settings(cloud.address(), version)).await;
+        north.keep(numbered(0..10)).await;
+        north.until_drained().await;
+        cloud.stop();
+        north.until_offline().await;
+        cloud.start_again();
+        north.keep(numbered(10..20)).await;
+        north.until_drained().await;
+        north.stop().await;
+        let log = std::fs::read_to_string(cloud.folder().join("log")).expect("it has one");
+        let welcomes: Vec<&str> =
+            log.lines().filter_map(|line| line.split_once("CONNACK to plant-7 ")).map(|(_, of)| of).collect();
+        // The first is clean, the second begins the session, and the third has it.
+        assert_eq!(welcomes, ["(0, 0)", "(0, 0)", "(1, 0)"], "{log}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_open_link_is_noticed_though_nobody_says_a_word() {
     let cloud = Mosquitto::start();

@@ -23,25 +23,21 @@ async fn the_first_connection_of_a_queue_is_clean_and_the_next_ones_keep_the_ses
         let cloud = Cloud::listen().await;
         let data = tempfile::tempdir().expect("a folder");
         let mut north = North::start(data.path(), settings(cloud.address(), version)).await;
-        let (mut peer, connect) = cloud.accept(welcome()).await;
-        assert!(connect.clean_start);
-        if version == Version::V311 {
-            // Such a session would end with its connection; a second one begins what is to last.
-            assert!(matches!(peer.read().await, Packet::Disconnect(_)));
-            let (second, connect) = cloud.accept(welcome()).await;
-            assert!(!connect.clean_start);
-            peer = second;
-        } else {
-            assert!(connect.session_expiry_s > 0);
-        }
+        let (mut peer, connect) = cloud.accept_one(welcome()).await;
+        assert!(connect.clean_start && connect.session_expiry_s == 0);
+        // Such a session ends with its connection; a second one begins what is to last.
+        peer.end_of_clean_session().await;
+        let (peer, connect) = cloud.accept_one(welcome()).await;
+        assert!(!connect.clean_start);
+        assert_eq!(connect.session_expiry_s > 0, version == Version::V5);
         north.until("a connection", |status| status.state == UplinkState::Online).await;
         drop(peer);
-        let (_peer, connect) = cloud.accept(welcome()).await;
+        let (_peer, connect) = cloud.accept_one(welcome()).await;
         assert!(!connect.clean_start);
         north.stop().await;
 
         let north = North::start(data.path(), settings(cloud.address(), version)).await;
-        let (_peer, connect) = cloud.accept(welcome()).await;
+        let (_peer, connect) = cloud.accept_one(welcome()).await;
         assert!(!connect.clean_start, "and a restart does not forget that");
         north.stop().await;
     }
@@ -251,14 +247,12 @@ async fn a_cloud_over_its_quota_is_left_alone_for_a_while_and_gets_the_message_t
 async fn every_way_to_be_turned_away_is_told_with_what_to_try() {
     // CONNACK of MQTT 3.1.1: two bytes, no session, return code 1, unacceptable protocol version.
     const OLD_BROKER: &[u8] = &[0x20, 0x02, 0x00, 0x01];
-    let refusals: [(&[u8], &str); 7] = [
+    let refusals: [(&[u8], &str); 6] = [
         (OLD_BROKER, "mqtt_version"),
         // CONNACK of MQTT 5: three bytes, no session, reason, no properties.
         (&[0x20, 0x03, 0x00, 0x86, 0x00], "password_file"),
         (&[0x20, 0x03, 0x00, 0x87, 0x00], "what the cloud allows"),
         (&[0x20, 0x03, 0x00, 0x85, 0x00], "client_id"),
-        // The same with success, and one property of two bytes: Maximum QoS 0.
-        (&[0x20, 0x05, 0x00, 0x00, 0x02, 0x24, 0x00], "QoS 0 only"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "check the port"),
         // A PINGRESP.
         (&[0xD0, 0x00], "no CONNACK"),
@@ -274,6 +268,17 @@ async fn every_way_to_be_turned_away_is_told_with_what_to_try() {
         assert!(why.contains(expected), "{why}");
         north.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_cloud_that_takes_qos_0_only_is_told_as_useless() {
+    let cloud = Cloud::listen().await;
+    let data = tempfile::tempdir().expect("a folder");
+    let mut north = North::start(data.path(), settings(cloud.address(), Version::V5)).await;
+    let (_peer, _) = cloud.accept(ConnAck { maximum_qos: QoS::AtMostOnce, ..welcome() }).await;
+    let why = north.until_offline().await;
+    assert!(why.contains("QoS 0 only"), "{why}");
+    north.stop().await;
 }
 
 #[tokio::test]

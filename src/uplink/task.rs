@@ -148,7 +148,10 @@ impl Uplink {
     }
 
     async fn run(&mut self) {
+        let mut cleaned = false;
         loop {
+            // The server has just ended an old session of ours. Some take one CONNECT a second: such a one is not left for the next at once.
+            let worth_another_try = std::mem::take(&mut cleaned);
             let (settings, clock, turn) = (self.settings.clone(), self.clock, self.rota.current());
             // Another server has another session of ours, if any, and its packet ids stand for other messages.
             let elsewhere = !self.session_of.is_empty() && self.session_of != self.session(turn);
@@ -171,7 +174,10 @@ impl Uplink {
                     }
                     match end {
                         End::Stopped => return,
-                        End::Again => continue,
+                        End::Again => {
+                            cleaned = true;
+                            continue;
+                        }
                         End::Lost(why) | End::Closed(why) => {
                             let lasted = self.clock.now().since(since);
                             self.backoff.ended_after(lasted);
@@ -183,7 +189,11 @@ impl Uplink {
             };
             self.report.offline(self.clock.now(), self.of_server(turn, why), lasted);
             let worked = self.report.counters.acknowledged > acknowledged || lasted.is_some_and(Backoff::is_long);
-            let pause = if lasted.is_some() { self.rota.ended(worked) } else { self.rota.failed() };
+            let pause = match lasted {
+                Some(_) => self.rota.ended(worked),
+                None if worth_another_try => self.rota.ended(true),
+                None => self.rota.failed(),
+            };
             if !pause {
                 continue;
             }

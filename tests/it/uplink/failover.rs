@@ -62,6 +62,23 @@ async fn a_server_that_accepts_and_drops_is_left_for_the_next_one() {
     north.stop().await;
 }
 
+/// Some take one CONNECT a second of a client. At the next server it would be the same, and at the first the session would not be ours again.
+#[tokio::test]
+async fn a_server_that_turns_the_second_connection_away_is_tried_again_before_the_next_one() {
+    let (hasty, other) = (Cloud::listen().await, Cloud::listen().await);
+    let data = tempfile::tempdir().expect("a folder");
+    let mut north = North::start(data.path(), among(&[hasty.address(), other.address()], Version::V5)).await;
+    let (mut peer, connect) = hasty.accept_one(ConnAck::new(Reason::SUCCESS)).await;
+    assert!(connect.clean_start);
+    peer.end_of_clean_session().await;
+    let (peer, _) = hasty.accept_one(ConnAck::new(Reason::CONNECTION_RATE_EXCEEDED)).await;
+    drop(peer);
+    let (_peer, connect) = hasty.accept_one(ConnAck::new(Reason::SUCCESS)).await;
+    assert!(!connect.clean_start);
+    north.until("a connection", |status| status.state == UplinkState::Online).await;
+    north.stop().await;
+}
+
 /// A session of another server is none: what it holds under our packet ids are other messages.
 #[tokio::test]
 async fn at_another_server_the_session_begins_anew_also_after_a_restart() {

@@ -11,7 +11,7 @@ use crate::mqtt::{Answer, Arrival, Inbound, Publish, Reason, Received, TopicAlia
 /// The aliases that an MQTT 5 cloud may use towards us.
 pub(super) const ALIASES: u16 = 64;
 
-/// QoS 1 and 2 messages that an MQTT 5 cloud may have open towards us.
+/// QoS 1 and 2 messages that an MQTT 5 cloud may have open towards us. Not all keep to it.
 pub(super) const RECEIVE_MAXIMUM: u16 = 128;
 
 /// What has come down through one uplink and is not finished.
@@ -221,9 +221,9 @@ impl Intake {
         None
     }
 
-    /// Messages of this connection that are open. More than were announced are the cloud's mistake.
-    pub(super) fn len(&self) -> usize {
-        self.inbound.len()
+    /// Messages at QoS 1 and 2 that were handed over and whose tickets have not come back.
+    pub(super) fn unanswered(&self) -> usize {
+        self.open.len()
     }
 }
 

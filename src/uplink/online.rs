@@ -60,7 +60,7 @@ pub(super) struct Link {
     pub tight: bool,
     /// Rows wait until the cloud has acknowledged our presence.
     pub birth_first: bool,
-    /// A message from the cloud that finds no room. Until it does, nothing is read.
+    /// A message from the cloud that finds no room. Until it does, nothing is read ([`Uplink::is_stuffed`]).
     pub handover: Option<Accepted>,
 }
 
@@ -175,6 +175,7 @@ impl Uplink {
                     return Ok(End::Lost(format!("the connection is dead: {why}; look at the network")));
                 }
             };
+            let (stuffed, hands_over) = (self.is_stuffed(link), link.handover.is_some());
             let reads = link.read_again.is_none_or(|at| at <= now);
             let rows = usize::from(self.settings.window).clamp(READ_ROWS.0, READ_ROWS.1);
             let [wants_normal, wants_high] = Priority::ALL.map(|class| reads && self.delivery.waiting(class) < rows);
@@ -190,7 +191,6 @@ impl Uplink {
             let deadline =
                 [next_step, self.report.deadline(), read_again, self.pace.next(now)].into_iter().flatten().min();
             let room = link.connection.outbox.len() < ENOUGH && self.pace.room(now) > 0;
-            let stuffed = link.handover.is_some();
             tokio::select! {
                 () = self.cancel.cancelled() => return Ok(End::Stopped),
                 exchanged = link.connection.exchange(!stuffed) => match exchanged? {
@@ -211,7 +211,7 @@ impl Uplink {
                 () = changed(&mut self.reception.carried_out) => {}
                 () = changed(normal_marks) => {}
                 () = changed(high_marks) => {}
-                permit = self.accepted.clone().reserve_owned(), if stuffed => {
+                permit = self.accepted.clone().reserve_owned(), if hands_over => {
                     // When nobody takes messages any more, this uplink will end, too.
                     if let (Ok(permit), Some(accepted)) = (permit, link.handover.take()) {
                         permit.send(accepted);
@@ -236,7 +236,7 @@ impl Uplink {
             if let Some(end) = self.take_packets(link)? {
                 return Ok(Some(end));
             }
-            if link.handover.is_some() || !link.connection.read_on().await? {
+            if self.is_stuffed(link) || !link.connection.read_on().await? {
                 break;
             }
         }

@@ -109,6 +109,39 @@ async fn a_message_is_answered_when_whoever_takes_it_says_that_it_is_safe() {
     south.north.stop().await;
 }
 
+/// mosquitto 2.0.11 sends a backlog in windows that double.
+#[tokio::test]
+async fn a_cloud_that_sends_more_at_once_than_was_announced_waits_and_is_not_cut() {
+    const MESSAGES: u16 = 3_000;
+    for version in [Version::V5, Version::V311] {
+        let cloud = Cloud::listen().await;
+        let data = tempfile::tempdir().expect("a folder");
+        let mut south = South::start(data.path(), settings(cloud.address(), version), wants("sites/p7/cmd/#")).await;
+        let (mut peer, connect) = cloud.accept(welcome(false)).await;
+        grant(&mut peer).await;
+        for id in 1..=MESSAGES {
+            peer.send(Packet::Publish(down("now", id, QoS::AtLeastOnce))).await;
+        }
+        // Nobody has answered for the first ones yet: no more are taken than twice what was announced.
+        let mut waiting = std::collections::VecDeque::new();
+        while let Ok(Some(accepted)) = timeout(QUIET, south.accepted.recv()).await {
+            waiting.push_back(accepted);
+        }
+        let announced = if version == Version::V5 { connect.receive_maximum } else { 128 };
+        assert_eq!(waiting.len(), 2 * usize::from(announced));
+        for id in 1..=MESSAGES {
+            let accepted = match waiting.pop_front() {
+                Some(accepted) => accepted,
+                None => south.next().await,
+            };
+            south.settle(&accepted, Outcome::Taken).await;
+            assert_eq!(peer.read().await, Packet::PubAck(Ack::success(id)));
+        }
+        assert_eq!(south.north.status.borrow().connects, 1);
+        south.north.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_message_at_qos_2_is_handed_over_once_though_the_gateway_dies_before_its_release() {
     for version in [Version::V5, Version::V311] {

@@ -2,7 +2,7 @@
 
 use tracing::info;
 
-use super::client::{Connection, ConnectionError, Exchanged};
+use super::client::{Connection, ConnectionError};
 use super::delivery::ROW_IDS;
 use super::online::Link;
 use super::task::Uplink;
@@ -29,6 +29,29 @@ impl Uplink {
         let mut waits = false;
         let farewell = Disconnect::new(Reason::SUCCESS);
         loop {
+            // Some may have been left unread.
+            while let Ok(Some(packet)) = link.connection.next_packet() {
+                let now = self.clock.now();
+                let taken = match packet {
+                    Packet::PubAck(ack) => {
+                        waits &= ack.packet_id != OFFLINE_ID;
+                        self.take_puback(link, ack, now)
+                    }
+                    Packet::PubRec(ack) => {
+                        let progress = self.delivery.receipt(ack);
+                        self.take_progress(link, progress, now)
+                    }
+                    Packet::PubComp(ack) => {
+                        let progress = self.delivery.complete(ack);
+                        self.take_progress(link, progress, now)
+                    }
+                    _ => Ok(()),
+                };
+                if taken.is_err() {
+                    return;
+                }
+            }
+            self.settle_last_words();
             if untold && (!link.tight || (self.delivery.has_room() && !link.birth_first)) {
                 untold = false;
                 waits = self.tell_presence(&mut link.connection, false).is_ok();
@@ -36,33 +59,8 @@ impl Uplink {
             if !untold && !waits && link.connection.outbox.is_empty() {
                 break;
             }
-            match link.connection.exchange(true).await {
-                Ok(Exchanged::Wrote(_)) => {}
-                Ok(Exchanged::Read) => {
-                    while let Ok(Some(packet)) = link.connection.next_packet() {
-                        let now = self.clock.now();
-                        let taken = match packet {
-                            Packet::PubAck(ack) => {
-                                waits &= ack.packet_id != OFFLINE_ID;
-                                self.take_puback(link, ack, now)
-                            }
-                            Packet::PubRec(ack) => {
-                                let progress = self.delivery.receipt(ack);
-                                self.take_progress(link, progress, now)
-                            }
-                            Packet::PubComp(ack) => {
-                                let progress = self.delivery.complete(ack);
-                                self.take_progress(link, progress, now)
-                            }
-                            _ => Ok(()),
-                        };
-                        if taken.is_err() {
-                            return;
-                        }
-                    }
-                    self.settle_last_words();
-                }
-                Err(_) => return,
+            if link.connection.exchange(true).await.is_err() {
+                return;
             }
         }
         if link.connection.push(&Packet::Disconnect(farewell)).is_ok() {

@@ -17,9 +17,9 @@ use crate::model::{Monotonic, QoS};
 use crate::mqtt::{Ack, Disconnect, Packet, Publish, Reason, Version};
 use crate::store::Intake;
 
-/// With so many messages that nobody has answered for, nothing is read: the cloud has to wait. A cloud that keeps to what was announced never
-/// does; one of 3.1.1 was told nothing, and mosquitto 2.0.11 sends thousands more when it has a backlog. A cut, which MQTT 5 suggests (§3.3.4),
-/// would be followed by the same again.
+/// With so many messages that nobody has answered for, nothing is read: the cloud has to wait. A cloud that keeps to what was announced comes to
+/// it only by repeating what an earlier connection brought; one of 3.1.1 was told nothing, and mosquitto 2.0.11 sends thousands more when it has
+/// a backlog. A cut, which MQTT 5 suggests (§3.3.4), would be followed by the same again.
 const MOST_UNANSWERED: usize = 2 * RECEIVE_MAXIMUM as usize;
 
 impl Uplink {

@@ -6,11 +6,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::accept::Accepted;
+use super::accept::{Accepted, Outcome, Settled};
 use super::client::{Connection, ConnectionError, Exchanged};
 use super::delivery::{Event, Peer};
 use super::liveness::{Liveness, Pulse};
-use super::task::{Uplink, next_live, next_settled, queue_changed};
+use super::task::{Anew, Uplink, next_live, next_settled, queue_changed};
 use super::verdict::advice;
 use crate::model::{self, Message, Monotonic, Priority, QoS, SessionLost};
 use crate::mqtt::{Ack, ConnAck, Packet, Reason};
@@ -70,6 +70,9 @@ impl Uplink {
         if connack.maximum_qos == QoS::AtMostOnce {
             return End::Lost(format!("the cloud can't keep what is promised: {}", advice(Reason::QOS_NOT_SUPPORTED)));
         }
+        // Nothing was asked or sent in a session that was begun anew, whatever the cloud says of it: its first CONNACK may have been lost.
+        let session_present = connack.session_present && self.anew.is_none();
+        let connack = ConnAck { session_present, ..connack };
         let now = self.clock.now();
         let keep_alive =
             connack.server_keep_alive_s.map_or(self.settings.keep_alive, |s| Duration::from_secs(s.into()));
@@ -96,11 +99,21 @@ impl Uplink {
             debug!(uplink = %self.settings.name, %error, "the cloud is not told that the gateway is connected");
             link.birth_first = false;
         }
+        let mut ordered = if let Some(Anew::After(order)) = self.anew { order } else { 0 };
         for packet_id in self.intake.connected(connack.session_present) {
-            self.reception.release(packet_id);
+            ordered = self.reception.release(packet_id);
         }
-        self.subscribe(&mut link, connack.session_present);
-        match self.serve(&mut link).await {
+        if self.anew.is_some() {
+            self.anew = Some(Anew::After(ordered));
+        } else {
+            self.subscribe(&mut link, connack.session_present);
+        }
+        let served = self.serve(&mut link).await;
+        if let Some(Accepted { ticket, .. }) = link.handover.take() {
+            // Nobody has taken it: the cloud sends it again.
+            self.intake.settle(Settled { ticket, outcome: Outcome::Later }, self.is_v5());
+        }
+        match served {
             Ok(End::Stopped) => {
                 if timeout(GOODBYE_WITHIN, self.say_goodbye(&mut link)).await.is_err() {
                     debug!(uplink = %self.settings.name, "the cloud did not take the goodbye in time");
@@ -159,6 +172,11 @@ impl Uplink {
             let now = self.clock.now();
             self.complete_released(link)?;
             self.fill(link, now);
+            if self.is_stuffed(link) {
+                // It is we who don't read.
+                link.liveness.heard(now);
+                link.liveness.progressed(now);
+            }
             if let Some(reason) = self.carry_out_events() {
                 self.backoff.be_patient();
                 return Ok(End::Lost(format!("the cloud takes no more for now: {reason}; {}", advice(reason))));
@@ -266,6 +284,21 @@ impl Uplink {
         }
     }
 
+    /// Goes on with a session that began anew when the disk is as far.
+    fn begin_session(&mut self, link: &mut Link) {
+        if self.hold != [None, None] {
+            return;
+        }
+        match self.anew {
+            Some(Anew::After(order)) if *self.reception.carried_out.borrow() >= order => self.note_session(),
+            Some(Anew::Noting) => {
+                self.anew = None;
+                self.subscribe(link, false);
+            }
+            _ => {}
+        }
+    }
+
     /// Puts rows into the outbox.
     fn fill(&mut self, link: &mut Link, now: Monotonic) {
         let most = self.pace.room(now);
@@ -288,7 +321,8 @@ impl Uplink {
             // It was the disk that was waited for, and the cloud's time begins now.
             link.liveness.progressed(now);
         }
-        if link.birth_first || self.hold != [None, None] || most == 0 {
+        self.begin_session(link);
+        if link.birth_first || self.hold != [None, None] || self.anew.is_some() || most == 0 {
             return;
         }
         self.tell_echoes(now);

@@ -63,10 +63,21 @@ pub(super) struct Uplink {
     fresh: bool,
     /// Whose session it is that counts; empty while that is not known.
     session_of: String,
+    /// Set while the disk knows of another session than that.
+    pub anew: Option<Anew>,
     /// An order of [`Receipts`] that has to be on disk before anything is sent.
     pub hold: [Option<u64>; 2],
     /// The log was told that the cloud takes QoS 1 at most.
     pub told_downgraded: bool,
+}
+
+/// How far it is with a session that had to begin clean. Until it is noted, nothing is asked or sent in it, and a crash begins it clean once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Anew {
+    /// To be noted when what was forgotten with the one before is on disk: what [`Uplink::hold`] waits for, and orders of [`Reception`] up to this.
+    After(u64),
+    /// It is being noted; [`Uplink::hold`] waits for that.
+    Noting,
 }
 
 /// Runs an uplink until `cancel`; then it says goodbye and returns within about a second. It never fails: whatever happens, the
@@ -121,6 +132,7 @@ pub async fn run(
         client_id: settings.client_id.clone(),
         fresh: queue.fresh,
         session_of: queue.server,
+        anew: None,
         hold: [None, None],
         told_downgraded: false,
         settings: Arc::new(settings),
@@ -210,6 +222,13 @@ impl Uplink {
         format!("{} {}", self.settings.servers[turn].authority().to_lowercase(), self.settings.client_id)
     }
 
+    /// What was forgotten for the session that was begun is on disk: so shall be whose session it is.
+    pub(super) fn note_session(&mut self) {
+        let [normal, _] = &self.receipts;
+        self.hold[Priority::Normal as usize] = Some(normal.season(&self.session_of));
+        self.anew = Some(Anew::Noting);
+    }
+
     /// Which server it is about, where there are several.
     fn of_server(&self, turn: usize, why: String) -> String {
         let servers = &self.settings.servers;
@@ -221,10 +240,9 @@ impl Uplink {
             self.client_id.clone_from(assigned);
         }
         if std::mem::take(&mut self.fresh) {
-            self.session_of = self.session(self.rota.current());
-            let [normal, _] = &self.receipts;
-            self.hold[Priority::Normal as usize] = Some(normal.season(&self.session_of));
             // What there was is gone, and this session goes with its connection: the one to keep is begun by the next.
+            self.session_of = self.session(self.rota.current());
+            self.anew.get_or_insert(Anew::After(0));
             return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
                 Ok(()) => hang_up(connection).await,
                 Err(error) => End::Lost(error.to_string()),

@@ -116,12 +116,19 @@ async fn a_cloud_that_sends_more_at_once_than_was_announced_waits_and_is_not_cut
     for version in [Version::V5, Version::V311] {
         let cloud = Cloud::listen().await;
         let data = tempfile::tempdir().expect("a folder");
-        let mut south = South::start(data.path(), settings(cloud.address(), version), wants("sites/p7/cmd/#")).await;
+        let stall_after = Duration::from_millis(500);
+        let settings = Settings { stall_after, ..settings(cloud.address(), version) };
+        let mut south = South::start(data.path(), settings, wants("sites/p7/cmd/#")).await;
         let (mut peer, connect) = cloud.accept(welcome(false)).await;
         grant(&mut peer).await;
+        south.north.keep([message("up", "x", QoS::AtLeastOnce)]).await;
+        let row = peer.publish().await;
         for id in 1..=MESSAGES {
             peer.send(Packet::Publish(down("now", id, QoS::AtLeastOnce))).await;
         }
+        // It is behind them, and not read in time: that says nothing about the cloud.
+        peer.puback(row.packet_id, Reason::SUCCESS).await;
+        tokio::time::sleep(2 * stall_after).await;
         // Nobody has answered for the first ones yet: no more are taken than twice what was announced.
         let mut waiting = std::collections::VecDeque::new();
         while let Ok(Some(accepted)) = timeout(QUIET, south.accepted.recv()).await {
@@ -137,9 +144,50 @@ async fn a_cloud_that_sends_more_at_once_than_was_announced_waits_and_is_not_cut
             south.settle(&accepted, Outcome::Taken).await;
             assert_eq!(peer.read().await, Packet::PubAck(Ack::success(id)));
         }
+        south.north.until_drained().await;
         assert_eq!(south.north.status.borrow().connects, 1);
         south.north.stop().await;
     }
+}
+
+/// It waited for room when its connection ended.
+#[tokio::test]
+async fn a_message_that_nobody_had_room_for_comes_again_and_is_taken_then() {
+    let cloud = Cloud::listen().await;
+    let data = tempfile::tempdir().expect("a folder");
+    let mut south = South::start(data.path(), settings(cloud.address(), Version::V5), wants("#")).await;
+    let (mut peer, _) = cloud.accept(welcome(false)).await;
+    grant(&mut peer).await;
+    for _ in 0..1_000 {
+        peer.send(Packet::Publish(down("unasked", 0, QoS::AtMostOnce))).await;
+    }
+    south.north.until("the brim", |status| status.accept.dropped_qos0 > 0).await;
+    peer.send(Packet::Publish(down("precious", 7, QoS::ExactlyOnce))).await;
+    assert!(peer.is_silent(QUIET).await);
+    drop(peer);
+    // Nothing is read now: it is by writing that the uplink learns of it.
+    while south.north.status.borrow().state == UplinkState::Online {
+        south.north.keep([message("up", "x", QoS::AtLeastOnce)]).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Only now is there room.
+    while timeout(QUIET, south.accepted.recv()).await.is_ok_and(|accepted| accepted.is_some()) {}
+
+    let (mut peer, _) = cloud.accept(welcome(true)).await;
+    grant(&mut peer).await;
+    peer.send(Packet::Publish(Publish { dup: true, ..down("precious", 7, QoS::ExactlyOnce) })).await;
+    let accepted = south.next().await;
+    assert_eq!(South::text(&accepted), "precious");
+    south.keep(&accepted).await;
+    south.settle(&accepted, Outcome::Taken).await;
+    let answer = loop {
+        match peer.read().await {
+            Packet::Publish(_) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(answer, Packet::PubRec(Ack::success(7)));
+    south.north.stop().await;
 }
 
 #[tokio::test]
@@ -150,9 +198,6 @@ async fn a_message_at_qos_2_is_handed_over_once_though_the_gateway_dies_before_i
         let settings = settings(cloud.address(), version);
         let mut south = South::start(data.path(), settings.clone(), wants("#")).await;
         let (mut peer, _) = cloud.accept(welcome(false)).await;
-        if version == Version::V311 {
-            peer = cloud.accept(welcome(false)).await.0;
-        }
         grant(&mut peer).await;
         peer.send(Packet::Publish(down("once", 7, QoS::ExactlyOnce))).await;
         let accepted = south.next().await;

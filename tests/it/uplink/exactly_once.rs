@@ -95,6 +95,56 @@ async fn after_a_crash_what_the_cloud_had_confirmed_is_released_and_not_publishe
     }
 }
 
+/// Nothing was ever sent in it, so it has nothing to release.
+#[tokio::test]
+async fn a_session_at_another_server_whose_first_connack_is_lost_is_begun_with_nothing() {
+    for version in [Version::V5, Version::V311] {
+        let (first, second) = (Cloud::listen().await, Cloud::listen().await);
+        let servers = [&first, &second].map(|cloud| ServerConfig::plain("127.0.0.1", cloud.address().port())).to_vec();
+        let data = tempfile::tempdir().expect("a folder");
+        let settings = Settings { servers, ..settings(first.address(), version) };
+        let mut north = North::start(data.path(), settings.clone()).await;
+        north.keep(numbered(0..2)).await;
+        let (mut peer, _) = first.accept(welcome(false)).await;
+        let ids = [peer.publish().await.packet_id, peer.publish().await.packet_id];
+        pubrec(&mut peer, ids[0]).await;
+        assert_eq!(peer.read().await, Packet::PubRel(Ack::success(ids[0])));
+        // The first server is gone for good, and the second has had the CONNECT that begins the session.
+        drop((peer, first));
+        let (mut peer, connect) = second.accept_one(welcome(false)).await;
+        assert!(connect.clean_start);
+        peer.end_of_clean_session().await;
+        let mut peer = second.accept_raw().await;
+        assert!(matches!(peer.read().await, Packet::Connect(connect) if !connect.clean_start));
+        drop(peer);
+
+        // After a crash it begins clean once more.
+        north.task.abort();
+        north.store.close().await.expect("it closes");
+        let mut north = North::start(data.path(), settings).await;
+        let (mut peer, connect) = second.accept_one(welcome(false)).await;
+        assert!(connect.clean_start, "nothing says whose session it is");
+        peer.end_of_clean_session().await;
+        let mut peer = second.accept_raw().await;
+        assert!(matches!(peer.read().await, Packet::Connect(connect) if !connect.clean_start));
+        drop(peer);
+
+        let (mut peer, connect) = second.accept_one(welcome(true)).await;
+        assert!(!connect.clean_start);
+        for expected in ["0", "1"] {
+            let publish = peer.publish().await;
+            assert_eq!((&publish.payload[..], publish.dup), (expected.as_bytes(), false));
+            pubrec(&mut peer, publish.packet_id).await;
+        }
+        for id in ids {
+            assert_eq!(peer.read().await, Packet::PubRel(Ack::success(id)));
+            peer.send(Packet::PubComp(Ack::success(id))).await;
+        }
+        north.until_drained().await;
+        north.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn while_a_pubrec_waits_for_the_disk_the_cloud_is_not_thought_dead() {
     let cloud = Cloud::listen().await;

@@ -90,7 +90,8 @@ impl Uplink {
             handover: None,
         };
         self.meet(&connack);
-        if !connack.session_present {
+        self.subscriptions.connected();
+        if !connack.session_present && self.anew.is_none() {
             self.forgotten.notify_one();
         }
         self.report.online(now, &self.settings.servers[self.rota.current()].to_string());
@@ -285,7 +286,7 @@ impl Uplink {
     }
 
     /// Goes on with a session that began anew when the disk is as far.
-    fn begin_session(&mut self, link: &mut Link) {
+    fn begin_session(&mut self, link: &mut Link, now: Monotonic) {
         if self.hold != [None, None] {
             return;
         }
@@ -293,7 +294,9 @@ impl Uplink {
             Some(Anew::After(order)) if *self.reception.carried_out.borrow() >= order => self.note_session(),
             Some(Anew::Noting) => {
                 self.anew = None;
+                self.forgotten.notify_one();
                 self.subscribe(link, false);
+                link.liveness.progressed(now);
             }
             _ => {}
         }
@@ -321,7 +324,7 @@ impl Uplink {
             // It was the disk that was waited for, and the cloud's time begins now.
             link.liveness.progressed(now);
         }
-        self.begin_session(link);
+        self.begin_session(link, now);
         if link.birth_first || self.hold != [None, None] || self.anew.is_some() || most == 0 {
             return;
         }

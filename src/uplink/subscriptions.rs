@@ -64,9 +64,13 @@ impl Subscriptions {
         self.wanted.is_empty()
     }
 
-    /// A connection was made: what is to be sent on it. A new session knows nothing that would have to be taken back.
-    pub(super) fn requests(&mut self, v5: bool, session_present: bool) -> Vec<Packet> {
+    /// A connection was made: what was asked for on another one is not answered on it.
+    pub(super) fn connected(&mut self) {
         self.asked.clear();
+    }
+
+    /// What is to be sent on a connection. A new session knows nothing that would have to be taken back.
+    pub(super) fn requests(&mut self, v5: bool, session_present: bool) -> Vec<Packet> {
         if !session_present {
             self.unwanted.clear();
         }

@@ -71,6 +71,9 @@ pub(super) struct Uplink {
     pub told_downgraded: bool,
 }
 
+/// Who has the session that counts while none does: no server is called so.
+const NOBODY: &str = "-";
+
 /// How far it is with a session that had to begin clean. Until it is noted, nothing is asked or sent in it, and a crash begins it clean once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anew {
@@ -168,7 +171,12 @@ impl Uplink {
             // Another server has another session of ours, if any, and its packet ids stand for other messages.
             let elsewhere = !self.session_of.is_empty() && self.session_of != self.session(turn);
             let (client_id, clean_start) = (self.client_id.clone(), self.fresh || elsewhere);
+            // What a clean connection put an end to does not count after a crash either, before there is another session.
+            let noted = self.anew.and(self.hold[Priority::Normal as usize]).unwrap_or_default();
+            let mut marks = self.marks[Priority::Normal as usize].clone();
             let attempt = async move {
+                // An error says that the store is closed: so will be this uplink.
+                let _ = marks.wait_for(|marks| marks.orders >= noted).await;
                 Connection::open(&settings, &settings.servers[turn], &client_id, clean_start, clock).await
             };
             let acknowledged = self.report.counters.acknowledged;
@@ -243,6 +251,8 @@ impl Uplink {
             // What there was is gone, and this session goes with its connection: the one to keep is begun by the next.
             self.session_of = self.session(self.rota.current());
             self.anew.get_or_insert(Anew::After(0));
+            let [normal, _] = &self.receipts;
+            self.hold[Priority::Normal as usize] = Some(normal.season(NOBODY));
             return match connection.push(&Packet::Disconnect(Disconnect::new(Reason::SUCCESS))) {
                 Ok(()) => hang_up(connection).await,
                 Err(error) => End::Lost(error.to_string()),

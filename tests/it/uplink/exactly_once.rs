@@ -145,6 +145,49 @@ async fn a_session_at_another_server_whose_first_connack_is_lost_is_begun_with_n
     }
 }
 
+/// The disk knew of the first server's session until then, and of what that had confirmed.
+#[tokio::test]
+async fn a_session_that_was_ended_on_the_way_to_another_server_and_back_does_not_count_after_a_crash() {
+    let (first, second) = (Cloud::listen().await, Cloud::listen().await);
+    let servers = [&first, &second].map(|cloud| ServerConfig::plain("127.0.0.1", cloud.address().port())).to_vec();
+    let data = tempfile::tempdir().expect("a folder");
+    let settings = Settings { servers, ..settings(first.address(), Version::V5) };
+    let mut north = North::start(data.path(), settings.clone()).await;
+    north.keep(numbered(0..1)).await;
+    let (mut peer, _) = first.accept(welcome(false)).await;
+    let id = peer.publish().await.packet_id;
+    pubrec(&mut peer, id).await;
+    assert_eq!(peer.read().await, Packet::PubRel(Ack::success(id)));
+    drop(peer);
+    let turned_away = async |cloud: &Cloud| {
+        let mut peer = cloud.accept_raw().await;
+        assert!(matches!(peer.read().await, Packet::Connect(connect) if !connect.clean_start));
+    };
+    let cleaned = async |cloud: &Cloud| {
+        let (mut peer, connect) = cloud.accept_one(welcome(false)).await;
+        assert!(connect.clean_start);
+        peer.end_of_clean_session().await;
+    };
+    cleaned(&second).await;
+    turned_away(&second).await;
+    turned_away(&second).await;
+    cleaned(&first).await;
+    turned_away(&first).await;
+    north.task.abort();
+    north.store.close().await.expect("it closes");
+
+    let mut north = North::start(data.path(), settings).await;
+    cleaned(&first).await;
+    let (mut peer, _) = first.accept_one(welcome(true)).await;
+    let publish = peer.publish().await;
+    assert_eq!((publish.packet_id, &publish.payload[..]), (id, &b"0"[..]), "no PUBREL for what it never had");
+    pubrec(&mut peer, id).await;
+    assert_eq!(peer.read().await, Packet::PubRel(Ack::success(id)));
+    peer.send(Packet::PubComp(Ack::success(id))).await;
+    north.until_drained().await;
+    north.stop().await;
+}
+
 #[tokio::test]
 async fn while_a_pubrec_waits_for_the_disk_the_cloud_is_not_thought_dead() {
     let cloud = Cloud::listen().await;

@@ -144,7 +144,7 @@ impl Claims {
         self.aside.push((n, reason));
     }
 
-    /// The uplink has connected with a clean session to this server: the queue is not fresh any more.
+    /// The session at this server is the one that counts, or none where no server is called so: the queue is not fresh any more.
     pub(super) fn season(&mut self, server: &str) -> (u64, Wake) {
         self.seasoned = Some(server.to_owned());
         self.order()

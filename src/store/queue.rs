@@ -229,8 +229,8 @@ impl Receipts {
         order
     }
 
-    /// The uplink has connected with a clean session to this server. Returns the number of this order; nothing may be sent before [`Marks::orders`] has
-    /// come to it, or a crash could have the session thrown away that has it.
+    /// The session at this server is the one that counts, or none where no server is called so. Returns the number of this order; nothing may be sent
+    /// before [`Marks::orders`] has come to it, or a crash could have the session thrown away that has it, or taken for one that has it.
     pub fn season(&self, server: &str) -> u64 {
         let (order, wake) = self.0.claims().season(server);
         self.0.wake(wake);

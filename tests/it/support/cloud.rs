@@ -50,6 +50,19 @@ impl Cloud {
         self.accept_one(connack).await
     }
 
+    /// The next client, which has to be rid of a session: it connects clean, for this connection alone, and ends that at once.
+    pub async fn accept_clean(&self) {
+        let (mut peer, connect) = self.accept_one(ConnAck::new(Reason::SUCCESS)).await;
+        assert!(connect.clean_start && connect.session_expiry_s == 0);
+        peer.end_of_clean_session().await;
+    }
+
+    /// The next client, which wants a session that lasts and whose CONNECT is never answered.
+    pub async fn leave_unanswered(&self) {
+        let mut peer = self.accept_raw().await;
+        assert!(matches!(peer.read().await, Packet::Connect(connect) if !connect.clean_start));
+    }
+
     /// The next client and its CONNECT, answered with `connack`.
     pub async fn accept_one(&self, connack: ConnAck) -> (Peer, Connect) {
         let mut peer = self.accept_raw().await;
@@ -80,7 +93,7 @@ impl Peer {
     }
 
     /// The client takes its leave and keeps no session.
-    pub async fn end_of_clean_session(&mut self) {
+    async fn end_of_clean_session(&mut self) {
         assert!(matches!(self.read().await, Packet::Disconnect(bye) if bye.reason == Reason::SUCCESS));
         assert!(self.try_read().await.is_none());
     }

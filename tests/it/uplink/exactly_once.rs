@@ -111,23 +111,15 @@ async fn a_session_at_another_server_whose_first_connack_is_lost_is_begun_with_n
         assert_eq!(peer.read().await, Packet::PubRel(Ack::success(ids[0])));
         // The first server is gone for good, and the second has had the CONNECT that begins the session.
         drop((peer, first));
-        let (mut peer, connect) = second.accept_one(welcome(false)).await;
-        assert!(connect.clean_start);
-        peer.end_of_clean_session().await;
-        let mut peer = second.accept_raw().await;
-        assert!(matches!(peer.read().await, Packet::Connect(connect) if !connect.clean_start));
-        drop(peer);
+        second.accept_clean().await;
+        second.leave_unanswered().await;
 
         // After a crash it begins clean once more.
         north.task.abort();
         north.store.close().await.expect("it closes");
         let mut north = North::start(data.path(), settings).await;
-        let (mut peer, connect) = second.accept_one(welcome(false)).await;
-        assert!(connect.clean_start, "nothing says whose session it is");
-        peer.end_of_clean_session().await;
-        let mut peer = second.accept_raw().await;
-        assert!(matches!(peer.read().await, Packet::Connect(connect) if !connect.clean_start));
-        drop(peer);
+        second.accept_clean().await;
+        second.leave_unanswered().await;
 
         let (mut peer, connect) = second.accept_one(welcome(true)).await;
         assert!(!connect.clean_start);
@@ -159,25 +151,16 @@ async fn a_session_that_was_ended_on_the_way_to_another_server_and_back_does_not
     pubrec(&mut peer, id).await;
     assert_eq!(peer.read().await, Packet::PubRel(Ack::success(id)));
     drop(peer);
-    let turned_away = async |cloud: &Cloud| {
-        let mut peer = cloud.accept_raw().await;
-        assert!(matches!(peer.read().await, Packet::Connect(connect) if !connect.clean_start));
-    };
-    let cleaned = async |cloud: &Cloud| {
-        let (mut peer, connect) = cloud.accept_one(welcome(false)).await;
-        assert!(connect.clean_start);
-        peer.end_of_clean_session().await;
-    };
-    cleaned(&second).await;
-    turned_away(&second).await;
-    turned_away(&second).await;
-    cleaned(&first).await;
-    turned_away(&first).await;
+    second.accept_clean().await;
+    second.leave_unanswered().await;
+    second.leave_unanswered().await;
+    first.accept_clean().await;
+    first.leave_unanswered().await;
     north.task.abort();
     north.store.close().await.expect("it closes");
 
     let mut north = North::start(data.path(), settings).await;
-    cleaned(&first).await;
+    first.accept_clean().await;
     let (mut peer, _) = first.accept_one(welcome(true)).await;
     let publish = peer.publish().await;
     assert_eq!((publish.packet_id, &publish.payload[..]), (id, &b"0"[..]), "no PUBREL for what it never had");

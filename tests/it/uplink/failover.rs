@@ -68,9 +68,7 @@ async fn a_server_that_turns_the_second_connection_away_is_tried_again_before_th
     let (hasty, other) = (Cloud::listen().await, Cloud::listen().await);
     let data = tempfile::tempdir().expect("a folder");
     let mut north = North::start(data.path(), among(&[hasty.address(), other.address()], Version::V5)).await;
-    let (mut peer, connect) = hasty.accept_one(ConnAck::new(Reason::SUCCESS)).await;
-    assert!(connect.clean_start);
-    peer.end_of_clean_session().await;
+    hasty.accept_clean().await;
     let (peer, _) = hasty.accept_one(ConnAck::new(Reason::CONNECTION_RATE_EXCEEDED)).await;
     drop(peer);
     let (_peer, connect) = hasty.accept_one(ConnAck::new(Reason::SUCCESS)).await;
@@ -88,16 +86,12 @@ async fn at_another_server_the_session_begins_anew_also_after_a_restart() {
     let mut north = North::start(data.path(), among(&clouds, Version::V5)).await;
     north.keep(numbered(0..1)).await;
     let welcome = || ConnAck::new(Reason::SUCCESS);
-    let (mut peer, connect) = first.accept_one(welcome()).await;
-    assert!(connect.clean_start, "a new queue");
-    peer.end_of_clean_session().await;
+    first.accept_clean().await;
     let (mut peer, _) = first.accept_one(welcome()).await;
     peer.publish().await;
     // Not acknowledged: the first server is no good.
     drop(peer);
-    let (mut peer, connect) = second.accept_one(welcome()).await;
-    assert!(connect.clean_start, "whatever session there is, it is not ours");
-    peer.end_of_clean_session().await;
+    second.accept_clean().await;
     let (mut peer, connect) = second.accept_one(welcome()).await;
     assert!(!connect.clean_start, "it is to last");
     let publish = peer.publish().await;
@@ -113,9 +107,7 @@ async fn at_another_server_the_session_begins_anew_also_after_a_restart() {
 
     // After a restart the first of the list is called first, and it is another one than the last.
     let mut north = North::start(data.path(), among(&clouds, Version::V5)).await;
-    let (mut peer, connect) = first.accept_one(welcome()).await;
-    assert!(connect.clean_start);
-    peer.end_of_clean_session().await;
+    first.accept_clean().await;
     let (_peer, _) = first.accept_one(welcome()).await;
     north.until("a connection", |status| status.state == UplinkState::Online).await;
     north.stop().await;
@@ -125,9 +117,7 @@ async fn at_another_server_the_session_begins_anew_also_after_a_restart() {
     north.stop().await;
     // So it is when the configuration names another one.
     let north = North::start(data.path(), among(&clouds[1..], Version::V311)).await;
-    let (mut peer, connect) = second.accept_one(welcome()).await;
-    assert!(connect.clean_start);
-    peer.end_of_clean_session().await;
+    second.accept_clean().await;
     let (_peer, connect) = second.accept_one(welcome()).await;
     assert!(!connect.clean_start);
     north.stop().await;
